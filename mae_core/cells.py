@@ -1,0 +1,84 @@
+"""The records that flow through everything.
+
+Legend: B batch, N cells, V kept, M hidden, P values a cell, K axes, D width, G global tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+
+class Cells(NamedTuple):
+    """A batch cut into units that can be hidden."""
+
+    values: Any
+    """The modality's own: (B, N, P) floats for images. The core never looks inside."""
+    coords: Tensor
+    """(N, K) or (B, N, K) float: the place of each cell on its grid."""
+    kind: Tensor | None = None
+    """(N,) long: which modality a cell of a joint input belongs to."""
+    valid: Tensor | None = None
+    """(B, N) bool: False for padding or a value never observed; None = all valid."""
+
+
+class Plan(NamedTuple):
+    """Which cells the encoder sees and which are to be predicted."""
+
+    keep: Tensor
+    """(B, V) long."""
+    hide: Tensor
+    """(B, M) long, highest score first. V + M <= N, except in the plain autoencoder (ratio 0), where both hold every cell."""
+    keep_ok: Tensor | None = None
+    """(B, V) bool: False where a ragged batch was padded; None = all."""
+    hide_ok: Tensor | None = None
+    """(B, M) bool, likewise."""
+    log_prob: Tensor | None = None
+    """(B,), of a learned masker."""
+
+
+class Scored(NamedTuple):
+    """What a masker says of a batch: the cells of highest score are hidden."""
+
+    scores: Tensor
+    """(B, N) float."""
+    logits: Tensor | None = None
+    """(B, N) float, of a learned masker."""
+
+
+class Latent(NamedTuple):
+    """What an encoder makes of the cells it saw."""
+
+    tokens: Tensor
+    """(B, G + V, D), global tokens first."""
+    pooled: Tensor
+    """(B, D)."""
+    maps: Any = None
+    """Feature maps of convolutional encoders."""
+
+
+class View(NamedTuple):
+    """One masked look at a batch."""
+
+    cells: Cells
+    plan: Plan
+    latent: Latent
+    prediction: Any
+
+
+class Terms(NamedTuple):
+    """What an objective says of a batch."""
+
+    total: Tensor
+    """Scalar: the mean over this batch's valid hidden cells, weighted over the parts."""
+    parts: dict[str, Tensor]
+    per_cell: Tensor
+    """(B, M): the reconstruction error of each hidden cell, detached."""
+    count: Tensor | int
+    """How many hidden cells ``total`` is a mean over: a plain int where it is known without asking the device."""
+
+
+def gather_cells(values: Tensor, index: Tensor) -> Tensor:
+    """``values`` (B, N, P) at ``index`` (B, M) → (B, M, P)."""
+    return values.gather(1, index.unsqueeze(-1).expand(-1, -1, values.shape[-1]))

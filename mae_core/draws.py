@@ -1,0 +1,74 @@
+"""Every random number of MAEstro: a pure function of (seed, step, sample id, stream).
+
+Counter-based (a splitmix64 finaliser over the four, Steele, Lea & Flood 2014), so no generator state has to be carried, saved or
+agreed on: any number of workers, and any resumed run, draw exactly what one unbroken worker would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+_M1, _M2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def _signed(value: int) -> int:
+    """The int64 with the bits of an unsigned 64-bit ``value``."""
+    value &= _MASK
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _mix_int(z: int) -> int:
+    z = ((z ^ (z >> 30)) * _M1) & _MASK
+    z = ((z ^ (z >> 27)) * _M2) & _MASK
+    return z ^ (z >> 31)
+
+
+def _mix(z: Tensor) -> Tensor:
+    """splitmix64's finaliser on int64 bits; ``>>`` is arithmetic in torch, so the sign bits are masked away."""
+    z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * _signed(_M1)
+    z = (z ^ ((z >> 27) & ((1 << 37) - 1))) * _signed(_M2)
+    return z ^ ((z >> 31) & ((1 << 33) - 1))
+
+
+def key(*parts: int | str) -> int:
+    """An unsigned 64-bit key of integers and names, the same on every machine."""
+    state = 0
+    for part in parts:
+        if isinstance(part, str):
+            part = int.from_bytes(hashlib.blake2b(part.encode(), digest_size=8).digest(), "little")
+        state = _mix_int((state + _GOLDEN + (part & _MASK)) & _MASK)
+    return state
+
+
+class Draws(NamedTuple):
+    """The random numbers of one batch at one step."""
+
+    seed: int
+    step: int
+    ids: Tensor
+    """(B,) long: the identity of each sample within its dataset."""
+
+    def uniform(self, stream: str, *shape: int) -> Tensor:
+        """(B, *shape) float32 in [0, 1), independent between streams, samples and positions."""
+        base = _signed(key(self.seed, self.step, stream))
+        rows = _mix(_mix(self.ids.long() * _signed(_GOLDEN) + base))
+        columns = torch.arange(1, prod(shape) + 1, device=self.ids.device) * _signed(_GOLDEN)
+        bits = _mix(rows[:, None] + columns)
+        return ((bits >> 40) & 0xFFFFFF).float().div_(1 << 24).reshape(len(self.ids), *shape)
+
+    def shared(self, stream: str) -> float:
+        """One number in [0, 1) that the whole batch, on every worker, agrees on."""
+        return (key(self.seed, self.step, stream, "shared") >> 11) / (1 << 53)
+
+
+def permutation(n: int, *parts: int | str) -> Tensor:
+    """(n,) long: a shuffle of ``range(n)`` that depends on ``parts`` alone."""
+    generator = torch.Generator().manual_seed(_signed(key(*parts)) & (_MASK >> 1))
+    return torch.randperm(n, generator=generator)

@@ -1,0 +1,7 @@
+"""What is hidden. A masker scores cells; ``plan_from_scores`` hides the highest. The one table of maskers."""
+
+MASKERS = {
+    "random": "mae_core.masking.random:RandomMasker",
+    "grid": "mae_core.masking.grid:GridMasker",
+    "block": "mae_core.masking.block:BlockMasker",
+}

@@ -1,0 +1,53 @@
+"""From scores to a plan: one sort, exact equal counts, static shapes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mae_core.cells import Plan
+
+
+def count_kept(n: int, ratio: float) -> int:
+    """How many of ``n`` valid cells stay visible: ``int(n (1 - ratio) + 1e-9)``, within [1, n - 1].
+
+    The small term undoes binary rounding: ``int(10 * (1 - 0.9))`` would be 0. Ratio 0 is the plain autoencoder and keeps all.
+    """
+    if not 0 <= ratio < 1:
+        raise ValueError(f"mask ratio {ratio} is outside [0, 1)")
+    if ratio == 0:
+        return n
+    return max(min(int(n * (1 - ratio) + 1e-9), n - 1), 1)
+
+
+def plan_from_scores(scores: Tensor, ratio: float, valid: Tensor | None = None) -> Plan:
+    """The plan that hides the cells of highest score.
+
+    Args:
+        scores: (B, N) float.
+        ratio: the share of valid cells to hide, in [0, 1). At 0 every cell is both kept and predicted.
+        valid: (B, N) bool; cells that are not valid are neither kept nor hidden. A row with fewer than 2 valid cells hides nothing.
+    """
+    batch, cells = scores.shape
+    if ratio == 0:
+        everything = torch.arange(cells, device=scores.device).expand(batch, cells)
+        return Plan(everything, everything, valid, valid)
+    n_keep = count_kept(cells, ratio)
+    if valid is None:
+        order = scores.argsort(dim=1, stable=True)
+        return Plan(order[:, :n_keep], order[:, n_keep:].flip(1))
+
+    order = scores.masked_fill(~valid, float("inf")).argsort(dim=1, stable=True)
+    n_valid = valid.sum(1)
+    kept = (n_valid * (1 - ratio) + 1e-9).long().clamp_min(1)
+    kept = torch.minimum(kept, (n_valid - 1).clamp_min(1)).minimum(n_valid)
+    hidden = n_valid - kept
+    keep_rank = torch.arange(n_keep, device=scores.device)
+    hide_rank = torch.arange(cells - n_keep, device=scores.device)
+    hide_at = (n_valid[:, None] - 1 - hide_rank).clamp_min(0)
+    return Plan(
+        keep=order[:, :n_keep],
+        hide=order.gather(1, hide_at),
+        keep_ok=keep_rank < kept[:, None],
+        hide_ok=hide_rank < hidden[:, None],
+    )

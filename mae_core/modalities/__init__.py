@@ -1,0 +1,3 @@
+"""How a raw sample becomes cells and predicted cells become a sample again. The one table of modalities."""
+
+MODALITIES = {"image": "mae_core.modalities.image:ImageModality"}

@@ -1,0 +1,185 @@
+"""The masked autoencoder, in paper order: split → plan → encode → decode → objective (He et al. 2022)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mae_core.atomic import replace_folder
+from mae_core.cells import Plan, Terms, View
+from mae_core.decoders import DECODERS
+from mae_core.draws import Draws
+from mae_core.encoders import ENCODERS
+from mae_core.masking import MASKERS
+from mae_core.masking.plan import plan_from_scores
+from mae_core.modalities import MODALITIES
+from mae_core.objectives import OBJECTIVES
+from mae_core.registry import resolve
+from mae_core.targets import TARGETS
+
+SCHEMA = 1
+GREY = 128
+
+
+class Reconstruction(NamedTuple):
+    """What a model makes of masked images; all images are uint8 (B, C, H, W)."""
+
+    image: Tensor
+    """The true visible cells with the predicted hidden ones pasted in."""
+    masked: Tensor
+    """What the encoder saw; hidden cells are mid-grey."""
+    predicted: Tensor
+    """The hidden cells alone; visible ones are mid-grey."""
+    plan: Plan
+    mse: Tensor
+    """(B,), over hidden pixels, of values scaled to 0..1."""
+    psnr: Tensor
+    """(B,) dB, over hidden pixels."""
+    used_true_statistics: bool
+    note: str
+
+
+class MaskedAutoencoder(nn.Module):
+    """Glue between a modality, a masker, an encoder, a decoder and an objective; built from a plain dict (``config.json``)."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.config = json.loads(json.dumps(config))
+        encoder, decoder = dict(config["encoder"]), dict(config["decoder"])
+        modality, objective = dict(config["modality"]), dict(config["objective"])
+        masking = config["masking"]
+        self.ratio = float(masking["ratio"])
+        self.masker = resolve(MASKERS, masking["strategy"], "masking strategy")()
+        kind = resolve(MODALITIES, modality.pop("kind"), "modality")
+        self.modality = kind(width=encoder["width"], **modality)
+        self.encoder = resolve(ENCODERS, encoder.pop("kind"), "encoder")(**encoder)
+        self.decoder = resolve(DECODERS, decoder.pop("kind"), "decoder")(encoder["width"], **decoder)
+        self.target = resolve(TARGETS, objective.pop("target"), "target")(self.modality.values_per_cell)
+        self.head = self.target.head(self.decoder.width)
+        self.objectives = [
+            (float(weight), resolve(OBJECTIVES, name, "objective")(self.target)) for name, weight in objective.items()
+        ]
+        for part in (self.modality, self.encoder, self.decoder):
+            part.init_weights()
+
+    @classmethod
+    def build(cls, config: Mapping[str, Any], seed: int = 0) -> MaskedAutoencoder:
+        """A freshly initialised model; the same seed gives the same weights whatever was drawn before."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(config)
+
+    def forward(self, raw: Tensor, draws: Draws | None = None, plan: Plan | None = None) -> Terms:
+        """Raw samples → the loss under ``plan``, or under the plan that the masker draws."""
+        cells = self.modality.split(raw)
+        if plan is None:
+            if draws is None:
+                raise ValueError("forward needs draws to make a plan from, or a plan")
+            plan = plan_from_scores(self.masker.score(cells, draws).scores, self.ratio, cells.valid)
+        latent = self.encoder(self.modality, cells, plan)
+        prediction = self.head(self.decoder(latent, plan, cells.coords))
+        view = View(cells, plan, latent, prediction)
+        terms = [(weight, objective.forward((view,))) for weight, objective in self.objectives]
+        total = torch.stack([weight * term.total for weight, term in terms]).sum()
+        parts = {name: value for _, term in terms for name, value in term.parts.items()}
+        return Terms(total, parts, terms[0][1].per_cell, terms[0][1].count)
+
+    def plan(self, raw: Tensor, ratio: float, strategy: str, seed: int, ids: Tensor | None = None) -> Plan:
+        """The plan that ``strategy`` draws at ``ratio``; the same (seed, id, grid) gives the same plan in every model."""
+        cells = self.modality.split(raw)
+        ids = torch.arange(len(raw), device=raw.device) if ids is None else ids
+        scored = resolve(MASKERS, strategy, "masking strategy")().score(cells, Draws(seed, 0, ids))
+        return plan_from_scores(scored.scores, ratio, cells.valid)
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        raw: Tensor,
+        ratio: float | None = None,
+        strategy: str | None = None,
+        seed: int = 0,
+        ids: Tensor | None = None,
+        plan: Plan | None = None,
+    ) -> Reconstruction:
+        """Hides part of ``raw``, predicts it, and pastes the true visible cells back in.
+
+        Ratio and strategy default to those of the training. ``ids`` (B,) long name the samples for the mask's draw.
+        """
+        ratio = (self.ratio or self.modality.default_ratio) if ratio is None else ratio
+        strategy = strategy or self.config["masking"]["strategy"]
+        plan = self.plan(raw, ratio, strategy, seed, ids) if plan is None else plan
+        cells = self.modality.split(raw)
+        latent = self.encoder(self.modality, cells, plan)
+        decoded = self.target.decode(self.head(self.decoder(latent, plan, cells.coords)), cells, plan)
+        index = plan.hide.unsqueeze(-1).expand_as(decoded.values)
+        image = self.modality.join(cells.values.scatter(1, index, decoded.values))
+        hidden = self.modality.to_map(torch.zeros_like(cells.values).scatter(1, index, 1.0)).bool()
+        grey = torch.full_like(raw, GREY)
+        error = ((image.float() - raw.float()) / 255).square()
+        mse = (error * hidden).flatten(1).sum(1) / hidden.flatten(1).sum(1)
+        note = (
+            "shown with the true mean and variance of each hidden patch: compare structure, not brightness"
+            if decoded.used_true_statistics
+            else ""
+        )
+        return Reconstruction(
+            image=image,
+            masked=torch.where(hidden, grey, raw),
+            predicted=torch.where(hidden, image, grey),
+            plan=plan,
+            mse=mse,
+            psnr=-10 * mse.clamp_min(1e-10).log10(),
+            used_true_statistics=decoded.used_true_statistics,
+            note=note,
+        )
+
+    def encode(self, raw: Tensor, pool: str = "mean", layer: int | None = None) -> Tensor:
+        """Features of whole, never masked samples: ``mean`` or ``global`` (B, D), ``tokens`` (B, G + N, D).
+
+        ``layer`` counts blocks from the input; None is the last.
+        """
+        latent = self.encoder(self.modality, self.modality.split(raw), None, layer)
+        pooled = {"mean": latent.pooled, "global": latent.tokens[:, 0], "tokens": latent.tokens}
+        if pool not in pooled:
+            raise ValueError(f"unknown pool {pool!r}: there are {', '.join(pooled)}")
+        return pooled[pool]
+
+    def recompute_activations(self, on: bool = True) -> None:
+        """Trade about a third more time for much less activation memory."""
+        self.encoder.recompute = self.decoder.recompute = on
+
+    def save(self, folder: str | Path, card: str = "") -> Path:
+        """Writes ``model.safetensors``, ``config.json`` and ``card.md`` to ``folder``, replacing it in one step."""
+        with replace_folder(Path(folder)) as staging:
+            weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+            save_file(weights, str(staging / "model.safetensors"))
+            config = {**self.config, "schema": SCHEMA}
+            (staging / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+            (staging / "card.md").write_text(card or "# A masked autoencoder\n\nSee config.json.\n")
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> MaskedAutoencoder:
+        """The model that ``save`` wrote, in eval mode on the CPU. Raises ValueError for a folder that is not one."""
+        folder = Path(folder)
+        config = read_config(folder)
+        model = cls.build(config)
+        model.load_state_dict(load_file(str(folder / "model.safetensors")))
+        return model.eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of a model folder, its schema checked."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is no model folder: config.json is missing. `dvc repro` makes models under models/")
+    config = json.loads(path.read_text())
+    if config.get("schema") != SCHEMA:
+        raise ValueError(f"{path} has schema {config.get('schema')!r}, this version reads {SCHEMA}: export it again")
+    return config

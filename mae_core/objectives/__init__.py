@@ -1,0 +1,3 @@
+"""What is minimised. The one table of objectives."""
+
+OBJECTIVES = {"reconstruction": "mae_core.objectives.reconstruction:Reconstruction"}

@@ -1,0 +1,31 @@
+"""The reconstruction loss: the mean error over hidden cells, visible ones do not count (He et al. 2022, §3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from mae_core.cells import Terms, View
+
+
+class Reconstruction:
+    """Compares a masked view's prediction with a target."""
+
+    views = ("masked",)
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def forward(self, views: tuple[View, ...]) -> Terms:
+        """The mean over the batch's valid hidden cells."""
+        (view,) = views
+        per_cell = self.target.cell_loss(view.prediction, self.target.target(view.cells), view.plan)
+        ok = view.plan.hide_ok
+        count: Tensor | int
+        if ok is None:
+            total, count = per_cell.mean(), per_cell.numel()
+        else:
+            count = ok.sum()
+            total = (per_cell * ok).sum() / count.clamp_min(1)
+        return Terms(total, {"reconstruction": total.detach()}, per_cell.detach(), count)

@@ -1,0 +1,6 @@
+"""What the decoder is asked to predict. The one table of targets."""
+
+TARGETS = {
+    "pixels": "mae_core.targets.pixels:Pixels",
+    "norm_pixels": "mae_core.targets.pixels:NormPixels",
+}
