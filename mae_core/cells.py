@@ -75,7 +75,7 @@ class Terms(NamedTuple):
     parts: dict[str, Tensor]
     per_cell: Tensor
     """(B, M): the reconstruction error of each hidden cell, detached."""
-    count: Tensor | int
+    hidden: Tensor | int
     """How many hidden cells ``total`` is a mean over: a plain int where it is known without asking the device."""
 
 

@@ -80,7 +80,7 @@ class Block(nn.Module):
         return kept + self.mlp(self.norm2(kept))
 
 
-def run_block(block: Block, x: Tensor, key_ok: Tensor | None, tail: int | None, recompute: bool) -> Tensor:
+def run_block(block: nn.Module, x: Tensor, key_ok: Tensor | None, tail: int | None, recompute: bool) -> Tensor:
     """``block(x)``, forgetting its activations and recomputing them in backward where ``recompute`` asks for it."""
     if recompute and torch.is_grad_enabled():
         return checkpoint(block, x, key_ok, tail, use_reentrant=False)

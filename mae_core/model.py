@@ -88,7 +88,7 @@ class MaskedAutoencoder(nn.Module):
         terms = [(weight, objective.forward((view,))) for weight, objective in self.objectives]
         total = torch.stack([weight * term.total for weight, term in terms]).sum()
         parts = {name: value for _, term in terms for name, value in term.parts.items()}
-        return Terms(total, parts, terms[0][1].per_cell, terms[0][1].count)
+        return Terms(total, parts, terms[0][1].per_cell, terms[0][1].hidden)
 
     def plan(self, raw: Tensor, ratio: float, strategy: str, seed: int, ids: Tensor | None = None) -> Plan:
         """The plan that ``strategy`` draws at ``ratio``; the same (seed, id, grid) gives the same plan in every model."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +33,7 @@ class ViT(nn.Module):
         nn.init.normal_(self.global_token, std=0.02)
         init_linear(self.blocks)
 
-    def forward(self, modality: nn.Module, cells: Cells, plan: Plan | None = None, layer: int | None = None) -> Latent:
+    def forward(self, modality: Any, cells: Cells, plan: Plan | None = None, layer: int | None = None) -> Latent:
         """Encodes the kept cells of ``plan``, or every cell where it is None.
 
         ``layer`` stops after that many blocks (all by default) before the final norm. The pooled vector is the mean over the cells seen.

@@ -22,10 +22,10 @@ class Reconstruction:
         (view,) = views
         per_cell = self.target.cell_loss(view.prediction, self.target.target(view.cells), view.plan)
         ok = view.plan.hide_ok
-        count: Tensor | int
+        hidden: Tensor | int
         if ok is None:
-            total, count = per_cell.mean(), per_cell.numel()
+            total, hidden = per_cell.mean(), per_cell.numel()
         else:
-            count = ok.sum()
-            total = (per_cell * ok).sum() / count.clamp_min(1)
-        return Terms(total, {"reconstruction": total.detach()}, per_cell.detach(), count)
+            hidden = ok.sum()
+            total = (per_cell * ok).sum() / hidden.clamp_min(1)
+        return Terms(total, {"reconstruction": total.detach()}, per_cell.detach(), hidden)
