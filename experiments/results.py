@@ -1,0 +1,292 @@
+"""The read model: the one door through which the app, the report and the command line read what the pipeline wrote.
+
+Nothing here raises for a file that is absent or broken: the reader returns an empty value and `Store.problems` gains a
+record with the path, what is wrong and the command that makes the file anew. The formats are those of
+docs/architecture.md; every path is resolved and must lie below the root (or in the cache of DVC, where links point).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from experiments import stages, standings
+from experiments.reading import Reader
+from experiments.stages import repro
+
+SPLITS = ("train", "validation", "test")
+SCORE_COLUMNS = [
+    "recipe", "dataset", "split", "model", "task", "metric", "labels_per_class", "pretrain_seed", "probe_seed",
+    "n_train", "n_test", "value", "low", "high", "fingerprint",
+]  # fmt: skip
+HISTORY_COLUMNS = ["seed", "step", "samples", "epoch", "loss", "lr", "grad_norm", "nonfinite_steps"]
+TRIAL_COLUMNS = ["trial", "rung", "origin", "status", "seed", "steps", "flops", "parameters", "score", "loss"]
+EMBEDDING_COLUMNS = ["index", "split", "label", "x", "y", "pca_x", "pca_y"]
+QUARANTINE_COLUMNS = ["file", "reason", "detail"]
+SKIPPED_COLUMNS = ["task", "reason"]
+HEADLINE_TASKS = ("linear", "knn")  # the score shown first for a dataset, in order of preference
+
+
+class Recipe(NamedTuple):
+    """One experiment: declared in params.yaml, or found by its results alone."""
+
+    name: str
+    dataset: str
+    kind: str  # recipe | transfer | found (has results, is not declared)
+    has_results: bool
+
+
+class Bank(NamedTuple):
+    """`results/<recipe>/reconstructions/`: the fixed images and masks, and the picture of each mask that exists."""
+
+    images: list[dict[str, Any]]
+    masks: list[dict[str, Any]]
+    scores: Any
+    pictures: dict[str, Path]  # mask name → PNG: original, masked, reconstruction, error
+
+
+class Model(NamedTuple):
+    """A model folder and its config.json."""
+
+    name: str  # digits/seed-0
+    recipe: str
+    seed: int | None
+    origin: str  # models | controls
+    folder: Path
+    config: dict[str, Any]
+    card: str
+    bytes: int
+
+
+class Dataset(NamedTuple):
+    """`data/<name>/dataset.json` as it stands."""
+
+    name: str
+    folder: Path
+    info: dict[str, Any]
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """{'a': {'b': 1}} → {'a.b': 1}; lists are leaves."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    found: dict[str, Any] = {}
+    for key in tree:
+        found.update(_flat(tree[key], f"{prefix}.{key}" if prefix else str(key)))
+    return found
+
+
+class Store(Reader):
+    """Everything on disk below one project root, read on demand; `problems` collects what could not be read."""
+
+    # Experiments
+
+    def params(self) -> dict[str, Any]:
+        """params.yaml, {} where it is absent."""
+        found = self.read("yaml", ("params.yaml",), "git checkout params.yaml", needed=False)
+        return found if isinstance(found, dict) else {}
+
+    def recipes(self) -> list[Recipe]:
+        """Declared recipes and transfers in the order of params.yaml, then undeclared folders of results, by name."""
+        params, folders = self.params(), self.folders("results")
+        listed = [
+            Recipe(str(name), str((item or {}).get("dataset", "")), kind, str(name) in folders)
+            for kind, section in (("recipe", "recipes"), ("transfer", "transfers"))
+            for name, item in (params.get(section) or {}).items()
+            if item is None or isinstance(item, dict)
+        ]
+        known = {r.name for r in listed}
+        return listed + [Recipe(name, "", "found", True) for name in folders if name not in known]
+
+    def recipe_names(self, with_results: bool = True) -> list[str]:
+        return [r.name for r in self.recipes() if r.has_results or not with_results]
+
+    def config(self, recipe: str) -> dict[str, Any]:
+        """Dotted keys of what the model really was (config.json); before there is one, the recipe with best.yaml."""
+        for seed in self.folders("models", recipe):
+            found = self.document(("models", recipe, seed, "config.json"), repro("pretrain", recipe), schema=False)
+            if found:
+                flat = _flat({k: v for k, v in found.items() if k not in ("provenance", "schema")})
+                return {k: v for k, v in flat.items() if not k.endswith((".mean", ".std"))}
+        recipe_file = ("experiments", "recipes", f"{recipe}.yaml")
+        found = self.read("yaml", recipe_file, f"git checkout {'/'.join(recipe_file)}", needed=False)
+        return {**_flat(found), **self.best(recipe)} if isinstance(found, dict) else {}
+
+    def best(self, recipe: str) -> dict[str, Any]:
+        """The searched keys of the winner, dotted; {} when search is off."""
+        found = self.read("yaml", ("results", recipe, "best.yaml"), repro("search", recipe), needed=False)
+        return _flat(found) if isinstance(found, dict) and found else {}
+
+    # Results
+
+    def scores(self, recipe: str | None = None) -> pd.DataFrame:
+        """The long table of one recipe, or of all: SCORE_COLUMNS, `value` a fraction in [0, 1] for accuracies."""
+        kinds = {r.name: r.kind for r in self.recipes() if r.has_results}
+        frames = []
+        for name in [recipe] if recipe is not None else list(kinds):
+            stage = "transfer" if kinds.get(name) == "transfer" else "evaluate"
+            command = repro(stage, name)
+            frame = self.table(("results", name, "scores.csv"), SCORE_COLUMNS, command)
+            bad = ~np.isfinite(frame["value"].to_numpy(dtype=float))
+            if bad.any():
+                self.problem(f"results/{name}/scores.csv", f"{bad.sum()} rows have no finite value", command, "corrupt")
+                frame = frame[~bad]
+            if len(frame):
+                frames.append(frame[SCORE_COLUMNS])
+        if not frames:
+            return pd.DataFrame(columns=SCORE_COLUMNS)
+        table = pd.concat(frames, ignore_index=True)
+        whole = ["labels_per_class", "pretrain_seed", "probe_seed", "n_train", "n_test"]
+        return table.astype(dict.fromkeys(whole, "Float64")).astype(dict.fromkeys(whole, "Int64"))
+
+    def leaderboard(
+        self,
+        task: str,
+        metric: str,
+        dataset: str,
+        split: str = "test",
+        labels_per_class: int | None = None,
+        baseline: tuple[str, str] | None = None,
+    ) -> pd.DataFrame:
+        """See `experiments.standings.leaderboard`."""
+        return standings.leaderboard(self.scores(), task, metric, dataset, split, labels_per_class, baseline)
+
+    def headlines(self) -> list[dict[str, Any]]:
+        """Per dataset: the task shown first (linear, else k-NN), and its test leaderboard under `table`."""
+        scores = self.scores()
+        found = []
+        for dataset in sorted(scores["dataset"].unique()):
+            for task in HEADLINE_TASKS:
+                table = standings.leaderboard(scores, task, "accuracy", dataset, "test")
+                if (table["model"] == "pretrained").any():
+                    found.append({"dataset": dataset, "task": task, "metric": "accuracy", "table": table})
+                    break
+        return found
+
+    def skipped(self, recipe: str) -> pd.DataFrame:
+        """Tasks that could not run, and why."""
+        command = repro("evaluate", recipe)
+        return self.table(("results", recipe, "skipped.csv"), SKIPPED_COLUMNS, command, needed=False)
+
+    def history(self, recipe: str) -> pd.DataFrame:
+        """Training curves, one row per logged step and seed."""
+        return self.table(("results", recipe, "history.csv"), HISTORY_COLUMNS, repro("pretrain", recipe))
+
+    def trials(self, recipe: str) -> pd.DataFrame:
+        """One row per trial and rung, with one column per searched key."""
+        parts, command = ("results", recipe, "trials.parquet"), repro("search", recipe)
+        return self.table(parts, TRIAL_COLUMNS, command, kind="parquet")
+
+    def search_summary(self, recipe: str) -> dict[str, Any]:
+        """search.json, {} where there is none."""
+        return self.document(("results", recipe, "search.json"), repro("search", recipe))
+
+    def embeddings(self, recipe: str) -> pd.DataFrame:
+        """2-D maps of the test samples, seed 0."""
+        parts, command = ("results", recipe, "embeddings.parquet"), repro("evaluate", recipe)
+        return self.table(parts, EMBEDDING_COLUMNS, command, kind="parquet")
+
+    def reconstruction_bank(self, recipe: str) -> Bank:
+        """The pre-rendered reconstructions; a mask whose picture is absent is named in `problems`."""
+        parts, command = ("results", recipe, "reconstructions"), repro("evaluate", recipe)
+        found = self.document((*parts, "bank.json"), command)
+        masks = [m for m in found.get("masks", []) if isinstance(m, dict) and isinstance(m.get("name"), str)]
+        pictures = {}
+        for mask in masks:
+            full = self.path(*parts, f"{mask['name']}.png")
+            if full is not None and full.is_file():
+                pictures[mask["name"]] = full
+            elif full is not None:
+                self.problem("/".join((*parts, f"{mask['name']}.png")), "not there yet", command, "missing")
+        images = [i for i in found.get("images", []) if isinstance(i, dict)]
+        return Bank(images, masks, found.get("scores", {}), pictures)
+
+    # Models and data
+
+    def models(self) -> list[Model]:
+        """Every model folder below models/ and controls/, by recipe and seed; one without its config is a Problem."""
+        found = []
+        for origin, stage in (("models", "pretrain"), ("controls", "controls")):
+            for recipe in self.folders(origin):
+                for name in self.folders(origin, recipe):
+                    command = repro(stage, recipe)
+                    config = self.document((origin, recipe, name, "config.json"), command, schema=False)
+                    weights = self.path(origin, recipe, name, "model.safetensors")
+                    if not config:
+                        continue
+                    if weights is None or not weights.is_file():
+                        self.problem(f"{origin}/{recipe}/{name}/model.safetensors", "not there yet", command, "missing")
+                        continue
+                    card = self.read("text", (origin, recipe, name, "card.md"), command, needed=False) or ""
+                    last = name.rpartition("-")[2]
+                    seed = int(last) if last.isdecimal() else None
+                    label, size = f"{recipe}/{name}", weights.stat().st_size
+                    found.append(Model(label, recipe, seed, origin, weights.parent, config, card, size))
+        return sorted(found, key=lambda m: (m.origin != "models", m.recipe, m.seed is None, m.seed or 0, m.name))
+
+    def datasets(self) -> list[Dataset]:
+        """Every prepared dataset, and a Problem for each declared one that is not there."""
+        declared = [str(name) for name in self.params().get("datasets") or []]
+        names = declared + [name for name in self.folders("data") if name not in declared]
+        found = []
+        for name in names:
+            info = self.document(("data", name, "dataset.json"), repro("prepare", name), needed=name in declared)
+            if info:
+                found.append(Dataset(name, self.root / "data" / name, info))
+        return found
+
+    def samples(self, dataset: str, split: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """(n, C, H, W) uint8 memory map and (n,) int64 labels of one split, or None with a Problem."""
+        arrays = []
+        command = repro("prepare", dataset)
+        for part in ("samples", "labels"):
+            full = self.path("data", dataset, f"{split}-{part}.npy")
+            shown = f"data/{dataset}/{split}-{part}.npy"
+            if full is None:
+                return None
+            if not full.is_file():
+                self.problem(shown, "not there yet", command, "missing")
+                return None
+            try:
+                arrays.append(np.load(full, mmap_mode="r", allow_pickle=False))
+            except (ValueError, OSError, EOFError) as error:
+                self.problem(shown, f"not readable as npy: {error}"[:200], command, "corrupt")
+                return None
+        images, labels = arrays
+        if images.ndim != 4 or images.dtype != np.uint8 or len(images) != len(labels):
+            what = "is no (n, C, H, W) uint8 array with one label each"
+            self.problem(f"data/{dataset}/{split}-samples.npy", what, command, "corrupt")
+            return None
+        return images, labels
+
+    def quarantine(self, dataset: str) -> pd.DataFrame:
+        """Files set aside by prepare, with the reason."""
+        parts = ("data", dataset, "quarantine.csv")
+        return self.table(parts, QUARANTINE_COLUMNS, repro("prepare", dataset), needed=False)
+
+    # The pipeline
+
+    def heartbeats(self, now: float | None = None) -> list[stages.Heartbeat]:
+        """Every run folder's last sign of life, newest first."""
+        return stages.heartbeats(self.root / "runs", now)
+
+    def pipeline_state(self, now: float | None = None) -> list[stages.StageState]:
+        """What each stage of dvc.yaml is: done, stale, running, failed, crashed or missing. DVC is not started."""
+        try:
+            return stages.pipeline_state(self.root, self.heartbeats(now))
+        except stages.Unreadable as error:
+            self.problem(error.path, error.what, f"git checkout {error.path}", "corrupt")
+            return []
+
+    def timings(self) -> pd.DataFrame:
+        """runs/*/timing.json as one table: run, stage, recipe, seconds, samples_per_s, device …"""
+        rows = []
+        for run in self.folders("runs"):
+            found = self.document(("runs", run, "timing.json"), "dvc repro", needed=False, schema=False)
+            if found:
+                stage, recipe = stages.split_run_name(run)
+                rows.append({"run": run, "stage": stage, "recipe": recipe, **found})
+        return pd.DataFrame(rows, columns=None if rows else ["run", "stage", "recipe", "seconds"])

@@ -1,0 +1,250 @@
+"""The state of the pipeline from files alone: dvc.yaml, dvc.lock, params.yaml, the outs on disk and the heartbeats.
+
+`dvc status` takes seconds and a lock; a page that refreshes every few seconds can have neither. What is compared here
+is what DVC records: parameter values, file hashes, and the hash each stage saw of another stage's out. Folders that no
+stage makes are not hashed, so an edit inside one is noticed by `dvc status` alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import shlex
+import time
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+FRESH_SECONDS = 300.0
+LARGEST_HASHED = 64 * 2**20
+REFERENCE = re.compile(r"\$\{\s*([\w.\-]+)\s*\}")
+
+
+class Unreadable(Exception):
+    """A file of the pipeline that cannot be understood."""
+
+    def __init__(self, path: str, what: str):
+        super().__init__(f"{path}: {what}")
+        self.path, self.what = path, what
+
+
+class Heartbeat(NamedTuple):
+    """The last sign of life of one run; `state` is running, finished, failed, or crashed (silent for 5 minutes)."""
+
+    run: str
+    stage: str
+    recipe: str
+    state: str
+    age_s: float
+    seed: int | None
+    step: float
+    steps: float
+    loss: float
+    lr: float
+    samples_per_s: float
+    data_wait: float  # fraction of the wall time
+    eta_s: float
+
+
+class StageState(NamedTuple):
+    """One stage of the DAG: what it is, why, and the command that would bring it up to date."""
+
+    name: str  # pretrain@digits
+    stage: str
+    key: str  # the recipe or dataset; '' for a stage without foreach
+    state: str  # done | stale | running | failed | crashed | missing
+    why: str
+    command: str
+    progress: float  # fraction of the steps of a running stage, else NaN
+
+
+def repro(stage: str, key: str = "") -> str:
+    """The command that brings one stage up to date; a hostile name stays one quoted word when it is pasted into a shell."""
+    return "dvc repro " + shlex.quote(f"{stage}@{key}" if key else stage)
+
+
+def split_run_name(run: str) -> tuple[str, str]:
+    """'pretrain-my-digits-1f2e' → ('pretrain', 'my-digits')."""
+    stage, _, rest = run.partition("-")
+    return stage, rest.rpartition("-")[0] or rest
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
+        except ValueError:
+            return math.nan
+    return _number(value)
+
+
+def heartbeats(runs: Path, now: float | None = None) -> list[Heartbeat]:
+    """Every `runs/*/heartbeat.json`, newest first; a half-written or foreign one is passed over until its next beat."""
+    now = time.time() if now is None else now
+    found = []
+    for file in sorted(runs.glob("*/heartbeat.json")) if runs.is_dir() else []:
+        try:
+            beat = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if not isinstance(beat, dict):
+            continue
+        stage, recipe = split_run_name(file.parent.name)
+        age = now - _seconds(beat.get("time"))
+        state = str(beat.get("state", "running"))
+        if (file.parent / "DELIVERED").exists() and state == "running":
+            state = "finished"
+        if state == "running" and not age < FRESH_SECONDS:
+            state = "crashed"
+        seed = beat.get("seed")
+        numbers = [_number(beat.get(key)) for key in Heartbeat._fields[6:]]
+        found.append(
+            Heartbeat(
+                file.parent.name,
+                str(beat.get("stage", stage)),
+                str(beat.get("recipe", recipe)),
+                state,
+                age,
+                seed if isinstance(seed, int) else None,
+                *numbers,
+            )
+        )
+    return sorted(found, key=lambda b: (math.isnan(b.age_s), b.age_s, b.run))
+
+
+def _yaml(root: Path, name: str) -> dict[str, Any]:
+    file = root / name
+    if not file.is_file():
+        return {}
+    try:
+        stat = file.stat()
+        found = _parse_yaml(str(file), stat.st_mtime_ns, stat.st_size)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise Unreadable(name, f"not readable as YAML: {str(error).splitlines()[0][:200]}") from error
+    if not isinstance(found, dict):
+        raise Unreadable(name, "is no YAML mapping")
+    return found
+
+
+@lru_cache(maxsize=256)
+def _parse_yaml(path: str, mtime_ns: int, size: int) -> Any:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=loader) or {}
+
+
+@lru_cache(maxsize=4096)
+def _md5(path: str, mtime_ns: int, size: int) -> str:
+    return hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def _lookup(tree: Any, dotted: str) -> Any:
+    """tree['a']['b'] for 'a.b'; KeyError where it is not there."""
+    for part in dotted.split("."):
+        if not isinstance(tree, dict) or part not in tree:
+            raise KeyError(dotted)
+        tree = tree[part]
+    return tree
+
+
+def stage_names(root: Path) -> list[str]:
+    """Every stage of dvc.yaml in file order, `foreach` written out as DVC names it (`pretrain@digits`)."""
+    described = _yaml(root, "dvc.yaml")
+    params = _yaml(root, "params.yaml")
+    names = []
+    for name, body in (described.get("stages") or {}).items():
+        over = body.get("foreach") if isinstance(body, dict) else None
+        if over is None:
+            names.append(str(name))
+            continue
+        if isinstance(over, str):
+            reference = REFERENCE.fullmatch(over.strip())
+            try:
+                over = _lookup({**params, **_variables(described)}, reference[1]) if reference else []
+            except KeyError:
+                over = []
+        names += [f"{name}@{key}" for key in (over or [])]
+    return names
+
+
+def _variables(described: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for item in described.get("vars") or []:
+        if isinstance(item, dict):
+            found.update(item)
+    return found
+
+
+def _changed(root: Path, locked: dict[str, Any], outs: dict[str, str]) -> str:
+    """Why a stage that once ran no longer matches what is on disk; '' where it does."""
+    for file, wanted in (locked.get("params") or {}).items():
+        current = _yaml(root, file)
+        for key, value in (wanted or {}).items():
+            try:
+                now = _lookup(current, key)
+            except KeyError:
+                now = current.get(key)
+            if now != value:
+                return f"{key} in {file} has changed"
+    for dep in locked.get("deps") or []:
+        path, seen = str(dep.get("path", "")), dep.get("md5")
+        if path in outs:
+            if outs[path] != seen:
+                return f"{path} was made anew"
+            continue
+        full = root / path
+        if not full.exists():
+            return f"{path} is gone"
+        stat = full.stat()
+        if not full.is_file() or not seen or stat.st_size > LARGEST_HASHED:
+            continue
+        if dep.get("size") not in (None, stat.st_size) or _md5(str(full), stat.st_mtime_ns, stat.st_size) != seen:
+            return f"{path} has changed"
+    return ""
+
+
+def pipeline_state(root: Path, beats: list[Heartbeat]) -> list[StageState]:
+    """One record per stage, in the order of dvc.yaml; raises Unreadable where a file of DVC or of params is broken."""
+    lock = _yaml(root, "dvc.lock").get("stages") or {}
+    outs = {str(o.get("path")): str(o.get("md5")) for body in lock.values() for o in body.get("outs") or []}
+    latest: dict[tuple[str, str], Heartbeat] = {}
+    for beat in beats:
+        latest.setdefault((beat.stage, beat.recipe), beat)
+    found: list[StageState] = []
+    behind: set[str] = set()  # outs of stages that are not up to date
+    for name in stage_names(root):
+        stage, _, key = name.partition("@")
+        locked = lock.get(name)
+        last = latest.get((stage, key))
+        progress = math.nan
+        if locked is None:
+            state, why = "missing", "has never run here"
+        else:
+            gone = [str(o.get("path")) for o in locked.get("outs") or [] if not (root / str(o.get("path"))).exists()]
+            why = f"{gone[0]} is not on disk" if gone else _changed(root, locked, outs)
+            waiting = [str(d.get("path")) for d in locked.get("deps") or [] if str(d.get("path")) in behind]
+            if not why and waiting:
+                why = f"{waiting[0]} is to be made anew"
+            state = "missing" if gone else "stale" if why else "done"
+        if last is not None and last.state == "running":
+            state, why = "running", f"step {last.step:.0f} of {last.steps:.0f}"
+            progress = last.step / last.steps if last.steps > 0 else math.nan
+        elif last is not None and last.state in ("failed", "crashed") and state != "done":
+            state = last.state
+            why = (
+                "the last run failed"
+                if state == "failed"
+                else f"no sign of life for {last.age_s / 60:.0f} min: crashed?"
+            )
+        if state != "done":
+            behind.update(str(o.get("path")) for o in (locked or {}).get("outs") or [])
+        found.append(StageState(name, stage, key, state, why, repro(stage, key), progress))
+    return found
