@@ -1,0 +1,31 @@
+"""Features: whole samples, any block size, nothing left changed."""
+
+import numpy as np
+import torch
+
+from mae_core.evaluation.features import extract, pixels
+
+
+def test_blocks_and_memory_maps_give_what_encode_gives(model, images, tmp_path):
+    samples, _ = images(11)
+    np.save(tmp_path / "x.npy", samples)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    found = extract(model, mapped, batch=4)
+    assert found.dtype == np.float32 and found.shape == (11, 16)
+    with torch.no_grad():
+        np.testing.assert_allclose(found, model.eval().encode(torch.from_numpy(samples)).numpy(), atol=1e-5)
+    assert extract(model, mapped, pool="global").shape == (11, 16)
+    assert not np.allclose(extract(model, mapped, pool="global"), found)
+
+
+def test_leaves_the_model_as_it_was(model, images):
+    samples, _ = images(5)
+    model.train()
+    extract(model, samples)
+    assert model.training and all(p.grad is None for p in model.parameters())
+    assert extract(model, samples[:0]).shape == (0, 16)
+
+
+def test_pixels_are_fractions():
+    x = np.arange(2 * 3 * 2 * 2, dtype=np.uint8).reshape(2, 3, 2, 2)
+    assert pixels(x).shape == (2, 12) and pixels(x)[1, 11] == np.float32(23 / 255)
