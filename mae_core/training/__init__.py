@@ -1,0 +1,1 @@
+"""How a model learns: order of samples, schedule, optimiser, precision, the loop and its saved state."""

@@ -1,0 +1,156 @@
+"""What a training run is at one step, and how it is saved so that it can go on exactly: safetensors and JSON, written atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mae_core.atomic import replace_folder
+from mae_core.model import MaskedAutoencoder
+from mae_core.training.optim import adamw, param_groups
+
+SCHEMA = 1
+KEEP = 2
+"""Checkpoints kept; an older one is there in case the newest is damaged."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be resumed from."""
+
+
+class TrainState:
+    """Model, optimiser, averaged weights and step. Random draws need no state: they are functions of (seed, step, sample)."""
+
+    def __init__(
+        self, model: MaskedAutoencoder, optimizer: torch.optim.Optimizer, ema: dict[str, Tensor] | None
+    ) -> None:
+        self.model, self.optimizer, self.ema = model, optimizer, ema
+        self.step = 0
+        self.nonfinite_steps = 0
+
+    @classmethod
+    def fresh(cls, model: MaskedAutoencoder, weight_decay: float, betas: tuple[float, float], ema: bool) -> TrainState:
+        """Step 0 of ``model``."""
+        averaged = {n: p.detach().clone() for n, p in model.named_parameters()} if ema else None
+        return cls(model, adamw(param_groups(model, weight_decay), betas), averaged)
+
+    @torch.no_grad()
+    def update_ema(self, decay: float) -> None:
+        """Moves the averaged weights towards the present ones; in the first steps faster, so that they forget the start."""
+        if self.ema is None:
+            return
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        for name, parameter in self.model.named_parameters():
+            self.ema[name].lerp_(parameter.detach(), 1 - decay)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything as whole CPU tensors by name. Every rank of a sharded model must call it."""
+        found = {}
+        for name, parameter in self.model.named_parameters():
+            found[f"model.{name}"] = _whole(parameter)
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                found[f"optimizer.{key}.{name}"] = _whole(value)
+            if self.ema is not None:
+                found[f"ema.{name}"] = _whole(self.ema[name])
+        return found
+
+    @torch.no_grad()
+    def load_tensors(self, saved: dict[str, Tensor]) -> None:
+        """The inverse of ``tensors``, into a model that may be spread otherwise than the saved one."""
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(_like(saved[f"model.{name}"], parameter))
+            moments = {key: saved[f"optimizer.{key}.{name}"] for key in _moments(saved, name)}
+            self.optimizer.state[parameter] = {
+                key: value.clone() if value.ndim == 0 else _like(value, parameter) for key, value in moments.items()
+            }
+            if self.ema is not None:
+                self.ema[name] = _like(saved[f"ema.{name}"], parameter)
+
+
+def save_checkpoint(state: TrainState, folder: Path, fingerprint: str, write: bool = True) -> None:
+    """Writes ``folder/step-<n>`` and forgets all but the last two. Every rank calls it; the one with ``write`` writes."""
+    tensors = state.tensors()
+    if not write:
+        return
+    with replace_folder(folder / f"step-{state.step:08d}") as staging:
+        path = staging / "state.safetensors"
+        save_file(tensors, str(path))
+        meta = {
+            "schema": SCHEMA,
+            "step": state.step,
+            "nonfinite_steps": state.nonfinite_steps,
+            "fingerprint": fingerprint,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        (staging / "meta.json").write_text(json.dumps(meta, indent=2))
+    for old in sorted(folder.glob("step-*"))[:-KEEP]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(state: TrainState, folder: Path, fingerprint: str) -> int:
+    """Brings ``state`` to the newest whole checkpoint below ``folder``; returns its step, 0 where there is none.
+
+    A damaged one is skipped with a warning. Raises CheckpointError where all are damaged or the fingerprint is another run's.
+    """
+    candidates = sorted(folder.glob("step-*"), reverse=True)
+    problems = []
+    for candidate in candidates:
+        try:
+            meta = _checked(candidate)
+        except (OSError, ValueError, KeyError) as problem:
+            problems.append(f"{candidate.name}: {problem}")
+            warnings.warn(f"checkpoint {candidate} is damaged and skipped: {problem}", stacklevel=2)
+            continue
+        if meta["fingerprint"] != fingerprint:
+            raise CheckpointError(
+                f"{candidate} belongs to another run (fingerprint {meta['fingerprint']}, this one is {fingerprint}): "
+                "remove that folder or give this run another"
+            )
+        state.load_tensors(load_file(str(candidate / "state.safetensors")))
+        state.step, state.nonfinite_steps = meta["step"], meta["nonfinite_steps"]
+        return state.step
+    if problems:
+        raise CheckpointError(
+            f"no checkpoint below {folder} is whole ({'; '.join(problems)}): remove it to start afresh"
+        )
+    return 0
+
+
+def _checked(folder: Path) -> dict[str, Any]:
+    meta = json.loads((folder / "meta.json").read_text())
+    if meta["schema"] != SCHEMA:
+        raise ValueError(f"schema {meta['schema']}, this version reads {SCHEMA}")
+    found = hashlib.sha256((folder / "state.safetensors").read_bytes()).hexdigest()
+    if found != meta["sha256"]:
+        raise ValueError("its checksum does not match its content")
+    return meta
+
+
+def _moments(saved: dict[str, Tensor], name: str) -> list[str]:
+    return [key.split(".")[1] for key in saved if key.startswith("optimizer.") and key.split(".", 2)[2] == name]
+
+
+def _whole(value: Any) -> Tensor:
+    """The full CPU tensor of a plain or sharded one."""
+    value = value.detach()
+    value = value.full_tensor() if hasattr(value, "full_tensor") else value
+    return value.cpu().clone().contiguous()
+
+
+def _like(value: Tensor, reference: nn.Parameter | Tensor) -> Tensor:
+    """``value`` on the device, and sharded in the way, of ``reference``."""
+    value = value.to(reference.device)
+    mesh = getattr(reference, "device_mesh", None)
+    if mesh is None:
+        return value.clone()
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value, mesh, reference.placements)  # type: ignore[union-attr]

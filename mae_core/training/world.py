@@ -1,0 +1,56 @@
+"""Who else is training: ranks, each rank's share of a batch, and how a model is spread over them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class World(NamedTuple):
+    """One rank among ``size``; alone by default. Collectives need an initialised process group when ``size`` > 1."""
+
+    rank: int = 0
+    size: int = 1
+    strategy: str = "ddp"
+    """``ddp`` copies the model to every rank; ``fsdp2`` shards parameters, gradients and optimiser state."""
+
+    def share(self, batch_size: int) -> range:
+        """The rows of a global batch that are this rank's: contiguous, sizes differing by at most one."""
+        if batch_size < self.size:
+            raise ValueError(f"a batch of {batch_size} cannot be shared by {self.size} workers: use fewer workers")
+        return range(batch_size * self.rank // self.size, batch_size * (self.rank + 1) // self.size)
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum of ``value`` over all ranks."""
+        if self.size > 1:
+            dist.all_reduce(value)
+        return value
+
+
+STRATEGIES = ("ddp", "fsdp2")
+
+
+def shard(model: Any, world: World, device: torch.device) -> None:
+    """FSDP2, in place: each block's weights are gathered when they are needed and freed afterwards. Nothing under ``ddp``."""
+    if world.strategy not in STRATEGIES:
+        raise ValueError(f"unknown strategy {world.strategy!r}: there are {', '.join(STRATEGIES)}")
+    if world.strategy == "ddp":
+        return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (world.size,))
+    for block in [*model.encoder.blocks, *model.decoder.blocks]:
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def replicate(model: nn.Module, world: World, device: torch.device) -> nn.Module:
+    """What to call instead of ``model`` so that its gradients are averaged over the ranks."""
+    if world.strategy == "fsdp2" or world.size == 1:
+        return model
+    ids = [device.index] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=ids)
