@@ -1,0 +1,381 @@
+"""The recipe: every key, default, unit and bound in one place. Unknown keys are refused by name, with the nearest right one.
+
+``auto`` marks a value that the search may choose; a literal pins it. ``resolve`` turns a recipe, the search's choice and the dataset
+into plain values, each with its origin.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mae_core.decoders import DECODERS
+from mae_core.encoders import ENCODERS
+from mae_core.flops import train_flops
+from mae_core.masking import MASKERS
+from mae_core.modalities import MODALITIES
+from mae_core.registry import nearest
+from mae_core.targets import TARGETS
+from mae_core.training.loop import Settings
+from mae_core.training.schedule import peak_lr
+
+NAME = re.compile(r"^[a-z0-9_]{1,40}$")
+Auto = Literal["auto"]
+Count = Annotated[int, Field(ge=1)]
+Ratio = Annotated[float, Field(ge=0, lt=1)]
+
+
+class RecipeError(ValueError):
+    """A recipe, or params.yaml, that cannot be used: says where, what and what to do."""
+
+
+class Section(BaseModel):
+    """A part of a recipe; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _known(table: dict[str, str], what: str) -> Any:
+    def check(value: str) -> str:
+        if value != "auto" and value not in table:
+            raise ValueError(f"unknown {what} {value!r}{nearest(value, table)}: there are {', '.join(sorted(table))}")
+        return value
+
+    return check
+
+
+class EncoderSection(Section):
+    """The network that reads visible cells."""
+
+    kind: str = "vit"
+    width: Count | Auto = 128
+    depth: Count | Auto = 6
+    heads: Count | Auto = Field("auto", description="auto: width / 32")
+
+    _kind = field_validator("kind")(_known(ENCODERS, "encoder"))
+
+
+class DecoderSection(Section):
+    """The network that predicts hidden cells; thrown away afterwards."""
+
+    kind: str = "joint"
+    width: Count | Auto = 64
+    depth: Count | Auto = 1
+    heads: Count | Auto = Field("auto", description="auto: width / 16")
+
+    _kind = field_validator("kind")(_known(DECODERS, "decoder"))
+
+
+class ModelSection(Section):
+    """What is trained."""
+
+    encoder: EncoderSection = EncoderSection()
+    decoder: DecoderSection = DecoderSection()
+    patch: Count | list[Count] | Auto = Field("auto", description="pixels per side of a cell, or [rows, columns]")
+
+
+class MaskingSection(Section):
+    """What is hidden."""
+
+    strategy: str = "random"
+    ratio: Ratio | Auto = Field("auto", description="share of cells hidden")
+
+    _strategy = field_validator("strategy")(_known(MASKERS, "masking strategy"))
+
+
+class ObjectiveSection(Section):
+    """What is minimised: weights of the parts, and what reconstruction predicts."""
+
+    reconstruction: Annotated[float, Field(gt=0)] = 1.0
+    target: str = "pixels"
+
+    _target = field_validator("target")(_known(TARGETS, "target"))
+
+
+class PretrainSection(Section):
+    """How it is trained. ``steps`` holds for the default architecture; others get the steps of equal FLOPs."""
+
+    steps: Count = 3000
+    batch_size: Count = Field(128, description="of all workers together")
+    lr: Annotated[float, Field(gt=0)] | Auto = Field("auto", description="peak; auto: 4e-3 per 256 samples")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.07, description="share of the steps")
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    clip: Annotated[float, Field(ge=0)] = Field(1.0, description="largest gradient norm; 0: unlimited")
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="decay of averaged weights; 0: none")
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    crop: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="smallest area share of a random crop; 1: none")
+    flip: bool = False
+    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    init_from: str | None = Field(None, description="model folder to start from instead of random weights")
+    micro_batch: Annotated[int, Field(ge=0)] = Field(0, description="samples per forward pass of a worker; 0: all")
+    recompute: bool = Field(False, description="recompute activations in backward to save memory")
+    checkpoint_every: Count = Field(200, description="steps")
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds {seeds} repeat: each pretraining seed may appear once")
+        return seeds
+
+
+class SearchSection(Section):
+    """How ``auto`` values are chosen. ``trials: 0`` switches the search off: defaults are used."""
+
+    trials: Annotated[int, Field(ge=0)] = 8
+    budget: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.15, description="FLOPs of the longest trial over the final run's"
+    )
+    rungs: Annotated[int, Field(ge=1, le=4)] = Field(
+        2, description="complete schedules of growing length; a third go on"
+    )
+    metric: Literal["knn"] = "knn"
+    space: str = "image_small"
+    confirm_seeds: Annotated[int, Field(ge=2)] = Field(
+        3, description="seeds on which the winner must beat the defaults"
+    )
+    seed: int = 0
+
+
+class ControlsSection(Section):
+    """Twins trained at equal FLOPs: the same network without masking, and with labels."""
+
+    models: list[Literal["autoencoder", "supervised"]] = []
+
+
+class FinetuneSection(Section):
+    """Fine-tuning against the same network from scratch."""
+
+    labels_per_class: list[Count | Literal["all"]] = [10]
+    trials: Count = Field(3, description="settings tried for each, chosen on validation")
+    steps: Count = 150
+
+
+class EvaluateSection(Section):
+    """What is measured on frozen features and by fine-tuning."""
+
+    tasks: list[Literal["knn", "linear", "few_label", "finetune", "reconstruction", "rank", "embedding"]] = [
+        "knn", "linear", "few_label", "finetune", "reconstruction", "rank", "embedding",
+    ]  # fmt: skip
+    probe_seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
+    labels_per_class: list[Count] = [1, 5, 10, 50]
+    knn_k: Count = 20
+    finetune: FinetuneSection = FinetuneSection()
+
+
+class Recipe(Section):
+    """One experiment."""
+
+    model: ModelSection = ModelSection()
+    masking: MaskingSection = MaskingSection()
+    objective: ObjectiveSection = ObjectiveSection()
+    pretrain: PretrainSection = PretrainSection()
+    search: SearchSection = SearchSection()
+    controls: ControlsSection = ControlsSection()
+    evaluate: EvaluateSection = EvaluateSection()
+
+
+def parse_recipe(text: str, where: str) -> Recipe:
+    """A recipe from YAML. Raises RecipeError naming each wrong key, its place and the nearest right one."""
+    try:
+        raw = yaml.safe_load(text) or {}
+    except yaml.YAMLError as problem:
+        raise RecipeError(f"{where} is not YAML: {problem}") from problem
+    if not isinstance(raw, dict):
+        raise RecipeError(f"{where} holds {type(raw).__name__}, a recipe is a mapping of sections")
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as problem:
+        lines = "\n".join(f"  {line}" for line in explain(problem, Recipe))
+        raise RecipeError(f"{where}:\n{lines}") from None
+
+
+def explain(problem: ValidationError, schema: type[BaseModel]) -> list[str]:
+    """One line per wrong key, with the nearest right one of ``schema``."""
+    lines = []
+    for error in problem.errors():
+        place = [str(part) for part in error["loc"] if isinstance(part, int) or not _is_type_tag(str(part))]
+        dotted = ".".join(place)
+        if error["type"] == "extra_forbidden":
+            names = _fields(schema, place[:-1])
+            lines.append(f"unknown key {dotted!r}{nearest(place[-1], names)}: there are {', '.join(names)}")
+        else:
+            message = error["msg"].removeprefix("Value error, ")
+            lines.append(f"{dotted}: {message} (given: {error['input']!r})")
+    return list(dict.fromkeys(lines))
+
+
+def _is_type_tag(part: str) -> bool:
+    """pydantic names the branch of a union in the location; users did not write it."""
+    return part in {"int", "float", "constrained-int", "constrained-float"} or "[" in part
+
+
+def _fields(schema: type[BaseModel], path: list[str]) -> list[str]:
+    for name in path:
+        annotation = schema.model_fields[name].annotation if name in schema.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        schema = annotation
+    return list(schema.model_fields)
+
+
+def recipe_path(root: Path, name: str) -> Path:
+    """Where the recipe ``name`` lies. Raises RecipeError for a name that is not one, or that has no file."""
+    if not NAME.match(name):
+        raise RecipeError(
+            f"recipe name {name!r}: use 1 to 40 of a-z, 0-9 and _ (it becomes part of paths and commands)"
+        )
+    folder = root / "experiments" / "recipes"
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        names = sorted(p.stem for p in folder.glob("*.yaml"))
+        raise RecipeError(f"no recipe {name!r}{nearest(name, names)}: {folder} has {', '.join(names) or 'none'}")
+    return path
+
+
+def load_recipe(name: str, root: Path = Path()) -> Recipe:
+    """The recipe of that name."""
+    path = recipe_path(root, name)
+    return parse_recipe(path.read_text(), str(path))
+
+
+class Row(NamedTuple):
+    """What params.yaml says of a recipe."""
+
+    dataset: str
+    modality: str
+
+
+def recipe_row(name: str, root: Path = Path()) -> Row:
+    """The dataset and modality that params.yaml pairs with a recipe."""
+    path = root / "params.yaml"
+    params = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    rows = params.get("recipes") or {}
+    if name not in rows:
+        raise RecipeError(
+            f"{path} does not list the recipe {name!r}{nearest(name, rows)}: add\n"
+            f"  {name}: {{dataset: NAME, modality: image}}\nunder recipes, or run `maestro enable {name} --dataset NAME`"
+        )
+    row = rows[name] or {}
+    missing = {"dataset", "modality"} - set(row)
+    if missing:
+        raise RecipeError(f"{path}: recipes.{name} lacks {', '.join(sorted(missing))}")
+    if row["modality"] not in MODALITIES:
+        raise RecipeError(f"{path}: recipes.{name}.modality {row['modality']!r}: there are {', '.join(MODALITIES)}")
+    return Row(row["dataset"], row["modality"])
+
+
+class Value(NamedTuple):
+    """A resolved value and where it came from."""
+
+    value: Any
+    origin: Literal["recipe", "search", "default"]
+
+
+class Resolved(NamedTuple):
+    """A recipe with every ``auto`` replaced."""
+
+    values: dict[str, Value]
+    """Dotted key → value, for the keys that may be auto."""
+    config: dict[str, Any]
+    """What MaskedAutoencoder.build takes."""
+    settings: Settings
+    """What fit takes, for the first pretraining seed."""
+
+
+SEARCHABLE = (
+    "masking.ratio",
+    "masking.strategy",
+    "model.decoder.depth",
+    "model.decoder.heads",
+    "model.decoder.width",
+    "model.encoder.depth",
+    "model.encoder.heads",
+    "model.encoder.width",
+    "model.patch",
+    "pretrain.lr",
+)
+"""Keys that may be ``auto``."""
+
+
+def resolve(
+    recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any] | None = None, modality: str = "image"
+) -> Resolved:
+    """Plain values for a dataset (its ``dataset.json``) with what the search chose (dotted keys).
+
+    ``settings.steps`` is the recipe's for the default architecture; another gets the steps of equal training FLOPs.
+    """
+    defaults = _resolve(recipe, dataset, {}, modality)
+    resolved = _resolve(recipe, dataset, chosen or {}, modality)
+    steps = round(recipe.pretrain.steps * train_flops(defaults.config) / train_flops(resolved.config))
+    settings = Settings(**{**resolved.settings.__dict__, "steps": max(steps, 1)})
+    return resolved._replace(settings=settings)
+
+
+def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], modality: str) -> Resolved:
+    channels, height, width = dataset["sample"]["shape"]
+    values: dict[str, Value] = {}
+
+    def pick(key: str, default: Any) -> Any:
+        given: Any = recipe
+        for part in key.split("."):
+            given = getattr(given, part)
+        if given != "auto":
+            values[key] = Value(given, "recipe")
+        elif key in chosen:
+            values[key] = Value(chosen[key], "search")
+        else:
+            values[key] = Value(default, "default")
+        return values[key].value
+
+    encoder = {"kind": recipe.model.encoder.kind}
+    encoder |= {"width": pick("model.encoder.width", 128), "depth": pick("model.encoder.depth", 6)}
+    encoder["heads"] = pick("model.encoder.heads", max(encoder["width"] // 32, 1))
+    decoder = {"kind": recipe.model.decoder.kind}
+    decoder |= {"width": pick("model.decoder.width", 64), "depth": pick("model.decoder.depth", 1)}
+    decoder["heads"] = pick("model.decoder.heads", max(decoder["width"] // 16, 1))
+    config = {
+        "modality": {
+            "kind": modality,
+            "channels": channels,
+            "size": [height, width],
+            "patch": pick("model.patch", default_patch(height, width)),
+            "mean": dataset["mean"],
+            "std": dataset["std"],
+        },
+        "encoder": encoder,
+        "decoder": decoder,
+        "masking": {"strategy": pick("masking.strategy", "random"), "ratio": pick("masking.ratio", 0.75)},
+        "objective": recipe.objective.model_dump(),
+    }
+    p = recipe.pretrain
+    settings = Settings(
+        steps=p.steps,
+        batch_size=p.batch_size,
+        lr=pick("pretrain.lr", peak_lr(p.batch_size)),
+        warmup=p.warmup,
+        weight_decay=p.weight_decay,
+        clip=p.clip,
+        ema=p.ema,
+        precision=p.precision,
+        seed=p.seeds[0],
+        micro_batch=p.micro_batch,
+        recompute=p.recompute,
+        crop=p.crop,
+        flip=p.flip,
+    )
+    return Resolved(values, config, settings)
+
+
+def default_patch(height: int, width: int) -> int:
+    """The largest common divisor of both sides that leaves at least 4 cells a side, at most 16 pixels: few cells learn soonest."""
+    fits = [p for p in range(1, 17) if height % p == 0 and width % p == 0 and min(height, width) // p >= 4]
+    if not fits:
+        raise RecipeError(
+            f"images of {height}x{width} leave no patch with 4 cells a side: set model.patch, or a larger `size`"
+        )
+    return max(fits)
