@@ -1,0 +1,195 @@
+"""The live folder of a stage, ``runs/<stage>-<recipe>-<fingerprint>/``: its lock, heartbeat, log and resume rules.
+
+The fingerprint is a hash of what the stage reads (its DVC deps and params) with the resolved precision and library versions, so a killed
+stage finds its own checkpoints again and a changed recipe starts fresh.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy
+import torch
+import yaml
+
+from mae_core.atomic import write_text
+
+SCHEMA = 1
+
+
+class RunBusy(RuntimeError):
+    """Another process holds the run folder."""
+
+
+class Run:
+    """A claimed run folder."""
+
+    def __init__(self, folder: Path, stage: str, recipe: str, fingerprint: str) -> None:
+        self.folder, self.stage, self.recipe, self.fingerprint = folder, stage, recipe, fingerprint
+
+    def heartbeat(self, state: str = "running", **facts: Any) -> None:
+        """What the app shows while the stage runs."""
+        beat = {
+            "schema": SCHEMA,
+            "stage": self.stage,
+            "recipe": self.recipe,
+            "state": state,
+            "time": time.time(),
+            **facts,
+        }
+        write_text(self.folder / "heartbeat.json", json.dumps(beat))
+
+    def log(self, **row: Any) -> None:
+        """Appends one row to ``log.jsonl``."""
+        with open(self.folder / "log.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def log_rows(self) -> list[dict[str, Any]]:
+        """The rows logged so far; a torn last line is left out."""
+        path = self.folder / "log.jsonl"
+        rows = []
+        for line in path.read_text().splitlines() if path.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue  # the writer was killed inside this line; the row is logged again after the resume
+        return rows
+
+    def timing(self, **facts: Any) -> None:
+        """Wall-clock facts, which never enter a DVC out."""
+        write_text(self.folder / "timing.json", json.dumps({"schema": SCHEMA, **facts}, indent=2))
+
+    def delivered(self) -> None:
+        """Marks the outs as handed over: this run is never resumed again."""
+        write_text(self.folder / "DELIVERED", "")
+        self.heartbeat("finished")
+
+
+@contextmanager
+def claim(stage: str, recipe: str, fingerprint: str, root: Path = Path()) -> Iterator[Run]:
+    """The run folder of a stage, locked until the block ends or the process dies.
+
+    A delivered run is cleared and starts afresh; any other goes on from its checkpoints. Raises RunBusy naming the holder.
+    The process ends with its parent, so that a killed ``dvc repro`` leaves nothing behind.
+    """
+    folder = root / "runs" / f"{stage}-{recipe}-{fingerprint}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "a+") as lock:
+        _hold(lock, folder)
+        if (folder / "DELIVERED").exists():
+            for path in folder.iterdir():
+                if path.name != "lock":
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        end_with_parent()
+        run = Run(folder, stage, recipe, fingerprint)
+        run.heartbeat("running")
+        try:
+            yield run
+        except BaseException:
+            run.heartbeat("failed")
+            raise
+
+
+def _hold(lock: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        try:
+            pid = json.loads(lock.read() or "{}").get("pid", "unknown")
+        except ValueError:
+            pid = "unknown"
+        raise RunBusy(f"{folder} is held by process {pid}: wait for it, or stop it with `kill {pid}`") from None
+    lock.seek(0)
+    lock.truncate()
+    lock.write(json.dumps({"schema": SCHEMA, "pid": os.getpid(), "started": time.time()}))
+    lock.flush()
+
+
+def end_with_parent(every: float = 0.5) -> None:
+    """Interrupts this process once its parent, or the shell's parent that started it, is gone."""
+    family = _ancestors()
+
+    def watch() -> None:
+        while _ancestors() == family:
+            time.sleep(every)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, _exit)
+    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
+
+
+def _exit(*_: object) -> None:
+    raise SystemExit(143)
+
+
+def _ancestors() -> tuple[int, int]:
+    """The parent's pid and the grandparent's (0 where it cannot be told): DVC starts commands through a shell."""
+    parent = os.getppid()
+    try:
+        stat = Path(f"/proc/{parent}/stat").read_text()
+        return parent, int(stat.rsplit(")", 1)[1].split()[1])
+    except (OSError, IndexError, ValueError):
+        return parent, 0
+
+
+def fingerprint(stage: str, recipe: str, precision: str = "", root: Path = Path()) -> str:
+    """12 hex digits over everything ``stage@recipe`` reads: files, recipe sections, precision and versions."""
+    digest = hashlib.sha256()
+
+    def add(name: str, content: bytes) -> None:
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+
+    inputs = stage_inputs(stage, recipe, root)
+    for path in inputs["deps"]:
+        for file in sorted(_files(root / path)):
+            add(str(file.relative_to(root)), file.read_bytes())
+    for path, sections in inputs["params"].items():
+        document = yaml.safe_load((root / path).read_text()) or {}
+        chosen = {section: document.get(section) for section in sections}
+        add(path, json.dumps(chosen, sort_keys=True).encode())
+    add("versions", f"{torch.__version__} {numpy.__version__} {precision}".encode())
+    return digest.hexdigest()[:12]
+
+
+def _files(path: Path) -> list[Path]:
+    """The files that identify a dependency; a dataset is identified by its ``dataset.json``, which holds a content hash."""
+    if (path / "dataset.json").is_file():
+        return [path / "dataset.json"]
+    if path.is_dir():
+        return [file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    return [path] if path.exists() else []
+
+
+def stage_inputs(stage: str, recipe: str, root: Path = Path()) -> dict[str, Any]:
+    """``{"deps": [paths], "params": {file: [sections]}}`` of a ``foreach`` stage in dvc.yaml, for one of its items."""
+    document = yaml.safe_load((root / "dvc.yaml").read_text())["stages"][stage]
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    items = params[document["foreach"].strip("${}")]
+    item = items[recipe] if isinstance(items, dict) else {}
+
+    def fill(text: str) -> str:
+        text = text.replace("${key}", recipe).replace("${item}", recipe)
+        for name, value in item.items():
+            text = text.replace(f"${{item.{name}}}", str(value))
+        return text
+
+    body = document["do"]
+    listed: dict[str, list[str]] = {}
+    for entry in body.get("params", []):
+        for path, sections in entry.items():
+            listed[fill(path)] = list(sections)
+    return {"deps": [fill(path) for path in body.get("deps", [])], "params": listed}
