@@ -15,7 +15,7 @@ import pandas as pd
 
 from experiments import stages, standings
 from experiments.reading import Reader
-from experiments.stages import repro
+from experiments.stages import Heartbeat, StageState, repro
 
 SPLITS = ("train", "validation", "test")
 SCORE_COLUMNS = [
@@ -69,13 +69,13 @@ class Dataset(NamedTuple):
     info: dict[str, Any]
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     """{'a': {'b': 1}} → {'a.b': 1}; lists are leaves."""
     if not isinstance(tree, dict):
         return {prefix: tree}
     found: dict[str, Any] = {}
     for key in tree:
-        found.update(_flat(tree[key], f"{prefix}.{key}" if prefix else str(key)))
+        found.update(flat(tree[key], f"{prefix}.{key}" if prefix else str(key)))
     return found
 
 
@@ -109,16 +109,16 @@ class Store(Reader):
         for seed in self.folders("models", recipe):
             found = self.document(("models", recipe, seed, "config.json"), repro("pretrain", recipe), schema=False)
             if found:
-                flat = _flat({k: v for k, v in found.items() if k not in ("provenance", "schema")})
-                return {k: v for k, v in flat.items() if not k.endswith((".mean", ".std"))}
+                settings = flat({k: v for k, v in found.items() if k not in ("provenance", "schema")})
+                return {k: v for k, v in settings.items() if not k.endswith((".mean", ".std"))}
         recipe_file = ("experiments", "recipes", f"{recipe}.yaml")
         found = self.read("yaml", recipe_file, f"git checkout {'/'.join(recipe_file)}", needed=False)
-        return {**_flat(found), **self.best(recipe)} if isinstance(found, dict) else {}
+        return {**flat(found), **self.best(recipe)} if isinstance(found, dict) else {}
 
     def best(self, recipe: str) -> dict[str, Any]:
         """The searched keys of the winner, dotted; {} when search is off."""
         found = self.read("yaml", ("results", recipe, "best.yaml"), repro("search", recipe), needed=False)
-        return _flat(found) if isinstance(found, dict) and found else {}
+        return flat(found) if isinstance(found, dict) and found else {}
 
     # Results
 
@@ -269,11 +269,11 @@ class Store(Reader):
 
     # The pipeline
 
-    def heartbeats(self, now: float | None = None) -> list[stages.Heartbeat]:
+    def heartbeats(self, now: float | None = None) -> list[Heartbeat]:
         """Every run folder's last sign of life, newest first."""
         return stages.heartbeats(self.root / "runs", now)
 
-    def pipeline_state(self, now: float | None = None) -> list[stages.StageState]:
+    def pipeline_state(self, now: float | None = None) -> list[StageState]:
         """What each stage of dvc.yaml is: done, stale, running, failed, crashed or missing. DVC is not started."""
         try:
             return stages.pipeline_state(self.root, self.heartbeats(now))

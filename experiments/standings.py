@@ -46,9 +46,9 @@ def t_interval(values: np.ndarray, covers: str) -> Interval:
     n = len(values)
     if n < 3:
         return NO_INTERVAL
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    half = float(t.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    half = float(stdtrit(n - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(n)
     mean = float(np.mean(values))
     return Interval(mean - half, mean + half, f"{covers} (n={n})")
 
@@ -97,7 +97,8 @@ def difference(one: Contender, base: Contender, base_has_seeds: bool) -> tuple[f
     else:
         gaps = one.by_seed - base.by_seed.mean()
     if len(gaps) >= 3:
-        return float(gaps.mean()), t_interval(gaps.to_numpy(), "paired, pretraining seeds")
+        covers = "paired, pretraining seeds" if base_has_seeds else "pretraining seeds, baseline as it is"
+        return float(gaps.mean()), t_interval(gaps.to_numpy(), covers)
     mean, a, b = float(gaps.mean()), one.bootstrap, base.bootstrap
     found = NO_INTERVAL
     if not (math.isnan(a.low) or math.isnan(b.low)):

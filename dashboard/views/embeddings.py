@@ -1,0 +1,115 @@
+"""Embeddings: the map of the test features of one or two recipes, and the images behind a selection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import figures, inference, state
+from experiments.results import Dataset, Store, repro
+
+NEIGHBOURS = 10
+MOST_THUMBNAILS = 24
+MAPS = {"t-SNE": ("x", "y"), "PCA": ("pca_x", "pca_y")}
+
+
+def purity(points: pd.DataFrame, x: str, y: str) -> float:
+    """Share of the 10 nearest points of the map that carry a point's own label, over labelled points."""
+    from scipy.spatial import cKDTree
+
+    points = points[points["label"] >= 0]
+    if len(points) <= NEIGHBOURS:
+        return float("nan")
+    places, labels = points[[x, y]].to_numpy(), points["label"].to_numpy()
+    _, near = cKDTree(places).query(places, NEIGHBOURS + 1)
+    return float((labels[near[:, 1:]] == labels[:, None]).mean())
+
+
+def chosen_indices(event: Any) -> list[int]:
+    """Sample indices of a selection in the map (they travel as customdata)."""
+    points = (event or {}).get("selection", {}).get("points", [])
+    values = [p.get("customdata") for p in points]
+    return sorted({int(v[0] if isinstance(v, list) else v) for v in values if v is not None})
+
+
+def thumbnails(found: Store, dataset: Dataset, split: str, indices: list[int]) -> None:
+    arrays = found.samples(dataset.name, split)
+    if arrays is None:
+        return
+    images, labels = arrays
+    usable = [i for i in indices if 0 <= i < len(images)]
+    st.caption(
+        f"{len(usable)} selected" + (f", the first {MOST_THUMBNAILS} shown" if len(usable) > MOST_THUMBNAILS else "")
+    )
+    classes = dataset.info.get("classes") or []
+    with st.container(horizontal=True, gap="small"):
+        for i in usable[:MOST_THUMBNAILS]:
+            label = int(labels[i])
+            name = classes[label] if 0 <= label < len(classes) else "unlabelled"
+            st.image(
+                inference.enlarge(inference.rgb(np.array(images[i])), 64), f"{i}: {state.plain(name, 16)}", width=72
+            )
+
+
+def one_map(found: Store, recipe: str, kind: str, datasets: dict[str, Dataset]) -> None:
+    points = found.embeddings(recipe)
+    st.subheader(state.plain(recipe), anchor=False)
+    if points.empty:
+        state.empty("This recipe has no map yet.", repro("evaluate", recipe))
+        return
+    x, y = MAPS[kind]
+    scores = found.scores(recipe)
+    data = next((r.dataset for r in found.recipes() if r.name == recipe and r.dataset), "")
+    dataset = datasets.get(data or (str(scores["dataset"].iloc[0]) if len(scores) else ""))
+    classes = [str(c) for c in (dataset.info.get("classes") or [])] if dataset else []
+    clean = purity(points, x, y)
+    total = len(points)
+    if total > figures.MOST_SCATTERED:
+        points = points.sample(figures.MOST_SCATTERED, random_state=0)
+    event = state.chart(
+        figures.scatter_map(points, x, y, classes),
+        points,
+        f"map-{recipe}",
+        on_select="rerun",
+        selection_mode=["lasso", "box", "points"],
+    )
+    st.caption(
+        f"{len(points):,} of {total:,} test images, pretraining seed 0. Label purity among {NEIGHBOURS} neighbours "
+        f"in this map: {100 * clean:.1f} % (n = {total:,}). Draw a lasso to see the images."
+    )
+    indices = chosen_indices(event)
+    if indices and dataset is not None:
+        thumbnails(found, dataset, str(points["split"].iloc[0]), indices)
+
+
+def page(found: Store) -> None:
+    state.header(
+        "Embeddings", "Where the frozen encoder puts the test images. A 2-D map distorts: trust the scores first."
+    )
+    names = found.recipe_names()
+    if not names:
+        state.empty("No recipe has results yet.")
+        return
+    left, right = st.columns([3, 1])
+    with left:
+        chosen = st.multiselect(
+            "Recipes, side by side", names, names[:1], key="recipes", max_selections=2, bind="query-params"
+        )
+    with right:
+        kind = state.choose(
+            "Map", list(MAPS), "map", "t-SNE keeps neighbourhoods, PCA keeps directions of most variance."
+        )
+    if not chosen:
+        st.info("Choose one or two recipes.")
+        return
+    datasets = {d.name: d for d in found.datasets()}
+    for place, recipe in zip(st.columns(len(chosen)), chosen):
+        with place:
+            one_map(found, recipe, kind, datasets)
+
+
+if __name__ == "__main__":
+    state.guarded(page)
