@@ -332,10 +332,10 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
             values[key] = Value(default, "default")
         return values[key].value
 
-    encoder = {"kind": recipe.model.encoder.kind}
+    encoder: dict[str, Any] = {"kind": recipe.model.encoder.kind}
     encoder |= {"width": pick("model.encoder.width", 128), "depth": pick("model.encoder.depth", 6)}
     encoder["heads"] = pick("model.encoder.heads", max(encoder["width"] // 32, 1))
-    decoder = {"kind": recipe.model.decoder.kind}
+    decoder: dict[str, Any] = {"kind": recipe.model.decoder.kind}
     decoder |= {"width": pick("model.decoder.width", 64), "depth": pick("model.decoder.depth", 1)}
     decoder["heads"] = pick("model.decoder.heads", max(decoder["width"] // 16, 1))
     config = {
