@@ -1,0 +1,78 @@
+"""What ``maestro datasets``, ``maestro scores`` and ``maestro plan`` print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from experiments.recipe import Resolved, load_recipe, recipe_row, resolve
+from experiments.results import Store
+from mae_core.data.dataset import open_dataset
+from mae_core.flops import encode_flops, train_flops
+from mae_core.model import MaskedAutoencoder
+
+BOARDS = (
+    ("knn", "accuracy", None),
+    ("linear", "accuracy", None),
+    ("few_label", "accuracy", 10),
+    ("finetune", "accuracy", 10),
+)
+BYTES_PER_PARAMETER = 16
+"""Weight, gradient and two moments in float32."""
+
+
+def datasets_text(root: Path) -> str:
+    """A line per dataset: modality, licence, whether it is prepared, and where it comes from."""
+    lines = []
+    for path in sorted((root / "experiments" / "datasets").glob("*.yaml")):
+        facts = yaml.safe_load(path.read_text())
+        prepared = root / "data" / path.stem / "dataset.json"
+        state = "prepared" if prepared.is_file() else "not prepared"
+        licence = facts.get("licence") or "no licence stated"
+        lines.append(f"{path.stem:<20} {facts['modality']:<8} {state:<13} {licence}")
+    hint = "\nuse one: maestro enable RECIPE --dataset NAME; files are looked for in $MAESTRO_MIRROR first"
+    return "\n".join(lines) + hint
+
+
+def scores_text(root: Path) -> str:
+    """Test scores of every dataset in percent, each with its interval, models and baselines together."""
+    store = Store(root)
+    lines = []
+    for name in sorted({str(dataset) for dataset in store.scores()["dataset"].unique()}):
+        for task, metric, labels in BOARDS:
+            board = store.leaderboard(task, metric, name, "test", labels_per_class=labels)
+            if board.empty:
+                continue
+            amount = f", {labels} labels a class" if labels else ""
+            lines.append(f"\n{name}: {task}{amount} ({metric} on test, %)")
+            for row in board.to_dict("records"):
+                spread = f"[{row['low'] * 100:.1f}, {row['high'] * 100:.1f}]" if row["low"] == row["low"] else "–"
+                who = f"{row['recipe']} {row['model']}"
+                lines.append(f"  {who:<32} {row['value'] * 100:6.1f}  {spread:<14} {row['covers']}")
+    return "\n".join(lines).strip() or "no scores yet: run `dvc repro`"
+
+
+def plan_text(recipe: str, root: Path) -> str:
+    """The resolved recipe with each value's origin, and its cost. Runs nothing."""
+    row = recipe_row(recipe, root)
+    dataset = open_dataset(root / "data" / row.dataset)
+    best = root / "results" / recipe / "best.yaml"
+    chosen = yaml.safe_load(best.read_text()) if best.is_file() else {}
+    resolved = resolve(load_recipe(recipe, root), dataset.info, chosen, row.modality)
+    lines = [f"{recipe} on {row.dataset} ({row.modality})"]
+    lines += [f"  {key:<24} {value.value!s:<10} {value.origin}" for key, value in resolved.values.items()]
+    return "\n".join([*lines, *_cost(resolved)])
+
+
+def _cost(resolved: Resolved) -> list[str]:
+    settings, config = resolved.settings, resolved.config
+    parameters = sum(p.numel() for p in MaskedAutoencoder.build(config).parameters())
+    step = train_flops(config) * settings.batch_size
+    return [
+        f"  {'steps':<24} {settings.steps}",
+        f"  {'parameters':<24} {parameters:,}",
+        f"  {'training':<24} {step * settings.steps / 1e12:.2f} TFLOP, {step / 1e9:.2f} GFLOP a step of {settings.batch_size}",
+        f"  {'encoding one sample':<24} {encode_flops(config) / 1e6:.1f} MFLOP",
+        f"  {'weights and optimiser':<24} {parameters * BYTES_PER_PARAMETER / 1e6:.0f} MB",
+    ]
