@@ -35,7 +35,11 @@ def enable(root: Path, recipe: str, dataset: str, modality: str = "image") -> No
         if line.startswith("recipes:"):
             lines.append(f"  {recipe}: {{dataset: {dataset}, modality: {modality}}}")
     after = "\n".join(lines) + "\n"
-    if yaml.safe_load(after) != {**before, "datasets": wanted_datasets, "recipes": wanted_rows}:
+    try:
+        edited = yaml.safe_load(after)
+    except yaml.YAMLError:
+        edited = None
+    if edited != {**before, "datasets": wanted_datasets, "recipes": wanted_rows}:
         raise RecipeError(
             f"{path} is laid out by hand: add {recipe} under recipes and {dataset} under datasets yourself"
         )

@@ -1,0 +1,93 @@
+"""The recipe schema: wrong keys are named with the nearest right one, autos resolve with their origin."""
+
+import pytest
+
+from experiments.recipe import (
+    SEARCHABLE,
+    Recipe,
+    RecipeError,
+    default_patch,
+    load_recipe,
+    parse_recipe,
+    recipe_row,
+    resolve,
+)
+from mae_core.flops import train_flops
+from mae_core.model import MaskedAutoencoder
+
+DATASET = {"sample": {"shape": [1, 28, 28]}, "mean": [0.13], "std": [0.31]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("modle: {}", ["'modle'", "did you mean 'model'"]),
+        ("masking: {ration: 0.5}", ["'masking.ration'", "did you mean 'ratio'"]),
+        ("model: {encoder: {widht: 3}}", ["'model.encoder.widht'", "did you mean 'width'"]),
+        ("masking: {ratio: 1.5}", ["masking.ratio", "less than 1", "1.5"]),
+        ("masking: {strategy: randm}", ["did you mean 'random'"]),
+        ("pretrain: {steps: 0}", ["pretrain.steps", "greater than or equal to 1"]),
+        ("pretrain: {seeds: [1, 1]}", ["pretrain.seeds", "repeat"]),
+        ("evaluate: {tasks: [knnn]}", ["evaluate.tasks", "'knn'"]),
+        ("[1, 2]", ["list", "mapping of sections"]),
+        ("a: [", ["not YAML"]),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_name(text, words):
+    with pytest.raises(RecipeError) as refusal:
+        parse_recipe(text, "my.yaml")
+    assert all(word in str(refusal.value) for word in ["my.yaml", *words])
+
+
+def test_unknown_recipe_names_the_nearest(tmp_path):
+    folder = tmp_path / "experiments" / "recipes"
+    folder.mkdir(parents=True)
+    (folder / "digits.yaml").write_text("{}")
+    with pytest.raises(RecipeError, match="did you mean 'digits'"):
+        load_recipe("digit", tmp_path)
+    with pytest.raises(RecipeError, match="a-z, 0-9"):
+        load_recipe("../digits", tmp_path)
+
+
+def test_origins_literal_beats_search_beats_default():
+    recipe = parse_recipe("masking: {ratio: 0.6, strategy: auto}\nmodel: {patch: 7}", "x")
+    values = resolve(recipe, DATASET, {"masking.ratio": 0.9, "masking.strategy": "grid"}).values
+    assert values["masking.ratio"] == (0.6, "recipe")
+    assert values["masking.strategy"] == ("grid", "search")
+    assert values["pretrain.lr"].origin == "default"
+    assert set(values) == set(SEARCHABLE)
+
+
+def test_another_architecture_gets_the_steps_of_equal_flops():
+    recipe = parse_recipe("masking: {ratio: auto}\nmodel: {patch: 7, encoder: {width: auto, depth: auto}}", "x")
+    plain = resolve(recipe, DATASET)
+    assert plain.settings.steps == recipe.pretrain.steps
+    for chosen in ({"masking.ratio": 0.4}, {"model.encoder.width": 64}, {"model.encoder.depth": 9}):
+        other = resolve(recipe, DATASET, chosen)
+        cost = train_flops(other.config) * other.settings.steps
+        assert cost == pytest.approx(train_flops(plain.config) * plain.settings.steps, rel=0.01)
+
+
+def test_a_resolved_config_builds():
+    assert MaskedAutoencoder.build(resolve(Recipe(), DATASET).config).modality.cells == 16
+
+
+@pytest.mark.parametrize(
+    ("size", "patch"), [((28, 28), 7), ((32, 32), 8), ((224, 224), 16), ((64, 64), 16), ((48, 96), 12)]
+)
+def test_default_patch_divides_and_leaves_cells(size, patch):
+    assert default_patch(*size) == patch
+    assert size[0] % patch == 0 and size[1] % patch == 0
+
+
+def test_default_patch_refuses_tiny_images():
+    with pytest.raises(RecipeError, match="4 cells a side"):
+        default_patch(3, 3)
+
+
+def test_params_row_names_what_is_missing(tmp_path):
+    (tmp_path / "params.yaml").write_text("recipes: {digits: {dataset: mnist5k}}")
+    with pytest.raises(RecipeError, match="lacks modality"):
+        recipe_row("digits", tmp_path)
+    with pytest.raises(RecipeError, match="maestro enable other"):
+        recipe_row("other", tmp_path)
