@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -86,6 +86,13 @@ def enlarge(picture: np.ndarray, side: int = SMALLEST_SHOWN) -> np.ndarray:
     """Whole-number enlargement of a small picture, pixel by pixel, so that nothing is invented between pixels."""
     times = max(1, -(-side // max(picture.shape[:2])))
     return picture.repeat(times, 0).repeat(times, 1)
+
+
+def show(
+    picture: np.ndarray, caption: str = "", side: int = SMALLEST_SHOWN, width: int | Literal["stretch"] = "stretch"
+) -> None:
+    """Draw a picture, enlarged without blur and stored without loss. The caption must be safe Markdown."""
+    st.image(enlarge(picture, side), caption or None, width=width, output_format="PNG")
 
 
 def error_map(truth: np.ndarray, made: np.ndarray) -> np.ndarray:

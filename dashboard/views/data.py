@@ -91,8 +91,8 @@ def gallery(found: Store, dataset: Dataset) -> None:
     drawn = np.sort(np.random.default_rng(int(seed)).choice(pool, min(SHOWN, len(pool)), replace=False))
     with st.container(horizontal=True, gap="small"):
         for i in drawn:
-            picture = inference.enlarge(inference.rgb(np.array(images[i])), 96)
-            st.image(picture, f"{i}: {state.plain(class_name(classes, int(labels[i])), 16)}", width=96)
+            name = state.plain(class_name(classes, int(labels[i])), 16)
+            inference.show(inference.rgb(np.array(images[i])), f"{i}: {name}", 192, 96)
     st.caption(f"{len(drawn)} of {len(pool):,} images, as stored (before augmentation).")
 
 

@@ -49,9 +49,7 @@ def thumbnails(found: Store, dataset: Dataset, split: str, indices: list[int]) -
         for i in usable[:MOST_THUMBNAILS]:
             label = int(labels[i])
             name = classes[label] if 0 <= label < len(classes) else "unlabelled"
-            st.image(
-                inference.enlarge(inference.rgb(np.array(images[i])), 64), f"{i}: {state.plain(name, 16)}", width=72
-            )
+            inference.show(inference.rgb(np.array(images[i])), f"{i}: {state.plain(name, 16)}", 144, 72)
 
 
 def one_map(found: Store, recipe: str, kind: str, datasets: dict[str, Dataset]) -> None:

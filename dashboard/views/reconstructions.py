@@ -13,12 +13,15 @@ from mae_core.masking import MASKERS
 STRIP = (0.25, 0.5, 0.75, 0.9)
 
 
-def pictures(columns: list[tuple[str, np.ndarray, str]]) -> None:
-    """A row of (heading, picture, caption), enlarged without blur. Headings and captions must be safe Markdown."""
-    for place, (heading, picture, caption) in zip(st.columns(max(len(columns), 4), gap="small"), columns):
+def pictures(columns: list[tuple[str, np.ndarray, str] | None]) -> None:
+    """A row of (heading, picture, caption), enlarged without blur; None leaves a place free. Words must be safe Markdown."""
+    for place, column in zip(st.columns(max(len(columns), 4), gap="small"), columns):
+        if column is None:
+            continue
+        heading, picture, caption = column
         with place:
             st.markdown(f"**{heading}**")
-            st.image(inference.enlarge(picture), caption or None, width="stretch")
+            inference.show(picture, caption)
 
 
 def results(
@@ -57,26 +60,23 @@ def side_by_side(models: list[Model], raw: np.ndarray, ratio: float, strategy: s
         return
     one_grid = len({inference.grid(model) for model, _ in made}) == 1
     original = inference.rgb(raw)
+    free: list[tuple[str, np.ndarray, str] | None] = [None, None] if one_grid else [None]
     if one_grid:
         first = [("Original", original, ""), ("Masked", made[0][1].masked, f"{100 * ratio:.0f} % of cells hidden")]
-        pictures(first + [(state.plain(m.name), r.image, f"PSNR {r.psnr:.1f} dB") for m, r in made])
+        pictures([*first, *((state.plain(m.name), r.image, f"PSNR {r.psnr:.1f} dB") for m, r in made)])
     else:
         st.info(
             "These models cut the image into cells of different size, so one mask cannot serve all: each has its own, "
             "drawn from the same seed. Compare how the pictures look rather than their PSNR.",
             icon=":material/grid_on:",
         )
-        grids = {model.name: "{}×{} cells".format(*inference.grid(model)) for model, _ in made}
-        masked = [(state.plain(m.name), r.masked, grids[m.name]) for m, r in made]
-        pictures([("Original", original, ""), *masked])
-        blank = np.full_like(original, 255)
-        pictures([("&nbsp;", blank, ""), *(("Reconstruction", r.image, f"PSNR {r.psnr:.1f} dB") for _, r in made)])
+        grids = {model.name: "{} × {} cells".format(*inference.grid(model)) for model, _ in made}
+        pictures([("Original", original, ""), *((state.plain(m.name), r.masked, grids[m.name]) for m, r in made)])
+        pictures([*free, *(("Reconstruction", r.image, f"PSNR {r.psnr:.1f} dB") for _, r in made)])
     if st.toggle(
         "Error map", True, key="errors", bind="query-params", help="Black: right. Yellow: half the range off."
     ):
-        blanks = 2 if one_grid else 1
-        blank = np.full_like(original, 255)
-        pictures([("&nbsp;", blank, "")] * blanks + [("Error", r.error, "") for _, r in made])
+        pictures([*free, *(("Error", r.error, "") for _, r in made)])
     for note in sorted({r.note for _, r in made if r.note}):
         who = ", ".join(state.plain(m.name) for m, r in made if r.note == note)
         st.info(f"{who}: {note}.", icon=":material/info:")
@@ -108,7 +108,7 @@ def strip(models: list[Model], raw: np.ndarray, strategy: str, seed: int, index:
                 gap = np.full((1, *one.masked.shape[1:]), 255, np.uint8)
                 both = np.concatenate([one.masked, gap, one.image])
                 with place:
-                    st.image(inference.enlarge(both), f"{100 * ratio:.0f} %, {one.psnr:.1f} dB", width="stretch")
+                    inference.show(both, f"{100 * ratio:.0f} %, {one.psnr:.1f} dB")
 
 
 def choose_models(found: Store, shape: tuple[int, ...], key: str) -> list[Model]:

@@ -83,8 +83,7 @@ def alike(found: Store, dataset: Dataset, models: list[Model], raw: np.ndarray) 
         with st.container(horizontal=True, gap="xsmall"):
             for i, similarity in zip(near.indices, near.similarity):
                 name = state.plain(class_name(classes, int(labels[i])), 16)
-                picture = inference.enlarge(inference.rgb(np.array(images[i])), 96)
-                st.image(picture, f"{name}, {similarity:.2f}", width=80)
+                inference.show(inference.rgb(np.array(images[i])), f"{name}, {similarity:.2f}", 160, 80)
         st.caption(
             f"Cosine similarity of frozen features, {near.searched:,} of {len(images):,} training images searched "
             f"in {near.seconds:.2f} s on this CPU. A share of votes is not a probability."

@@ -1,0 +1,190 @@
+"""Every page on every kind of results tree: the right words, and never an exception."""
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+TITLES = {
+    "overview": "Overview",
+    "leaderboard": "Leaderboard",
+    "reconstructions": "Reconstructions",
+    "embeddings": "Embeddings",
+    "training": "Training",
+    "search": "Search",
+    "data": "Data",
+    "try_image": "Try an image",
+    "models": "Models",
+}
+WORDS = {  # what a page of healthy results must say
+    "overview": "95 % interval",
+    "leaderboard": "Ordered by the validation split",
+    "reconstructions": "PSNR",
+    "embeddings": "Label purity among 10 neighbours",
+    "training": "Losses of recipes with different mask ratios",
+    "search": "standard error",
+    "data": "24 of 200 images",
+    "try_image": "k-NN says",
+    "models": "MaskedAutoencoder.load",
+}
+
+
+def opened(page: str, root: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
+    monkeypatch.setenv("MAESTRO_ROOT", str(root))
+    app = AppTest.from_file(APP, default_timeout=60).run()
+    app.switch_page(f"views/{page}.py")
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.run()
+
+
+def said(app: AppTest) -> str:
+    kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error", "success", "code", "metric")
+    return "\n".join(
+        f"{getattr(e, 'label', '')} {e.value}" for kind in kinds for e in getattr(app, kind)
+    ) + "\n".join(e.label for e in app.expander)  # fmt: skip
+
+
+def check(app: AppTest, page: str) -> str:
+    text = said(app)
+    assert [e.value for e in app.title] == [TITLES[page]]
+    assert not app.exception
+    assert "could not be drawn" not in text
+    return text
+
+
+@pytest.mark.parametrize("page", TITLES)
+def test_empty_folder_says_what_to_run(page, trees, monkeypatch):
+    app = opened(page, trees["empty"], monkeypatch)
+    check(app, page)
+    assert [c.value for c in app.code] == ["dvc repro"]
+    assert not app.error
+
+
+@pytest.mark.parametrize("tree", ["one", "many"])
+@pytest.mark.parametrize("page", TITLES)
+def test_results_are_shown(page, tree, trees, monkeypatch):
+    app = opened(page, trees[tree], monkeypatch)
+    assert WORDS[page] in check(app, page)
+    assert not app.error
+
+
+@pytest.mark.parametrize("page", TITLES)
+def test_missing_files_are_named_and_the_rest_is_shown(page, trees, monkeypatch):
+    app = opened(page, trees["partial"], monkeypatch)
+    text = check(app, page)
+    needs = {
+        "embeddings": "dvc repro evaluate@digits",
+        "training": "dvc repro pretrain@digits",
+        "reconstructions": "No trained model takes images",
+        "models": "No model has been trained",
+        "try_image": "No trained model takes images",
+        "data": "24 of 200 images",
+    }
+    assert needs.get(page, WORDS[page]) in text
+    if page not in ("leaderboard",):
+        assert "not there yet" in text
+    assert not app.error
+
+
+@pytest.mark.parametrize("page", TITLES)
+def test_corrupt_files_are_named_with_the_command_that_mends_them(page, trees, monkeypatch):
+    app = opened(page, trees["corrupt"], monkeypatch)
+    text = check(app, page)
+    path, command = {
+        "overview": (r"dvc.lock", "git checkout dvc.lock"),
+        "leaderboard": (r"scores.csv", "dvc repro evaluate@digits"),
+        "reconstructions": (r"seed\-0", "dvc repro pretrain@digits"),
+        "embeddings": (r"embeddings.parquet", "dvc repro evaluate@digits"),
+        "training": (r"history.csv", "dvc repro pretrain@digits"),
+        "search": (r"trials.parquet", "dvc repro search@digits"),
+        "data": (r"train\-samples.npy", "dvc repro prepare@digits5k"),
+        "try_image": (r"train\-samples.npy", "dvc repro prepare@digits5k"),
+        "models": (r"config.json", "dvc repro pretrain@digits"),
+    }[page]
+    assert path in text
+    assert command in [c.value for c in app.code]
+    assert app.error
+    if page == "leaderboard":
+        assert any("digits_norm" in set(frame.value.get("recipe", [])) for frame in app.dataframe)
+    if page in ("reconstructions", "try_image"):
+        assert "PSNR" in text
+
+
+@pytest.mark.parametrize("page", TITLES)
+def test_hostile_names_stay_words(page, trees, monkeypatch):
+    app = opened(page, trees["hostile"], monkeypatch)
+    check(app, page)
+    for kind in ("markdown", "caption", "info", "error", "warning", "metric"):
+        for element in getattr(app, kind):
+            text = f"{getattr(element, 'label', '')} {element.value}"
+            assert not getattr(element, "allow_html", False)
+            assert "<img" not in text.replace(r"\<img", "")
+            assert "![x]" not in text and ":red[x]" not in text
+
+
+@pytest.mark.parametrize("page", TITLES)
+def test_files_that_hold_nonsense_never_take_the_app_down(page, trees, monkeypatch):
+    app = opened(page, trees["nonsense"], monkeypatch)
+    assert not app.exception
+    assert [e.value for e in app.title] == [TITLES[page]]
+
+
+def test_a_page_that_cannot_be_drawn_says_so(trees, monkeypatch):
+    text = said(opened("search", trees["nonsense"], monkeypatch))
+    assert "could not be drawn" in text and "dvc repro" in text
+
+
+def test_overview_shows_what_runs_and_what_crashed(make, tmp_path, monkeypatch):
+    make.many_runs(tmp_path, 3)
+    make.heartbeat(tmp_path, "digits_norm")
+    (tmp_path / "models" / "digits_small_patch" / "seed-0").rename(tmp_path / "gone")
+    make.heartbeat(tmp_path, "digits_norm", age=900, stage="evaluate")
+    text = said(opened("overview", tmp_path, monkeypatch))
+    assert "1 of 3 running 62 %" in text
+    assert "no sign of life for 15 min" in text
+    assert "dvc repro evaluate@digits_norm" in text
+
+
+def test_a_link_opens_the_question_it_was_copied_from(trees, monkeypatch):
+    app = opened("leaderboard", trees["many"], monkeypatch, task="k-NN", split="validation")
+    assert app.selectbox("task").value == "knn"
+    assert app.selectbox("split").value == "validation"
+    check(app, "leaderboard")
+
+
+def test_a_link_with_unknown_values_opens_the_defaults(trees, monkeypatch):
+    app = opened("leaderboard", trees["many"], monkeypatch, task="<script>", dataset="../..")
+    assert app.selectbox("task").value == "linear"
+    check(app, "leaderboard")
+
+
+def test_every_task_of_the_leaderboard_has_a_table(trees, monkeypatch):
+    app = opened("leaderboard", trees["many"], monkeypatch)
+    for task in app.selectbox("task").options:
+        app.selectbox("task").select(task).run()
+        check(app, "leaderboard")
+        assert len(app.dataframe[0].value)
+
+
+def test_models_of_different_patch_sizes_get_their_own_masks(trees, monkeypatch):
+    app = opened("reconstructions", trees["many"], monkeypatch)
+    assert "different size" not in said(app)
+    app.multiselect("runs").set_value(["digits/seed-0", "digits_small_patch/seed-0"]).run()
+    assert "different size" in check(app, "reconstructions")
+    captions = [caption for image in app.image for caption in image.captions]
+    assert "4 × 4 cells" in captions and "7 × 7 cells" in captions
+
+
+def test_true_patch_statistics_are_admitted(trees, monkeypatch):
+    app = opened("reconstructions", trees["many"], monkeypatch)
+    app.multiselect("runs").set_value(["digits_norm/seed-0"]).run()
+    assert "true mean and variance of each hidden patch" in said(app)
+
+
+def test_models_page_shows_how_two_differ(trees, monkeypatch):
+    app = opened("models", trees["many"], monkeypatch)
+    app.selectbox("other_digits/seed-0").set_value("digits_norm/seed-0").run()
+    table = app.dataframe[-1].value
+    assert list(table["key"]) == ["objective.target"]
