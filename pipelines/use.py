@@ -48,7 +48,8 @@ def embed_files(folder: Path, source: Path, out: Path) -> str:
     import pandas as pd
 
     model = MaskedAutoencoder.load(folder)
-    frames, refused = [], []
+    frames: list[pd.DataFrame] = []
+    refused: list[str] = []
     if (source / "dataset.json").is_file():
         dataset = open_dataset(source)
         if tuple(dataset.shape) != (model.modality.channels, *model.modality.size):
@@ -75,7 +76,7 @@ def embed_files(folder: Path, source: Path, out: Path) -> str:
     )
 
 
-def _frame(features: np.ndarray, origins: list[str], split: str, labels: list[int]):  # type: ignore[no-untyped-def]
+def _frame(features: np.ndarray, origins: list[str], split: str, labels: list[int]):
     import pandas as pd
 
     facts = pd.DataFrame({"origin": origins, "split": split, "label": labels})
