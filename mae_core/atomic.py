@@ -10,20 +10,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces ``path`` by ``text`` in one step."""
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, staging = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    staging = Path(name)
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
+        yield staging
+        with open(staging, "rb") as file:
             os.fsync(file.fileno())
-        os.chmod(staging, 0o644)
+        staging.chmod(0o644)
         os.replace(staging, path)
     except BaseException:
-        Path(staging).unlink(missing_ok=True)
+        staging.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces ``path`` by ``text`` in one step."""
+    with replace_file(path) as staging:
+        staging.write_text(text)
 
 
 @contextmanager

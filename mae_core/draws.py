@@ -43,7 +43,7 @@ def key(*parts: int | str) -> int:
     for part in parts:
         if isinstance(part, str):
             part = int.from_bytes(hashlib.blake2b(part.encode(), digest_size=8).digest(), "little")
-        state = _mix_int((state + _GOLDEN + (part & _MASK)) & _MASK)
+        state = _mix_int((state + _GOLDEN + (int(part) & _MASK)) & _MASK)
     return state
 
 

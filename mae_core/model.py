@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -170,7 +171,11 @@ class MaskedAutoencoder(nn.Module):
         folder = Path(folder)
         config = read_config(folder)
         model = cls.build(config)
-        model.load_state_dict(load_file(str(folder / "model.safetensors")))
+        weights = folder / "model.safetensors"
+        try:
+            model.load_state_dict(load_file(str(weights)))
+        except (OSError, SafetensorError, RuntimeError) as problem:
+            raise ValueError(f"{weights} does not hold the weights that config.json describes: {problem}") from problem
         return model.eval()
 
 

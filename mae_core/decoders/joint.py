@@ -44,9 +44,9 @@ class JointDecoder(nn.Module):
         hidden = self.mask_token + self.positions(coords, plan.hide)
         x = torch.cat([x[:, :n_global], kept, hidden.to(x.dtype)], 1)
         for i, block in enumerate(self.blocks):
-            tail = n_hide if i == len(self.blocks) - 1 else None
+            tail = n_hide if n_hide and i == len(self.blocks) - 1 else None
             x = run_block(block, x, _key_ok(plan, n_global), tail, self.recompute)
-        return self.norm(x[:, -n_hide:])
+        return self.norm(x[:, x.shape[1] - n_hide :])
 
 
 def _key_ok(plan: Plan, n_global: int) -> Tensor | None:

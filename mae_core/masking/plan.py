@@ -39,7 +39,7 @@ def plan_from_scores(scores: Tensor, ratio: float, valid: Tensor | None = None) 
 
     order = scores.masked_fill(~valid, float("inf")).argsort(dim=1, stable=True)
     n_valid = valid.sum(1)
-    kept = (n_valid * (1 - ratio) + 1e-9).long().clamp_min(1)
+    kept = (n_valid.double() * (1 - ratio) + 1e-9).long().clamp_min(1)
     kept = torch.minimum(kept, (n_valid - 1).clamp_min(1)).minimum(n_valid)
     hidden = n_valid - kept
     keep_rank = torch.arange(n_keep, device=scores.device)

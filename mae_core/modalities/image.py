@@ -52,6 +52,10 @@ class ImageModality(nn.Module):
             row = [default] * channels if value is None else [float(v) for v in value]
             if len(row) != channels:
                 raise ValueError(f"{name} has {len(row)} entries for {channels} channels")
+            if name == "std" and not all(value > 0 for value in row):
+                raise ValueError(
+                    f"std is {row}: every channel needs a positive one; use 1 for a channel that is constant"
+                )
             self.register_buffer(name, torch.tensor(row).view(1, channels, 1, 1), persistent=False)
         rows, columns = torch.meshgrid(torch.arange(self.grid[0]), torch.arange(self.grid[1]), indexing="ij")
         self.register_buffer("coords", torch.stack([rows, columns], -1).view(-1, 2).float(), persistent=False)
@@ -74,9 +78,6 @@ class ImageModality(nn.Module):
 
     def scale(self, raw: Tensor) -> Tensor:
         """uint8 (B, C, H, W) → float32, normalised with the dataset's mean and standard deviation."""
-        if raw.dim() != 4 or tuple(raw.shape[1:]) != (self.channels, *self.size):
-            expected = f"(B, {self.channels}, {self.size[0]}, {self.size[1]})"
-            raise ValueError(f"images of shape {tuple(raw.shape)} given, this model takes {expected}")
         if raw.dtype != torch.uint8:
             raise TypeError(f"raw images are uint8 in 0..255, these are {raw.dtype}")
         return (raw.float() / 255 - self.mean) / self.std
@@ -87,6 +88,9 @@ class ImageModality(nn.Module):
 
     def split(self, images: Tensor) -> Cells:
         """Raw or scaled (B, C, H, W) → cells; differentiable."""
+        if images.dim() != 4 or tuple(images.shape[1:]) != (self.channels, *self.size):
+            expected = f"(B, {self.channels}, {self.size[0]}, {self.size[1]})"
+            raise ValueError(f"images of shape {tuple(images.shape)} given, this model takes {expected}")
         if images.dtype == torch.uint8:
             images = self.scale(images)
         (gh, gw), (ph, pw) = self.grid, self.patch

@@ -50,6 +50,13 @@ class Pixels:
 class NormPixels(Pixels):
     """Each cell less its mean, over its standard deviation (unbiased)."""
 
+    def __init__(self, values_per_cell: int) -> None:
+        if values_per_cell < 2:
+            raise ValueError(
+                "a cell of one value has no variance to normalise by: use target 'pixels' or larger patches"
+            )
+        super().__init__(values_per_cell)
+
     def target(self, cells: Cells) -> Tensor:
         """(B, N, P)."""
         mean, std = _statistics(cells.values)
