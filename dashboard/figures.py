@@ -18,7 +18,7 @@ AXES = {"lr": "learning rate", "grad_norm": "gradient norm"}
 MOST_SCATTERED = 20_000
 
 
-def words(text: object, longest: int = 44) -> str:
+def words(text: object, longest: int = 64) -> str:
     """A name from a file as plotly text, which would read a tag in it as a tag."""
     plain = " ".join(str(text).split())
     return html.escape(plain if len(plain) <= longest else plain[: longest - 1] + "…", quote=False)

@@ -64,7 +64,8 @@ def load(model: Model) -> MaskedAutoencoder:
     except (
         Exception
     ) as error:  # safetensors, torch and json each have their own: the folder is bad, whatever they call it
-        raise Unusable(model, (str(error).strip().splitlines() or [type(error).__name__])[0][:300]) from error
+        why = " ".join(str(error).split()).replace(f"{model.folder}/", "") or type(error).__name__
+        raise Unusable(model, why[:300]) from error
 
 
 def _stamp(model: Model) -> tuple[str, int, int]:

@@ -44,6 +44,26 @@ def store() -> Store:
     return Store(Path(os.environ.get("MAESTRO_ROOT") or Path.cwd()))
 
 
+@st.cache_data(max_entries=128, show_spinner=False)
+def _leaderboard(root: Path, stamp: tuple[tuple[str, int, int], ...], *question: Any) -> pd.DataFrame:
+    return Store(root).leaderboard(*question)
+
+
+def leaderboard(found: Store, *question: Any) -> pd.DataFrame:
+    """`Store.leaderboard`, computed once for as long as no score changes."""
+    return _leaderboard(found.root, found.scores_stamp(), *question)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _headlines(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> list[dict[str, Any]]:
+    return Store(root).headlines()
+
+
+def headlines(found: Store) -> list[dict[str, Any]]:
+    """`Store.headlines`, computed once for as long as no score changes."""
+    return _headlines(found.root, found.scores_stamp())
+
+
 def plain(text: object, longest: int = 60) -> str:
     """A name that came from a file, safe inside Markdown: nothing in it is a link, an image, a colour or a formula."""
     words = " ".join(str(text).split())
@@ -141,7 +161,7 @@ def bounds(low: float, high: float, metric: str, signed: bool = False) -> str:
 def contender(recipe: str, model: str) -> str:
     """'digits · pretrained'; a data baseline has no recipe."""
     words = MODEL_WORDS.get(model, model)
-    return f"{short(recipe)} · {words}" if recipe else words
+    return f"{short(recipe, 28)} · {words}" if recipe else words
 
 
 def whisker_rows(table: pd.DataFrame, metric: str, labels: Sequence[str]) -> pd.DataFrame:

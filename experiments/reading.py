@@ -46,8 +46,8 @@ def _parse(kind: str, path: str, mtime_ns: int, size: int) -> Any:
     except Corrupt:
         raise
     except Exception as error:  # any parser's own error types: the file is bad, whatever they call it
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise Corrupt(f"not readable as {kind}: {reason[0][:200]}") from error
+        reason = " ".join(str(error).split()).replace(path, Path(path).name) or type(error).__name__
+        raise Corrupt(f"not readable as {kind}: {reason[:200]}") from error
 
 
 def _numbers(frame: pd.DataFrame) -> pd.DataFrame:

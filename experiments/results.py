@@ -69,6 +69,19 @@ class Dataset(NamedTuple):
     info: dict[str, Any]
 
 
+class Champion(NamedTuple):
+    """The trained model that validation ranks first on a dataset."""
+
+    dataset: str
+    recipe: str  # or transfer
+    seed: int  # pretraining seed: of the recipe's, the best on validation
+    folder: str  # models/digits/seed-0
+    task: str
+    metric: str
+    validation: float  # mean over the recipe's seeds, which ranks recipes
+    seed_validation: float
+
+
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     """{'a': {'b': 1}} → {'a.b': 1}; lists are leaves."""
     if not isinstance(tree, dict):
@@ -77,6 +90,14 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     for key in tree:
         found.update(flat(tree[key], f"{prefix}.{key}" if prefix else str(key)))
     return found
+
+
+def whole_png(file: Path) -> bool:
+    """Whether a file begins and ends as a PNG does; the pixels are left to whoever draws them."""
+    with file.open("rb") as stream:
+        head = stream.read(8)
+        stream.seek(max(0, file.stat().st_size - 8))
+        return head == b"\x89PNG\r\n\x1a\n" and stream.read(8)[:4] == b"IEND"
 
 
 class Store(Reader):
@@ -142,6 +163,16 @@ class Store(Reader):
         whole = ["labels_per_class", "pretrain_seed", "probe_seed", "n_train", "n_test"]
         return table.astype(dict.fromkeys(whole, "Float64")).astype(dict.fromkeys(whole, "Int64"))
 
+    def scores_stamp(self) -> tuple[tuple[str, int, int], ...]:
+        """Name, time and size of every scores.csv: what a cached leaderboard is good for."""
+        found = []
+        for name in self.recipe_names():
+            full = self.path("results", name, "scores.csv")
+            if full is not None and full.is_file():
+                stat = full.stat()
+                found.append((name, stat.st_mtime_ns, stat.st_size))
+        return tuple(found)
+
     def leaderboard(
         self,
         task: str,
@@ -164,6 +195,28 @@ class Store(Reader):
                 if (table["model"] == "pretrained").any():
                     found.append({"dataset": dataset, "task": task, "metric": "accuracy", "table": table})
                     break
+        return found
+
+    def champions(self) -> list[Champion]:
+        """One per dataset that has validation scores of trained models, by the task of `headlines`; test scores have no say."""
+        scores, found = self.scores(), []
+        transfers = self.params().get("transfers") or {}
+        for dataset in sorted(scores["dataset"].unique()):
+            for task in HEADLINE_TASKS:
+                table = standings.leaderboard(scores, task, "accuracy", dataset, "validation")
+                table = table[table["model"].eq("pretrained") & table["rank"].notna()]
+                if table.empty:
+                    continue
+                first = table.iloc[0]
+                rows = standings.pick(scores, task, "accuracy", dataset, "validation", None)
+                rows = rows[rows["recipe"].eq(first["recipe"]) & rows["model"].eq("pretrained")]
+                by_seed = rows["value"].groupby(rows["pretrain_seed"].fillna(0).astype(int)).mean()
+                seed = int(by_seed.idxmax())
+                source = (transfers.get(first["recipe"]) or {}).get("recipe", first["recipe"])
+                numbers = (float(first["value"]), float(by_seed[seed]))
+                folder = f"models/{source}/seed-{seed}"
+                found.append(Champion(str(dataset), str(first["recipe"]), seed, folder, task, "accuracy", *numbers))
+                break
         return found
 
     def skipped(self, recipe: str) -> pd.DataFrame:
@@ -197,10 +250,15 @@ class Store(Reader):
         pictures = {}
         for mask in masks:
             full = self.path(*parts, f"{mask['name']}.png")
-            if full is not None and full.is_file():
+            shown = "/".join((*parts, f"{mask['name']}.png"))
+            if full is None:
+                continue
+            if not full.is_file():
+                self.problem(shown, "not there yet", command, "missing")
+            elif not whole_png(full):
+                self.problem(shown, "not a whole PNG file", command, "corrupt")
+            else:
                 pictures[mask["name"]] = full
-            elif full is not None:
-                self.problem("/".join((*parts, f"{mask['name']}.png")), "not there yet", command, "missing")
         images = [i for i in found.get("images", []) if isinstance(i, dict)]
         return Bank(images, masks, found.get("scores", {}), pictures)
 

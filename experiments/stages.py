@@ -129,7 +129,7 @@ def _yaml(root: Path, name: str) -> dict[str, Any]:
         stat = file.stat()
         found = _parse_yaml(str(file), stat.st_mtime_ns, stat.st_size)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise Unreadable(name, f"not readable as YAML: {str(error).splitlines()[0][:200]}") from error
+        raise Unreadable(name, f"not readable as YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(found, dict):
         raise Unreadable(name, "is no YAML mapping")
     return found

@@ -11,6 +11,7 @@ from dashboard import figures, state
 from experiments.results import Store
 
 MOST_PLOTTED = 40
+FIRST_BASELINES = ("pixels_logistic", "pixels_knn", "untrained", "scratch")
 MOST_ROWS = 16
 
 
@@ -79,22 +80,24 @@ def page(found: Store) -> None:
         state.empty("No model has been scored yet. This trains and scores what params.yaml lists:")
         return
     dataset, task, metric, split, labels = question(scores)
-    plain = found.leaderboard(task, metric, dataset, split, labels)
+    plain = state.leaderboard(found, task, metric, dataset, split, labels)
     if plain.empty:
         state.empty("No row matches this choice: pick another split or number of labels.")
         return
-    by_label = {state.contender(r, m): (r, m) for r, m in zip(plain["recipe"], plain["model"])}
+    names = list(zip(plain["recipe"], plain["model"]))
     left, middle, right = st.columns([2, 2, 2])
     with left:
-        first = [k for k, (_, m) in by_label.items() if m in ("pixels_logistic", "pixels_knn", "untrained", "scratch")]
-        options = first + [k for k in by_label if k not in first]
-        base = state.choose("Baseline for Δ", options, f"baseline_{task}", "Differences are paired on shared seeds.")
+        options = sorted(names, key=lambda name: name[1] not in FIRST_BASELINES)
+        base = state.choose(
+            "Baseline for Δ", options, f"baseline_{task}", "Differences are paired on shared seeds.",
+            format_func=lambda name: state.contender(*name),
+        )  # fmt: skip
     with middle:
         kinds = sorted({state.MODEL_WORDS.get(m, m) for m in plain["model"]})
         kept = st.multiselect("Models", kinds, kinds, key=f"models_{task}", bind="query-params")
     with right:
         wanted = st.text_input("Recipe contains", key="find", bind="query-params", placeholder="any recipe")
-    table = found.leaderboard(task, metric, dataset, split, labels, by_label[base])
+    table = state.leaderboard(found, task, metric, dataset, split, labels, base)
     mine = table["recipe"].str.contains(wanted, case=False, regex=False) | table["recipe"].eq("")
     table = table[mine & table["model"].map(lambda m: state.MODEL_WORDS.get(m, m)).isin(kept)].reset_index(drop=True)
     if table.empty:
@@ -119,11 +122,11 @@ def page(found: Store) -> None:
     skipped(found, list(settings.index))
     st.subheader("Scores with 95 % intervals", anchor=False)
     top = table.head(MOST_PLOTTED)
-    names = [state.contender(r, m) for r, m in zip(top["recipe"], top["model"])]
+    labelled = [state.contender(r, m) for r, m in zip(top["recipe"], top["model"])]
     line = table.loc[table["is_baseline"], "value"]
     scale, unit = (100, "%") if metric in state.PERCENT else (1, state.UNITS.get(metric, ""))
     figure = figures.whiskers(
-        state.whisker_rows(top, metric, names),
+        state.whisker_rows(top, metric, labelled),
         f"{split} {metric}" + (f", {unit}" if unit else ""),
         None if line.empty else scale * float(line.iloc[0]),
     )

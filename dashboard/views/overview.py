@@ -97,6 +97,8 @@ def headline(card: dict[str, Any]) -> None:
                 help="Test accuracy of the frozen encoder that is best on validation.",
             )
             st.markdown(f"**{state.plain(best['recipe'])}**")
+            if pd.isna(best["rank"]):
+                st.caption("Not ranked: there are no validation scores, so this is merely the first by name.")
             st.caption(
                 f"95 % interval {state.bounds(best['low'], best['high'], metric)} over {best['covers']}, "
                 f"{best['n_test']:,} test images"
@@ -130,7 +132,8 @@ def page(found: Store) -> None:
     facts[3].metric("Files set aside", f"{aside:,}", border=True, help="Bad files, each with its reason: see Data.")
     st.subheader("Best score of each dataset", anchor=False)
     st.caption("Chosen on the validation split, shown on the test split. Grey diamonds are what it has to beat.")
-    cards = found.headlines()
+    found.scores()  # names in `problems` what the cached headlines could not read
+    cards = state.headlines(found)
     if not cards:
         state.empty("No model has been scored yet.", "dvc repro")
     for card in cards:

@@ -90,19 +90,24 @@ def side_by_side(models: list[Model], raw: np.ndarray, ratio: float, strategy: s
             "PNG: original, then masked and restored by each model", lambda: inference.png(picture), "restored.png",
             "image/png", icon=":material/image:", type="tertiary",
         )  # fmt: skip
-    st.caption("PSNR is over the hidden pixels of this one image (n = 1): a look, not a score.")
+    slowest = max(r.seconds for _, r in made)
+    st.caption(
+        "PSNR is over the hidden pixels of this one image (n = 1): a look, not a score. "
+        f"At most {1000 * slowest:.0f} ms a model on this CPU."
+    )
 
 
 def strip(models: list[Model], raw: np.ndarray, strategy: str, seed: int, index: int) -> None:
     """Above what each model saw, below what it made of it, at four ratios."""
     st.subheader("The same image at other ratios", anchor=False)
-    halves = st.columns(2, gap="medium")
-    for i, model in enumerate(models):
+    halves, shown = st.columns(2, gap="medium"), 0
+    for model in models:
         try:
             made = [inference.restore(model, raw, ratio, strategy, seed, index) for ratio in STRIP]
-        except inference.Unusable:
+        except inference.Unusable:  # said above, beside the pictures
             continue
-        with halves[i % 2]:
+        shown += 1
+        with halves[(shown - 1) % 2]:
             st.markdown(f"**{state.plain(model.name)}**")
             for place, ratio, one in zip(st.columns(len(STRIP), gap="small"), STRIP, made):
                 gap = np.full((1, *one.masked.shape[1:]), 255, np.uint8)

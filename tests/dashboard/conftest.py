@@ -45,7 +45,9 @@ def _corrupt(root: Path) -> None:
     lines = (results / "history.csv").read_text().splitlines()
     (results / "history.csv").write_text("\n".join([*lines[:5], lines[5].replace("0.", "zero."), *lines[6:]]))
     (results / "search.json").write_text(json.dumps({"schema": 99}))
-    (results / "reconstructions" / "bank.json").write_text("[1, 2")
+    picture = results / "reconstructions" / "random-50.png"
+    picture.write_bytes(picture.read_bytes()[:200])
+    (root / "results" / "digits_norm" / "reconstructions" / "bank.json").write_text("[1, 2")
     weights = root / "models" / "digits" / "seed-0" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     (root / "models" / "digits" / "seed-1" / "config.json").write_text("{")

@@ -1,8 +1,10 @@
 """Every page on every kind of results tree: the right words, and never an exception."""
 
+import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
@@ -110,6 +112,10 @@ def test_corrupt_files_are_named_with_the_command_that_mends_them(page, trees, m
         assert any("digits_norm" in set(frame.value.get("recipe", [])) for frame in app.dataframe)
     if page in ("reconstructions", "try_image"):
         assert "PSNR" in text
+    if page == "reconstructions":
+        assert "not a whole PNG file" in text
+        app.selectbox("recipe").set_value("digits_norm").run()
+        assert "bank.json" in check(app, page)
 
 
 @pytest.mark.parametrize("page", TITLES)
@@ -188,3 +194,26 @@ def test_models_page_shows_how_two_differ(trees, monkeypatch):
     app.selectbox("other_digits/seed-0").set_value("digits_norm/seed-0").run()
     table = app.dataframe[-1].value
     assert list(table["key"]) == ["objective.target"]
+
+
+def png(color: int = 200) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (60, 40), (color, 10, 10)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_an_upload_is_decoded_masked_and_compared(trees, monkeypatch):
+    pytest.importorskip("mae_core.data.images")
+    app = opened("try_image", trees["one"], monkeypatch, source="Upload")
+    assert "Choose a PNG" in check(app, "try_image")
+    app.file_uploader[0].upload("mine.png", png(), "image/png").run()
+    text = check(app, "try_image")
+    assert "PSNR" in text and "k-NN says" in text and not app.error
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a, not a picture", png()[:60]])
+def test_an_upload_that_is_no_picture_is_refused_with_a_reason(content, trees, monkeypatch):
+    pytest.importorskip("mae_core.data.images")
+    app = opened("try_image", trees["one"], monkeypatch, source="Upload")
+    app.file_uploader[0].upload("<b>.png", content, "image/png").run()
+    assert "This file cannot be used" in check(app, "try_image")
