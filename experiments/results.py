@@ -211,7 +211,7 @@ class Store(Reader):
                 rows = standings.pick(scores, task, "accuracy", dataset, "validation", None)
                 rows = rows[rows["recipe"].eq(first["recipe"]) & rows["model"].eq("pretrained")]
                 by_seed = rows["value"].groupby(rows["pretrain_seed"].fillna(0).astype(int)).mean()
-                seed = int(by_seed.idxmax())
+                seed = int(by_seed.index[int(by_seed.argmax())])
                 source = (transfers.get(first["recipe"]) or {}).get("recipe", first["recipe"])
                 numbers = (float(first["value"]), float(by_seed[seed]))
                 folder = f"models/{source}/seed-{seed}"

@@ -17,7 +17,9 @@ def parameters(model: Model) -> str:
     return f"{model.bytes / 4e6:.2f} M"
 
 
-def overview(models: list[Model]) -> pd.DataFrame:
+def overview(models: list[Model], champions: dict[str, str]) -> pd.DataFrame:
+    """One row per model folder; `champions` maps a folder to the dataset on which validation ranks it first."""
+
     def get(model: Model, section: str, key: str) -> Any:
         part = model.config.get(section)
         return part.get(key, "–") if isinstance(part, dict) else "–"
@@ -31,6 +33,7 @@ def overview(models: list[Model]) -> pd.DataFrame:
             "masking": f"{get(m, 'masking', 'strategy')} {get(m, 'masking', 'ratio')}",
             "target": str(get(m, "objective", "target")),
             "parameters": parameters(m),
+            "champion of": champions.get(f"{m.origin}/{m.name}", ""),
         }
         for m in models
     ]
@@ -78,7 +81,8 @@ def page(found: Store) -> None:
     if not models:
         state.empty("No model has been trained in this folder yet.")
         return
-    table = overview(list(models.values()))
+    champions = {c.folder: c.dataset for c in found.champions()}
+    table = overview(list(models.values()), champions)
     st.dataframe(table, hide_index=True, height=min(38 + 35 * len(table), 320))
     state.download(table, "models")
     chosen = state.choose("Model", list(models), "model", format_func=lambda n: state.short(n, 70))

@@ -189,6 +189,12 @@ def test_true_patch_statistics_are_admitted(trees, monkeypatch):
     assert "true mean and variance of each hidden patch" in said(app)
 
 
+def test_the_champion_is_marked(trees, monkeypatch):
+    table = opened("models", trees["many"], monkeypatch).dataframe[0].value
+    assert table["champion of"].tolist().count("digits5k") == 1
+    assert table.loc[table["champion of"] == "digits5k", "model"].item().startswith("digits_block/")
+
+
 def test_models_page_shows_how_two_differ(trees, monkeypatch):
     app = opened("models", trees["many"], monkeypatch)
     app.selectbox("other_digits/seed-0").set_value("digits_norm/seed-0").run()
