@@ -1,0 +1,80 @@
+"""Reading a prepared dataset: packed samples opened by memory map, facts from ``dataset.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SCHEMA = 1
+SPLITS = ("train", "validation", "test")
+
+
+class DatasetError(ValueError):
+    """A dataset that cannot be read: says which file, what is wrong and what to do."""
+
+
+class Split(NamedTuple):
+    """One split, memory-mapped."""
+
+    name: str
+    samples: np.ndarray
+    """(n, C, H, W) uint8."""
+    labels: np.ndarray
+    """(n,) int64, −1 where there is no label."""
+    names: list[str]
+
+
+class Dataset:
+    """A prepared dataset."""
+
+    def __init__(self, folder: Path, info: dict[str, Any]) -> None:
+        self.folder, self.info = folder, info
+        self.name: str = info["name"]
+        self.modality: str = info["modality"]
+        self.shape: tuple[int, int, int] = tuple(info["sample"]["shape"])
+        self.classes: list[str] = info["classes"]
+        self.mean: list[float] = info["mean"]
+        self.std: list[float] = info["std"]
+        self.fingerprint: str = info["fingerprint"]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether train holds labels of at least two classes."""
+        labels = self.split("train").labels
+        return len(np.unique(labels[labels >= 0])) >= 2
+
+    def split(self, name: str) -> Split:
+        """A split by name. Raises DatasetError naming the splits there are."""
+        if name not in self.info["splits"]:
+            raise DatasetError(f"{self.folder} has no split {name!r}: there are {', '.join(self.info['splits'])}")
+        samples = self._array(f"{name}-samples.npy")
+        labels = self._array(f"{name}-labels.npy")
+        n = self.info["splits"][name]["samples"]
+        if len(samples) != n or len(labels) != n or samples.shape[1:] != self.shape:
+            raise DatasetError(
+                f"{self.folder}: split {name} should hold {n} samples of {self.shape}, found {samples.shape} and "
+                f"{len(labels)} labels: run `dvc repro -f prepare@{self.name}`"
+            )
+        return Split(name, samples, labels, json.loads((self.folder / f"{name}-names.json").read_text()))
+
+    def _array(self, file: str) -> np.ndarray:
+        path = self.folder / file
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as problem:
+            raise DatasetError(f"{path} cannot be read ({problem}): run `dvc repro -f prepare@{self.name}`") from None
+
+
+def open_dataset(folder: str | Path) -> Dataset:
+    """The prepared dataset in ``folder``. Raises DatasetError where there is none, or one of another schema."""
+    folder = Path(folder)
+    path = folder / "dataset.json"
+    if not path.is_file():
+        raise DatasetError(f"{folder} holds no prepared dataset: run `dvc repro prepare@{folder.name}`")
+    info = json.loads(path.read_text())
+    if info.get("schema") != SCHEMA:
+        raise DatasetError(f"{path} has schema {info.get('schema')!r}, this version reads {SCHEMA}: prepare it again")
+    return Dataset(folder, info)
