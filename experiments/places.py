@@ -48,8 +48,9 @@ def redacted(uri: str) -> str:
 
 
 def safe(name: object) -> str:
-    """A key that MLflow accepts: letters, digits and ``_ - . / space``, at most 250 of them."""
-    return re.sub(r"[^\w\-./ ]", "_", str(name)).strip("/. ")[:LONGEST_KEY] or "_"
+    """A key that MLflow accepts: a plain relative path of letters, digits and ``_ - . space``, at most 250 characters."""
+    parts = re.sub(r"[^\w\-./ ]", "_", str(name))[:LONGEST_KEY].split("/")
+    return "/".join(part for part in parts if part.strip(". ")) or "_"
 
 
 def model_name(dataset: str) -> str:

@@ -154,6 +154,7 @@ class Tracker:
         self.root, self.recipe, self.stage, self.fingerprint = root.resolve(), recipe, stage, fingerprint
         self.where, self.dataset, self.nonfinite = place(root, uri), "", 0
         self._run = self._top = NOWHERE
+        self._over = False
         self._children: dict[str, str] = {}
         self._seen: dict[str, set[int]] = {}
         self._params: dict[str, str] = {}
@@ -364,9 +365,10 @@ class Tracker:
             self._send("set_registered_model_alias", model_name(dataset or self.dataset), ALIAS, version)
 
     def finish(self, status: str = "FINISHED", ended: float | None = None) -> None:
-        """Sends what waits and ends the run: FINISHED, FAILED or KILLED. ``ended``: Unix s, default now."""
-        if not self.on:
+        """Sends what waits and ends the run, once: FINISHED, FAILED or KILLED. ``ended``: Unix s, default now."""
+        if not self.on or self._over:
             return
+        self._over = True
         if self.nonfinite:
             self.metrics([{"nonfinite_values": self.nonfinite}])
         self._flush()
