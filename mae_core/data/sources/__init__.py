@@ -1,0 +1,42 @@
+"""Where samples come from. A source reads one origin and gives named parts; the one table of sources."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mae_core.data.quarantine import Refused
+
+SOURCES = {
+    "package": "mae_core.data.sources.package:read",
+    "idx": "mae_core.data.sources.idx:read",
+    "folder": "mae_core.data.sources.folder:read",
+    "parquet": "mae_core.data.sources.parquet:read",
+    "cifar_binary": "mae_core.data.sources.cifar_binary:read",
+}
+
+
+class SourceError(ValueError):
+    """An origin that cannot be read at all."""
+
+
+class Part(NamedTuple):
+    """Samples that belong together: an official split, or ``all``."""
+
+    name: str
+    samples: np.ndarray
+    """(n, C, H, W) uint8."""
+    labels: np.ndarray
+    """(n,) int64, −1 where there is no label."""
+    names: list[str]
+
+
+class Source(NamedTuple):
+    """Everything an origin gave."""
+
+    parts: list[Part]
+    classes: list[str]
+    refused: list[Refused]
+    ignored: int
+    notes: list[str]

@@ -1,0 +1,123 @@
+"""Folders of pictures: one folder per class at any depth, loose unlabelled ones, or both; of any size and mode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mae_core.data.images import SUFFIXES, ImageProblem, fit, frames, open_image
+from mae_core.data.quarantine import Refused
+from mae_core.data.sources import Part, Source, SourceError
+
+UNLABELLED = "unlabelled"
+"""A folder of this name holds pictures without a class."""
+
+
+class _Item(NamedTuple):
+    path: Path
+    origin: str
+    label: str | None
+
+
+def read(
+    folder: Path,
+    size: Sequence[int],
+    channels: int,
+    parts: dict[str, str] | None = None,
+    unlabelled: str = "ignore",
+) -> Source:
+    """Pictures below ``folder``, cropped to the aspect of ``size`` (H, W) and resized.
+
+    Args:
+        parts: split's name → subfolder; one part ``all`` of the whole folder where absent.
+        unlabelled: what loose pictures at the root are: ``ignore`` (counted) or ``loose`` (samples without a label). A folder without
+            class folders is unlabelled altogether.
+    """
+    if not folder.is_dir():
+        raise SourceError(f"{folder} is not a folder")
+    roots = {name: folder / sub for name, sub in parts.items()} if parts else {"all": folder}
+    for name, root in roots.items():
+        if not root.is_dir():
+            raise SourceError(f"part {name}: {root} is not a folder")
+    listings = {name: _list(root, folder, unlabelled) for name, root in roots.items()}
+    classes = sorted({label for listing in listings.values() for label in listing.classes})
+    refused: list[Refused] = []
+    notes: list[str] = []
+    found = []
+    animated = 0
+    for name, listing in listings.items():
+        empty = [label for label in listing.classes if not any(item.label == label for item in listing.items)]
+        notes += [f"class folder {label!r} of part {name} holds no pictures" for label in empty]
+        samples = np.empty((len(listing.items), channels, *size), np.uint8)
+        kept: list[_Item] = []
+        with ThreadPoolExecutor() as pool:
+            for item, (pixels, extra) in zip(
+                listing.items, pool.map(lambda i: _decode(i, size, channels), listing.items)
+            ):
+                if isinstance(pixels, ImageProblem):
+                    refused.append(Refused(item.origin, pixels.reason, pixels.detail))
+                    continue
+                animated += extra
+                samples[len(kept)] = pixels
+                kept.append(item)
+        labels = np.array([classes.index(item.label) if item.label else -1 for item in kept], np.int64)
+        found.append(Part(name, samples[: len(kept)], labels, [item.origin for item in kept]))
+    if animated:
+        notes.append(f"{animated} animated pictures: only the first frame of each is used")
+    ignored = sum(listing.ignored for listing in listings.values())
+    stray = sum(listing.stray for listing in listings.values())
+    if stray:
+        notes.append(
+            f"{stray} pictures lie beside the class folders and were ignored (set `unlabelled: loose` to use them)"
+        )
+    return Source(found, classes, refused, ignored, notes)
+
+
+class _Listing(NamedTuple):
+    items: list[_Item]
+    classes: list[str]
+    ignored: int
+    stray: int
+
+
+def _list(root: Path, base: Path, unlabelled: str) -> _Listing:
+    """Picture files with the class of their first folder; dot files, links out of the tree and other files are ignored."""
+    classes = [
+        path.name
+        for path in sorted(root.iterdir())
+        if path.is_dir() and not path.name.startswith(".") and path.name.lower() != UNLABELLED
+    ]
+    items: list[_Item] = []
+    ignored = stray = 0
+    for path in sorted(root.rglob("*")):
+        if not path.is_file():
+            continue
+        place = path.relative_to(root)
+        hidden = any(part.startswith(".") for part in place.parts)
+        outside = path.is_symlink() and not path.resolve().is_relative_to(base.resolve())
+        if hidden or outside or path.suffix.lower() not in SUFFIXES:
+            ignored += 1
+            continue
+        loose = len(place.parts) == 1
+        if loose and classes and unlabelled == "ignore":
+            ignored, stray = ignored + 1, stray + 1
+            continue
+        label = None if loose or place.parts[0].lower() == UNLABELLED else place.parts[0]
+        items.append(_Item(path, str(path.relative_to(base)), label))
+    return _Listing(items, classes, ignored, stray)
+
+
+def _decode(item: _Item, size: Sequence[int], channels: int) -> tuple[np.ndarray | ImageProblem, int]:
+    """Pixels or the problem, and 1 where further frames were left out."""
+    try:
+        data = item.path.read_bytes()
+        pixels = fit(open_image(data), (size[0], size[1]), channels)
+    except OSError as problem:
+        return ImageProblem("unreadable", str(problem.strerror)), 0
+    except ImageProblem as problem:
+        return problem, 0
+    return pixels, int(frames(data) > 1)
