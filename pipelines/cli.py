@@ -173,7 +173,7 @@ def import_(
 @app.command("mlflow-backfill")
 def mlflow_backfill() -> None:
     """Make MLflow runs from result files, after a run without MLflow or in a fresh clone."""
-    from experiments.tracking import backfill
+    from experiments.publish import backfill
 
     print(f"{backfill(ROOT)} runs written")
 
