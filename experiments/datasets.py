@@ -49,11 +49,11 @@ class DatasetSpec(Section):
     licence: str
     origin: str = Field("", description="a line on where the data come from")
     folder: str = Field("", description="its name in downloads/ and in MAESTRO_MIRROR")
-    files: list[FileSpec] = []
+    files: list[FileSpec] = Field(default_factory=list)
     tree: TreeSpec | None = None
     source: dict[str, Any] = Field(description="kind, and what that source takes")
     splits: SplitSpec = SplitSpec()
-    overlaps: list[str] = []
+    overlaps: list[str] = Field(default_factory=list)
     max_bad: Annotated[float, Field(ge=0, le=1)] = 0.05
     drop_leaks: bool = False
 

@@ -33,8 +33,3 @@ def extract(
     if not blocks:
         return np.zeros((0, model.config["encoder"]["width"]), np.float32)
     return np.concatenate(blocks)
-
-
-def pixels(samples: np.ndarray) -> np.ndarray:
-    """(n, C, H, W) uint8 → (n, C · H · W) float32 in 0..1: the features of no model at all."""
-    return np.asarray(samples).reshape(len(samples), -1).astype(np.float32) / 255

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from mae_core.draws import Draws
-from mae_core.evaluation.features import extract, pixels
+from mae_core.evaluation.features import extract
 
 
 def test_blocks_and_memory_maps_give_what_encode_gives(model, images, tmp_path):
@@ -29,8 +29,3 @@ def test_leaves_the_model_as_it_was(model, images):
     extract(model, samples)
     assert model.training and all(p.grad is None for p in model.parameters())
     assert extract(model, samples[:0]).shape == (0, 16)
-
-
-def test_pixels_are_fractions():
-    x = np.arange(2 * 3 * 2 * 2, dtype=np.uint8).reshape(2, 3, 2, 2)
-    assert pixels(x).shape == (2, 12) and pixels(x)[1, 11] == np.float32(23 / 255)

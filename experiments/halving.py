@@ -1,0 +1,270 @@
+"""Successive halving over complete schedules, as a generator: it yields jobs, is sent their outcomes, and returns what was found.
+
+Nothing here trains or knows of Ray. Jobs come in batches whose sizes depend on the recipe alone and a batch is proposed only when the one
+before it is whole, so neither the number of cores nor the order in which jobs finish can change what is tried.
+
+A rung is a complete schedule with its own warm-up and cosine, because a trial that is cut off on the way down says little of where it
+would have ended (Jamieson & Talwalkar 2016 halve unfinished runs). The best third go on to a schedule three times as long, from scratch.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
+
+from experiments.recipe import SearchSection
+from experiments.space import Space, Tried, propose
+
+ETA = 3
+"""Growth of the schedule from rung to rung; one trial in so many goes on."""
+BATCHES = 4
+"""About so many batches are proposed with knowledge of the earlier ones."""
+
+
+class SearchError(RuntimeError):
+    """A search that cannot give an answer."""
+
+
+class Job(NamedTuple):
+    """One complete schedule to train and score."""
+
+    trial: int
+    """0 is the defaults."""
+    rung: int
+    origin: str
+    """default, sampled or confirm."""
+    seed: int
+    share: float
+    """FLOPs over those of the final run."""
+    chosen: dict[str, Any]
+
+
+class Outcome(NamedTuple):
+    """What came of a job."""
+
+    job: Job
+    measures: dict[str, float]
+    """By name, more is better; empty where it failed."""
+    loss: float | None
+    """Mean reconstruction loss of the last tenth of the schedule: shown, never ranked by."""
+    parameters: int
+    steps: int
+    flops: float
+    failure: str = ""
+    """Why there is no score."""
+
+
+Plan = Generator[list[Job], list[Outcome], "Found"]
+
+
+class Confirmation(NamedTuple):
+    """Defaults and winner on the same fresh seeds at the longest schedule."""
+
+    seeds: list[int]
+    default: list[float]
+    winner: list[float]
+    gain: float | None
+    """Mean of the paired differences; None where nothing was confirmed."""
+    standard_error: float | None
+    """Of that mean, over seeds."""
+
+
+class Found(NamedTuple):
+    """The whole search."""
+
+    rungs: list[list[Outcome]]
+    """Outcomes of each rung, by trial."""
+    confirming: list[Outcome]
+    winner: int | None
+    """The best sampled trial of the longest rung."""
+    confirmation: Confirmation
+    chosen: str
+    """winner or default."""
+    verdict: str
+
+
+NOT_CONFIRMED = Confirmation([], [], [], None, None)
+
+
+def halving(space: Space, rules: SearchSection) -> Plan:
+    """The jobs of a search. Raises SearchError where the defaults cannot be trained."""
+    rungs: list[list[Outcome]] = []
+    tried = yield from _sampling(space, rules)
+    rungs.append(tried)
+    for rung in range(1, rules.rungs):
+        going = sorted(o.job.trial for o in best(rungs[-1], max(len(rungs[-1]) // ETA, 2)))
+        chosen_of = {o.job.trial: o.job.chosen for o in tried}
+        rungs.append((yield [_job(rules, trial, rung, rules.seed, chosen_of[trial]) for trial in going]))
+        _check_defaults(rungs[-1])
+    candidates = [o for o in best(rungs[-1], len(rungs[-1])) if o.job.trial]
+    if not candidates:
+        return Found(
+            rungs, [], None, NOT_CONFIRMED, "default", "no sampled trial could be scored at the longest schedule"
+        )
+    challenger = candidates[0].job
+    ahead = dict(zip([o.job.trial for o in rungs[-1]], scores(rungs[-1])))
+    default, sampled = ahead[0], ahead[challenger.trial]
+    assert default is not None and sampled is not None
+    if sampled <= default:
+        verdict = (
+            f"the defaults stay: the best sampled trial ({challenger.trial}) scores {sampled:.4f} at the longest schedule, "
+            f"the defaults {default:.4f}, so there was nothing to confirm"
+        )
+        return Found(rungs, [], challenger.trial, NOT_CONFIRMED, "default", verdict)
+    seeds = [rules.seed + 1 + k for k in range(rules.confirm_seeds)]
+    pairs = [(trial, chosen) for trial, chosen in ((0, tried[0].job.chosen), (challenger.trial, challenger.chosen))]
+    top = rules.rungs - 1
+    confirming = yield [_job(rules, trial, top, seed, chosen, "confirm") for seed in seeds for trial, chosen in pairs]
+    confirmation = confirm(confirming)
+    return Found(rungs, confirming, challenger.trial, confirmation, *judge(challenger.trial, confirmation))
+
+
+def _sampling(space: Space, rules: SearchSection) -> Generator[list[Job], list[Outcome], list[Outcome]]:
+    """Rung 0: the defaults and a first half at random, then batches that learn from all before them."""
+    first = first_batch(rules.trials)
+    chosen = [space.defaults, *propose(space, [], first - 1, rules.seed, first)]
+    outcomes: list[Outcome] = []
+    while len(outcomes) < len(chosen):
+        number = range(len(outcomes), len(chosen))
+        outcomes += yield [_job(rules, trial, 0, rules.seed, chosen[trial]) for trial in number]
+        _check_defaults(outcomes)
+        more = min(next_batch(first), rules.trials - len(chosen))
+        history = [Tried(o.job.chosen, score) for o, score in zip(outcomes, scores(outcomes))]
+        chosen += propose(space, history, more, rules.seed, first) if more > 0 else []
+    return outcomes
+
+
+def first_batch(trials: int) -> int:
+    """Half of the trials, made even so that two cores share them; the defaults are one of them."""
+    half = (trials + 1) // 2
+    return min(half + half % 2, trials)
+
+
+def next_batch(first: int) -> int:
+    """An even number of which about four make the second half."""
+    return max(first // BATCHES // 2 * 2, 2)
+
+
+def _check_defaults(outcomes: list[Outcome]) -> None:
+    if outcomes[0].failure:
+        raise SearchError(
+            f"the defaults could not be trained, so there is nothing to compare with: {outcomes[0].failure}"
+        )
+
+
+def _job(rules: SearchSection, trial: int, rung: int, seed: int, chosen: dict[str, Any], origin: str = "") -> Job:
+    origin = origin or ("sampled" if trial else "default")
+    return Job(trial, rung, origin, seed, share(rules, rung), chosen)
+
+
+def share(rules: SearchSection, rung: int) -> float:
+    """FLOPs of one schedule of ``rung`` over those of the final run."""
+    return rules.budget / ETA ** (rules.rungs - 1 - rung)
+
+
+def most(rules: SearchSection) -> float:
+    """The largest cost of a search, in final runs."""
+    total, count = 0.0, rules.trials
+    for rung in range(rules.rungs):
+        total += count * share(rules, rung)
+        count = max(count // ETA, min(count, 2))
+    return total + 2 * rules.confirm_seeds * rules.budget
+
+
+def scores(outcomes: list[Outcome]) -> list[float | None]:
+    """What ranks outcomes of one rung; None where one failed.
+
+    A single measure is the score. Several, which have no common unit, are each turned into ranks among these outcomes, averaged and scaled
+    to 0..1: such a score is comparable within ``outcomes`` alone.
+    """
+    good = [o for o in outcomes if not o.failure]
+    names = sorted(good[0].measures) if good else []
+    if len(names) == 1:
+        return [None if o.failure else o.measures[names[0]] for o in outcomes]
+    return [None if o.failure else statistics.fmean(_rank(o, good, name) for name in names) for o in outcomes]
+
+
+def _rank(outcome: Outcome, among: list[Outcome], name: str) -> float:
+    """The share of the others that are worse, ties counting half."""
+    own = outcome.measures[name]
+    worse = sum((o.measures[name] < own) + 0.5 * (o.measures[name] == own) for o in among if o is not outcome)
+    return worse / (len(among) - 1) if len(among) > 1 else 0.5
+
+
+def best(outcomes: list[Outcome], count: int) -> list[Outcome]:
+    """The defaults and the highest ``count`` - 1 others, best first; ties go to the earlier trial, failed ones nowhere."""
+    ranked = sorted((-s, o.job.trial, o) for o, s in zip(outcomes, scores(outcomes)) if s is not None)
+    others = [o for _, trial, o in ranked if trial != 0][: count - 1]
+    return [o for _, trial, o in ranked if trial == 0 or o in others]
+
+
+def confirm(outcomes: list[Outcome]) -> Confirmation:
+    """Paired differences of challenger and defaults over the seeds on which both could be scored."""
+    by_seed: dict[int, dict[bool, float]] = {}
+    for outcome, score in zip(outcomes, scores(outcomes)):
+        if score is not None:
+            by_seed.setdefault(outcome.job.seed, {})[outcome.job.trial == 0] = score
+    pairs = {seed: pair for seed, pair in by_seed.items() if len(pair) == 2}
+    default, winner = [p[True] for p in pairs.values()], [p[False] for p in pairs.values()]
+    if len(pairs) < 2:
+        return Confirmation(list(pairs), default, winner, None, None)
+    gains = [w - d for w, d in zip(winner, default)]
+    error = statistics.stdev(gains) / len(gains) ** 0.5
+    return Confirmation(list(pairs), default, winner, statistics.fmean(gains), error)
+
+
+def judge(trial: int, confirmation: Confirmation) -> tuple[str, str]:
+    """``winner`` or ``default``, and why in one sentence."""
+    n, gain, error = len(confirmation.seeds), confirmation.gain, confirmation.standard_error
+    if gain is None or error is None:
+        return "default", f"the defaults stay: trial {trial} could be compared with them on {n} seeds, 2 are needed"
+    facts = f"its paired gain over the defaults on {n} fresh seeds is {gain:+.4f}, with a standard error of {error:.4f}"
+    if gain > error:
+        return "winner", f"trial {trial} replaces the defaults: {facts}"
+    return "default", f"the defaults stay: trial {trial} led, but {facts}: too little to tell from chance"
+
+
+class Player:
+    """Walks a plan: hands out the jobs of a batch, takes their outcomes in any order, and passes over those known from before."""
+
+    def __init__(self, plan: Plan, known: dict[str, Outcome], done: Callable[[Outcome], None]) -> None:
+        self.plan, self.known, self.done = plan, known, done
+        self.found: Found | None = None
+        self._batch: list[Job] = []
+        self._outcomes: dict[str, Outcome] = {}
+        self._waiting: list[Job] = []
+        self._start(next(plan))
+
+    def next(self) -> Job | None:
+        """A job to run now; None while the batch is out, or when all is ``found``."""
+        return self._waiting.pop(0) if self._waiting else None
+
+    def take(self, outcome: Outcome) -> None:
+        """The outcome of a job that was handed out."""
+        self._outcomes[identity(outcome.job)] = outcome
+        self.done(outcome)
+        self._go_on()
+
+    def _start(self, batch: list[Job]) -> None:
+        self._batch = batch
+        names = {identity(job): job for job in batch}
+        self._outcomes = {name: self.known[name]._replace(job=job) for name, job in names.items() if name in self.known}
+        self._waiting = [job for name, job in names.items() if name not in self._outcomes]
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if len(self._outcomes) < len(self._batch):
+            return
+        try:
+            batch = self.plan.send([self._outcomes[identity(job)] for job in self._batch])
+        except StopIteration as end:
+            self.found = end.value
+            return
+        self._start(batch)
+
+
+def identity(job: Job) -> str:
+    """What makes two jobs the same work: configuration, length and seed."""
+    chosen = ",".join(f"{key}={job.chosen[key]!r}" for key in sorted(job.chosen))
+    return f"{job.origin} {job.trial} {job.rung} {job.seed} {job.share:.9g} {chosen}"

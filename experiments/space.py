@@ -1,0 +1,215 @@
+"""What a search may choose: the space file narrowed to what the recipe leaves ``auto`` and the images allow, and proposals from it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+import torch
+import yaml
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import ValidationError
+
+from experiments.recipe import NAME, SEARCHABLE, Recipe, RecipeError, explain, resolve
+from mae_core.draws import key as draw_key
+from mae_core.model import MaskedAutoencoder
+from mae_core.registry import nearest
+
+MIN_CELLS = 4
+"""Cells a side that a patch must leave: with fewer there is nothing to predict one from another."""
+DIGITS = 4
+"""Significant digits kept of a sampled float, so that what was tried is what best.yaml says."""
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class SpaceError(RecipeError):
+    """A space file that cannot be used: says where, what and what to do."""
+
+
+class Space(NamedTuple):
+    """The searched keys alone."""
+
+    keys: dict[str, BaseDistribution]
+    """Dotted key → values, sorted by key; empty where there is nothing to search."""
+    defaults: dict[str, Any]
+    """The default of each searched key."""
+    notes: list[str]
+    """Values and keys that were left out, and why."""
+
+
+class Tried(NamedTuple):
+    """A configuration and what it scored; None where it failed."""
+
+    chosen: dict[str, Any]
+    score: float | None
+
+
+def load_space(name: str, root: Path = Path()) -> dict[str, BaseDistribution]:
+    """Every key of ``experiments/spaces/<name>.yaml``. Raises SpaceError naming the file, the key and the nearest right one."""
+    folder = root / "experiments" / "spaces"
+    path = folder / f"{name}.yaml"
+    if not NAME.match(name) or not path.is_file():
+        names = sorted(p.stem for p in folder.glob("*.yaml"))
+        raise SpaceError(f"no search space {name!r}{nearest(name, names)}: {folder} has {', '.join(names) or 'none'}")
+    try:
+        raw = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as problem:
+        raise SpaceError(f"{path} is not YAML: {problem}") from problem
+    if not isinstance(raw, dict):
+        raise SpaceError(f"{path} holds {type(raw).__name__}, a space is a mapping of dotted keys")
+    return {str(key): _distribution(f"{path}: {key}", str(key), spec) for key, spec in raw.items()}
+
+
+def _distribution(where: str, key: str, spec: Any) -> BaseDistribution:
+    if key not in SEARCHABLE:
+        raise SpaceError(f"{where} cannot be searched{nearest(key, SEARCHABLE)}: there are {', '.join(SEARCHABLE)}")
+    if not isinstance(spec, dict) or not (set(spec) == {"choices"} or {"low", "high"} <= set(spec)):
+        raise SpaceError(f"{where}: write {{choices: [a, b]}} or {{low: a, high: b}}, with step: or log: true")
+    if "choices" in spec:
+        values = spec["choices"]
+        if not isinstance(values, list) or not values or not all(type(v) in (int, float, str) for v in values):
+            raise SpaceError(f"{where}: choices is a list of numbers or names (given: {values!r})")
+        return _within_bounds(where, key, values, CategoricalDistribution(tuple(dict.fromkeys(values))))
+    unknown = set(spec) - {"low", "high", "step", "log"}
+    if unknown:
+        raise SpaceError(f"{where}: unknown {', '.join(sorted(unknown))}: a range has low, high, step and log")
+    try:
+        whole = all(type(spec[name]) is int for name in ("low", "high") + (("step",) if "step" in spec else ()))
+        kind = IntDistribution if whole else FloatDistribution
+        return _within_bounds(where, key, [spec["low"], spec["high"]], kind(**spec))
+    except (TypeError, ValueError) as problem:
+        if isinstance(problem, SpaceError):
+            raise
+        raise SpaceError(f"{where}: {problem}") from None
+
+
+def _within_bounds(where: str, key: str, values: list[Any], found: Any) -> Any:
+    """``found``, after the recipe's schema has accepted every one of ``values`` for ``key``."""
+    for value in values:
+        tree: Any = value
+        for part in reversed(key.split(".")):
+            tree = {part: tree}
+        try:
+            Recipe.model_validate(tree)
+        except ValidationError as problem:
+            raise SpaceError(f"{where}: {explain(problem, Recipe)[0]}") from None
+    return found
+
+
+def narrow(keys: dict[str, BaseDistribution], recipe: Recipe, info: dict[str, Any], modality: str = "image") -> Space:
+    """The keys that ``recipe`` leaves ``auto``, with the values that fit the dataset (its ``dataset.json``).
+
+    A default that is not among the choices joins them. A key left with one value is not searched.
+    Raises SpaceError where the defaults themselves make no model.
+    """
+    resolved = resolve(recipe, info, {}, modality)
+    values = resolved.values
+    if problem := unbuildable(resolved.config):
+        raise SpaceError(f"the recipe with its defaults makes no model: {problem}")
+    searched: dict[str, BaseDistribution] = {}
+    notes: list[str] = []
+    for key in sorted(keys):
+        if values[key].origin != "default":
+            continue
+        distribution = keys[key]
+        if isinstance(distribution, CategoricalDistribution):
+            fitting = []
+            for value in distribution.choices:
+                reason = misfit(recipe, info, key, value, modality)
+                if reason:
+                    notes.append(f"{key} = {value} is left out: {reason}")
+                else:
+                    fitting.append(value)
+            default = values[key].value
+            distribution = CategoricalDistribution(fitting if default in fitting else [default, *fitting])
+        if distribution.single():
+            notes.append(f"{key} is not searched: {values[key].value} alone is left")
+        else:
+            searched[key] = distribution
+    return Space(searched, {key: values[key].value for key in searched}, notes)
+
+
+def misfit(recipe: Recipe, info: dict[str, Any], key: str, value: Any, modality: str = "image") -> str:
+    """Why a value cannot be used on these samples, '' where it can."""
+    height, width = info["sample"]["shape"][1:]
+    if key == "model.patch":
+        if height % value or width % value:
+            return f"it does not divide images of {height}x{width}"
+        if min(height, width) // value < MIN_CELLS:
+            return f"it leaves fewer than {MIN_CELLS} cells a side of images of {height}x{width}"
+    return unbuildable(resolve(recipe, info, {key: value}, modality).config)
+
+
+def unbuildable(config: dict[str, Any]) -> str:
+    """Why ``config`` describes no model, '' where it does; no memory is spent on weights."""
+    try:
+        with torch.device("meta"):
+            MaskedAutoencoder.build(config)
+    except ValueError as problem:
+        return str(problem)
+    return ""
+
+
+def propose(space: Space, history: list[Tried], count: int, seed: int, startup: int) -> list[dict[str, Any]]:
+    """``count`` configurations that are not in ``history``: a pure function of its arguments, so a resumed search proposes the same.
+
+    Seeded TPE (Bergstra et al. 2011) with a constant liar, so that those of one call differ; at random until ``startup`` are known.
+    Fewer come back where the space holds no more.
+    """
+    sampler = optuna.samplers.TPESampler(
+        seed=draw_key(seed, "search", len(history)) % 2**32, n_startup_trials=startup, constant_liar=True
+    )
+    study = study_of(space, history, sampler)
+    known = {_identity(tried.chosen) for tried in history} | {_identity(space.defaults)}
+    fresh: list[dict[str, Any]] = []
+    for _ in range(20 * count):
+        if len(fresh) == count:
+            break
+        trial = study.ask(space.keys)
+        chosen = {key: tidy(trial.params[key]) for key in space.keys}
+        if _identity(chosen) not in known:
+            known.add(_identity(chosen))
+            fresh.append(chosen)
+    return fresh
+
+
+def study_of(space: Space, history: list[Tried], sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+    """An in-memory study that holds ``history``; a default outside the ranges of the space cannot be part of it."""
+    study = optuna.create_study(direction="maximize", sampler=sampler or optuna.samplers.RandomSampler(seed=0))
+    for tried in history:
+        if all(_contains(space.keys[key], tried.chosen[key]) for key in space.keys):
+            state = optuna.trial.TrialState.FAIL if tried.score is None else optuna.trial.TrialState.COMPLETE
+            study.add_trial(
+                optuna.trial.create_trial(params=tried.chosen, distributions=space.keys, value=tried.score, state=state)
+            )
+    return study
+
+
+def importance(space: Space, history: list[Tried]) -> tuple[dict[str, float], int]:
+    """Share of each searched key in the variance of the score, by Optuna's default evaluator, and the number of trials it rests on."""
+    study = study_of(space, history)
+    n = len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE]))
+    scores = {tried.score for tried in history if tried.score is not None}
+    if n < 3 or len(scores) < 2:
+        return {}, n
+    shares = optuna.importance.get_param_importances(study)
+    return {name: round(float(shares[name]), 4) for name in sorted(shares) if math.isfinite(shares[name])}, n
+
+
+def tidy(value: Any) -> Any:
+    """Floats with four significant digits."""
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def _identity(chosen: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(chosen[key] for key in sorted(chosen))
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return bool(distribution.low <= value <= distribution.high)

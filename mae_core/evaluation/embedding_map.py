@@ -1,0 +1,39 @@
+"""A picture of the features: t-SNE and the first two principal components."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+MOST = 2000
+PERPLEXITY = 30.0
+SEED = 0
+
+
+class EmbeddingMap(NamedTuple):
+    """Two 2-D maps of the same n samples."""
+
+    tsne: np.ndarray
+    """(n, 2)."""
+    pca: np.ndarray
+    """(n, 2), in standard deviations of the standardised features."""
+
+
+def embedding_map(features: np.ndarray) -> EmbeddingMap:
+    """Maps (n, D) features, n in 5..2,000: t-SNE (van der Maaten & Hinton 2008) started from the principal components.
+
+    Distances between far groups mean nothing in a t-SNE. Raises ValueError outside that range.
+    """
+    if not 5 <= len(features) <= MOST:
+        raise ValueError(f"a map takes 5 to {MOST} samples, {len(features)} were given")
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    from mae_core.evaluation.linear import fit_scaler
+
+    standard = fit_scaler(features)(features)
+    pca = PCA(2, svd_solver="full").fit_transform(standard)
+    perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
+    tsne = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=SEED, max_iter=500)
+    return EmbeddingMap(tsne.fit_transform(standard).astype(np.float32), pca.astype(np.float32))

@@ -1,0 +1,93 @@
+"""How good a model is when nothing is labelled: by what changes with the sample and not with the mask, and by what it can fill in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mae_core.model import MaskedAutoencoder
+
+BANK = (("random", 0.5), ("random", 0.75), ("block", 0.5))
+"""Strategy and ratio of the masks that every model has to fill, whatever it was trained with."""
+VIEWS = 8
+VIEW_RATIO = 0.5
+BATCH = 512
+DELTA = 1e-4
+"""Added to the within-sample covariance, as in the paper."""
+
+
+@torch.no_grad()
+def masked_views(model: MaskedAutoencoder, samples: np.ndarray, views: int = VIEWS) -> np.ndarray:
+    """(n, C, H, W) uint8 → (n, views, D) float32: pooled features of each sample under ``views`` fixed random masks."""
+    blocks = []
+    for first, raw in _batches(model, samples):
+        ids = torch.arange(first, first + len(raw), device=raw.device)
+        cells = model.modality.split(raw)
+        seen = [
+            model.encoder(model.modality, cells, model.plan(raw, VIEW_RATIO, "random", seed, ids)).pooled
+            for seed in range(views)
+        ]
+        blocks.append(torch.stack(seen, 1).float().cpu().numpy())
+    return np.concatenate(blocks)
+
+
+def lidar(views: np.ndarray, delta: float = DELTA) -> float:
+    """Effective rank of between-sample over within-sample variation (Thilak et al. 2023, LiDAR, §3), of (n, q, D) features.
+
+    1 where all samples look alike but for their mask, at most min(n - 1, D). Raises ValueError for fewer than 2 samples or views.
+    """
+    n, q, width = views.shape
+    if n < 2 or q < 2:
+        raise ValueError(f"LiDAR needs 2 samples of 2 views each, got {n} of {q}")
+    x = views.astype(np.float64)
+    centre = x.mean(1, keepdims=True)
+    between = np.cov(centre[:, 0].T, bias=True).reshape(width, width)
+    spread = (x - centre).reshape(n * q, width)
+    within = spread.T @ spread / (n * (q - 1)) + delta * np.eye(width)
+    values, vectors = np.linalg.eigh(within)
+    whiten = vectors * values**-0.5 @ vectors.T
+    share = np.clip(np.linalg.eigvalsh(whiten @ between @ whiten), 0, None)
+    share = share / max(share.sum(), np.finfo(float).tiny)
+    share = share[share > 0]
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
+@torch.no_grad()
+def explained(
+    model: MaskedAutoencoder,
+    samples: np.ndarray,
+    mean: Sequence[float],
+    bank: Sequence[tuple[str, float]] = BANK,
+) -> float:
+    """Share of the variance of hidden pixels about ``mean`` (per channel, 0..1) that is filled in, averaged over a fixed mask bank.
+
+    1 is perfect, 0 is no better than the mean colour, less is worse. In raw pixels, so runs of any patch, ratio or target compare.
+    """
+    totals = np.zeros((len(bank), 2))
+    for first, raw in _batches(model, samples):
+        ids = torch.arange(first, first + len(raw), device=raw.device)
+        colour = torch.tensor(list(mean), device=raw.device).view(1, -1, 1, 1)
+        variance = (raw.float() / 255 - colour).square()
+        for row, (strategy, ratio) in enumerate(bank):
+            filled = model.reconstruct(raw, ratio, strategy, 0, ids)
+            hidden = _hidden(model, raw, filled.plan.hide)
+            totals[row] += float((filled.mse * hidden.flatten(1).sum(1)).sum()), float((variance * hidden).sum())
+    return float(np.mean(1 - totals[:, 0] / np.maximum(totals[:, 1], 1e-12)))
+
+
+def _hidden(model: MaskedAutoencoder, raw: Tensor, hide: Tensor) -> Tensor:
+    """(B, C, H, W): 1 where a pixel's cell is hidden."""
+    blank = torch.zeros_like(model.modality.split(raw).values)
+    on: Any = blank.scatter(1, hide.unsqueeze(-1).expand(-1, -1, blank.shape[-1]), 1.0)
+    return model.modality.to_map(on)
+
+
+def _batches(model: MaskedAutoencoder, samples: np.ndarray) -> Iterator[tuple[int, Tensor]]:
+    """Position of the first sample, and the samples on the model's device."""
+    device = next(model.parameters()).device
+    for first in range(0, len(samples), BATCH):
+        yield first, torch.from_numpy(np.array(samples[first : first + BATCH])).to(device)

@@ -1,0 +1,71 @@
+"""Intervals that say which variance they cover: pretraining seeds, probe seeds or test items."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+DRAWS = 1000
+LEAST_SEEDS = 3
+"""Fewer give no interval: a spread of two numbers says nothing."""
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % interval; ``low`` and ``high`` are NaN where none can be given."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    """How many units vary: seeds, or items."""
+    covers: str
+
+    @property
+    def width(self) -> float:
+        """NaN where there is no interval."""
+        return self.high - self.low
+
+
+def over_seeds(values: np.ndarray, what: str) -> Interval:
+    """Student's t interval of the mean of one value per seed; none for fewer than three."""
+    values = np.asarray(values, float)
+    n, mean = len(values), float(np.mean(values))
+    if n < LEAST_SEEDS:
+        return Interval(mean, math.nan, math.nan, n, "")
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n, what)
+
+
+def over_items(values: np.ndarray, what: str = "test items", draws: int = DRAWS, seed: int = 0) -> Interval:
+    """Percentile bootstrap (Efron & Tibshirani 1993, §13.3) of the mean of one value per item, such as right or wrong.
+
+    Resampling n items of few distinct values is one multinomial draw of how often each value comes, so 60,000 items cost no more
+    than 60. None for fewer than two items.
+    """
+    values = np.asarray(values, float)
+    n, mean = len(values), float(np.mean(values))
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n, "")
+    distinct, counts = np.unique(values, return_counts=True)
+    resampled = np.random.default_rng(seed).multinomial(n, counts / n, draws) @ distinct / n
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return Interval(mean, float(low), float(high), n, what)
+
+
+def wider(first: Interval, second: Interval) -> Interval:
+    """The wider of two intervals of the same mean; one that does not exist loses to one that does."""
+    if math.isnan(first.low) or second.width > first.width:
+        return second
+    return first
+
+
+def paired_over_items(ours: np.ndarray, theirs: np.ndarray, what: str = "paired, test items") -> Interval:
+    """Of ours − theirs, item by item: what both get right or wrong alike does not widen it."""
+    ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
+    if ours.shape != theirs.shape:
+        raise ValueError(f"paired items must be the same ones: {ours.shape} against {theirs.shape}")
+    return over_items(ours - theirs, what)

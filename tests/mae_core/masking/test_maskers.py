@@ -1,0 +1,168 @@
+"""What each masker promises, and what all of them do."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from mae_core.cells import Cells, Plan
+from mae_core.draws import Draws
+from mae_core.masking import MASKERS
+from mae_core.masking.plan import count_kept, plan_from_scores
+from mae_core.registry import resolve
+
+SEEDS = st.integers(0, 2**31)
+
+
+def grid_cells(height: int, width: int) -> Cells:
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return Cells(None, torch.stack([rows, columns], -1).view(-1, 2).float())
+
+
+def plan_of(name: str, grid: tuple[int, int], ratio: float, seed: int = 0, step: int = 0, ids=None) -> Plan:
+    ids = torch.arange(4) if ids is None else ids
+    scored = resolve(MASKERS, name, "masker")().score(grid_cells(*grid), Draws(seed, step, ids))
+    assert scored.scores.shape == (len(ids), grid[0] * grid[1]) and torch.isfinite(scored.scores).all()
+    return plan_from_scores(scored.scores, ratio)
+
+
+def hidden_maps(name: str, grid: tuple[int, int], ratio: float, n: int = 4000) -> np.ndarray:
+    """(n, height, width) bool."""
+    hide = plan_of(name, grid, ratio, ids=torch.arange(n)).hide
+    return torch.zeros(n, grid[0] * grid[1], dtype=torch.bool).scatter(1, hide, True).view(n, *grid).numpy()
+
+
+GRIDS = st.tuples(st.integers(1, 9), st.integers(2, 9))
+
+
+@pytest.mark.parametrize("name", MASKERS)
+class TestAll:
+    @given(grid=GRIDS, ratio=st.floats(0.01, 0.99), seed=SEEDS, step=st.integers(0, 10**6))
+    def test_partition_and_equal_counts(self, name, grid, ratio, seed, step):
+        plan = plan_of(name, grid, ratio, seed, step)
+        cells = grid[0] * grid[1]
+        assert plan.keep.shape == (4, count_kept(cells, ratio))
+        together = torch.cat([plan.keep, plan.hide], 1).sort(1).values
+        assert torch.equal(together, torch.arange(cells).expand(4, -1))
+
+    @given(
+        grid=GRIDS, seed=SEEDS, step=st.integers(0, 1000), ids=st.lists(st.integers(0, 2**40), min_size=1, max_size=6)
+    )
+    def test_a_sample_gets_its_plan_in_any_batch(self, name, grid, seed, step, ids):
+        together = plan_of(name, grid, 0.6, seed, step, torch.tensor(ids))
+        again = plan_of(name, grid, 0.6, seed, step, torch.tensor(ids))
+        backwards = plan_of(name, grid, 0.6, seed, step, torch.tensor(ids[::-1]))
+        alone = plan_of(name, grid, 0.6, seed, step, torch.tensor(ids[-1:]))
+        for field in ("keep", "hide"):
+            whole = getattr(together, field)
+            assert torch.equal(whole, getattr(again, field))
+            assert torch.equal(whole, getattr(backwards, field).flip(0))
+            assert torch.equal(whole[-1:], getattr(alone, field))
+
+    @pytest.mark.parametrize("change", [{"seed": 1}, {"step": 1}, {"ids": torch.arange(64, 128)}])
+    def test_masks_vary(self, name, change):
+        base = {"seed": 0, "step": 0, "ids": torch.arange(64)}
+        a, b = plan_of(name, (7, 6), 0.5, **base), plan_of(name, (7, 6), 0.5, **{**base, **change})
+        assert (a.keep.sort(1).values != b.keep.sort(1).values).any(1).float().mean() > 0.8
+
+    @pytest.mark.parametrize("ratio", [0.3, 0.75])
+    def test_mirrored_places_are_hidden_alike(self, name, ratio):
+        """No side or corner is favoured: turned upside down or mirrored, the frequencies are the same."""
+        maps = hidden_maps(name, (6, 8), ratio)
+        often = maps.mean(0)
+        bound = 5 * math.sqrt(2 * 0.25 / len(maps))
+        assert np.abs(often - often[::-1]).max() < bound
+        assert np.abs(often - often[:, ::-1]).max() < bound
+
+    def test_coordinates_of_each_sample(self, name):
+        """(B, N, 2) coordinates, as a ragged batch has, mean the same as shared ones."""
+        masker, cells = resolve(MASKERS, name, "masker")(), grid_cells(5, 4)
+        draws = Draws(3, 4, torch.arange(6))
+        own = cells._replace(coords=cells.coords.expand(6, -1, -1))
+        assert torch.equal(masker.score(cells, draws).scores, masker.score(own, draws).scores)
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.75, 0.9])
+def test_random_hides_every_cell_equally_often(ratio):
+    maps = hidden_maps("random", (5, 7), ratio)
+    share = 1 - count_kept(35, ratio) / 35
+    counts = maps.sum(0).flatten()
+    # cells of one sample are drawn without replacement, so the plain chi-square is too large by n / (n - 1)
+    statistic = ((counts - len(maps) * share) ** 2 / (len(maps) * share * (1 - share))).sum() * 34 / 35
+    assert stats.chi2.sf(statistic, 34) > 1e-3
+
+
+def test_random_pairs_are_hidden_independently():
+    maps = hidden_maps("random", (4, 4), 0.5).reshape(-1, 16).astype(float)
+    correlation = np.corrcoef(maps.T)[~np.eye(16, dtype=bool)]
+    assert np.abs(correlation + 1 / 15).max() < 5 / len(maps) ** 0.5
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (6, 10), (2, 8)])
+def test_grid_keeps_one_of_each_two_by_two(grid):
+    seen = ~hidden_maps("grid", grid, 0.75, 200)
+    squares = seen.reshape(200, grid[0] // 2, 2, grid[1] // 2, 2).transpose(0, 1, 3, 2, 4).reshape(200, -1, 4)
+    assert (squares.sum(-1) == 1).all()
+    corner = squares.argmax(-1)
+    assert (corner == corner[:, :1]).all(), "the same corner everywhere"
+    assert set(corner[:, 0]) == {0, 1, 2, 3}
+
+
+def test_grid_corners_are_equally_often_seen():
+    seen = ~hidden_maps("grid", (4, 4), 0.75)
+    counts = [int(seen[:, y, x].sum()) for y in (0, 1) for x in (0, 1)]
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_grid_half_hides_whole_phases():
+    """At 50 % two of the four phases go: every 2 × 2 shows the same two corners."""
+    seen = ~hidden_maps("grid", (4, 6), 0.5, 100)
+    squares = seen.reshape(100, 2, 2, 3, 2).transpose(0, 1, 3, 2, 4).reshape(100, 6, 4)
+    assert (squares.sum(-1) == 2).all() and (squares == squares[:, :1]).all()
+
+
+def perimeter(maps: np.ndarray) -> float:
+    """The mean number of edges between a hidden and a visible cell."""
+    return float(
+        (maps[:, 1:] != maps[:, :-1]).sum((1, 2)).mean() + (maps[:, :, 1:] != maps[:, :, :-1]).sum((1, 2)).mean()
+    )
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.4, 0.6, 0.75])
+@pytest.mark.parametrize("grid", [(8, 8), (6, 14), (14, 14)])
+def test_blocks_hang_together(grid, ratio):
+    block, random = (perimeter(hidden_maps(name, grid, ratio, 300)) for name in ("block", "random"))
+    assert block < 0.75 * random
+
+
+@pytest.mark.parametrize("grid", [(8, 8), (5, 12)])
+def test_blocks_reach_every_edge(grid):
+    """Rectangles lie whole in the image, so the middle is in more of them than a corner is; no corner is spared, all are alike."""
+    often = hidden_maps("block", grid, 0.5, 6000).mean(0)
+    assert often.mean() == pytest.approx(1 - count_kept(grid[0] * grid[1], 0.5) / (grid[0] * grid[1]))
+    assert often.min() > 0.1 and often.max() < 0.9
+    edges = [often[0].mean(), often[-1].mean(), often[:, 0].mean(), often[:, -1].mean()]
+    assert max(edges[:2]) - min(edges[:2]) < 0.02 and max(edges[2:]) - min(edges[2:]) < 0.02
+    corners = often[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert corners.max() - corners.min() < 0.04
+
+
+def test_a_small_budget_is_one_rectangle():
+    """At 10 % or less everything hidden lies in the first rectangle: in a box that is not the whole grid."""
+    maps = hidden_maps("block", (14, 14), 0.08, 300)
+    for hidden in maps:
+        rows, columns = np.where(hidden.any(1))[0], np.where(hidden.any(0))[0]
+        box = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
+        assert box <= 0.36 * 14 * 14 + 14
+
+
+def test_blocks_need_a_plane():
+    cells = Cells(None, torch.arange(6.0).view(6, 1))
+    with pytest.raises(ValueError, match="2-D grid, these have 1 axes"):
+        resolve(MASKERS, "block", "masker")().score(cells, Draws(0, 0, torch.arange(2)))

@@ -1,0 +1,30 @@
+"""A small set of combinations in which every pair of values of any two factors occurs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations, product
+from typing import Any
+
+
+def full(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination."""
+    return [dict(zip(factors, values)) for values in product(*factors.values())]
+
+
+def pairs_of(case: Mapping[str, Any], factors: Mapping[str, Sequence[Any]]) -> set[tuple[str, int, str, int]]:
+    """The pairs that one combination covers, values by their place in the factor."""
+    place = {name: list(factors[name]).index(value) for name, value in case.items()}
+    return {(a, place[a], b, place[b]) for a, b in combinations(factors, 2)}
+
+
+def pairwise(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Greedy: of all combinations, again and again the one that covers most pairs not covered yet, the first of equals."""
+    waiting = [(case, pairs_of(case, factors)) for case in full(factors)]
+    missing = set().union(*(pairs for _, pairs in waiting))
+    chosen = []
+    while missing:
+        case, pairs = max(waiting, key=lambda entry: len(entry[1] & missing))
+        chosen.append(case)
+        missing -= pairs
+    return chosen

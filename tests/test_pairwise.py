@@ -1,0 +1,17 @@
+"""The covering sets that the contract tests stand on."""
+
+from pairwise import full, pairs_of, pairwise
+
+FACTORS = {"a": [1, 2, 3], "b": ["x", "y"], "c": [True, False], "d": [(1, 2), (3, 4), (5, 6)]}
+
+
+def test_every_pair_occurs():
+    wanted = set().union(*(pairs_of(case, FACTORS) for case in full(FACTORS)))
+    chosen = pairwise(FACTORS)
+    assert set().union(*(pairs_of(case, FACTORS) for case in chosen)) == wanted
+    assert len(wanted) == 6 + 6 + 9 + 4 + 6 + 6
+    assert 9 <= len(chosen) <= 12 < len(full(FACTORS))
+
+
+def test_one_factor_of_one_value_is_kept():
+    assert all(case["only"] == 7 for case in pairwise({**FACTORS, "only": [7]}))
