@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -14,29 +13,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from experiments import words
 from experiments.results import Store
 
 MOST_COMPARED = 4
-PERCENT = ("accuracy", "auroc")
-UNITS = {"psnr": "dB", "rank": "dimensions"}
-MODEL_WORDS = {
-    "pretrained": "pretrained",
-    "untrained": "untrained encoder",
-    "scratch": "from scratch",
-    "autoencoder": "plain autoencoder (no masking)",
-    "supervised": "supervised twin",
-    "pixels_knn": "raw pixels, k-NN",
-    "pixels_logistic": "raw pixels, logistic regression",
-    "pca": "PCA of pixels",
-}
-TASK_WORDS = {
-    "linear": "linear probe",
-    "knn": "k-NN",
-    "few_label": "few-label probe",
-    "finetune": "fine-tuning",
-    "reconstruction": "reconstruction",
-    "rank": "feature rank",
-}
 
 
 def store() -> Store:
@@ -66,15 +46,7 @@ def headlines(found: Store) -> list[dict[str, Any]]:
 
 def plain(text: object, longest: int = 60) -> str:
     """A name that came from a file, safe inside Markdown: nothing in it is a link, an image, a colour or a formula."""
-    words = " ".join(str(text).split())
-    words = words if len(words) <= longest else words[: longest - 1] + "…"
-    return re.sub(r"([\\`*_{}\[\]()#+\-!$:<>|~&])", r"\\\1", words)
-
-
-def short(text: object, longest: int = 40) -> str:
-    """A name for a widget or a table, which do not read Markdown."""
-    words = " ".join(str(text).split())
-    return words if len(words) <= longest else words[: longest - 1] + "…"
+    return re.sub(r"([\\`*_{}\[\]()#+\-!$:<>|~&])", r"\\\1", words.short(text, longest))
 
 
 def header(title: str, sentence: str) -> None:
@@ -139,37 +111,17 @@ def download(data: pd.DataFrame, name: str, label: str = "CSV") -> None:
     )
 
 
-def score(value: float, metric: str, signed: bool = False) -> str:
-    """'93.5 %', '17.2 dB'; '–' for no number."""
-    if value is None or math.isnan(value):
-        return "–"
-    sign = "+" if signed else ""
-    if metric in PERCENT:
-        return f"{100 * value:{sign}.1f}" + (" points" if signed else " %")
-    return f"{value:{sign}.3g} {UNITS.get(metric, '')}".strip()
-
-
-def bounds(low: float, high: float, metric: str, signed: bool = False) -> str:
-    """'[92.0, 95.0]' in the unit of `score`; '–' where there is no interval."""
-    if low is None or math.isnan(low):
-        return "–"
-    sign, by = ("+" if signed else ""), (100 if metric in PERCENT else 1)
-    form = ".1f" if metric in PERCENT else ".3g"
-    return f"[{by * low:{sign}{form}}, {by * high:{sign}{form}}]"
-
-
 def contender(recipe: str, model: str) -> str:
     """'digits · pretrained'; a data baseline has no recipe."""
-    words = MODEL_WORDS.get(model, model)
-    return f"{short(recipe, 28)} · {words}" if recipe else words
+    return words.contender(words.short(recipe, 28) if recipe else "", words.short(model, 40))
 
 
 def whisker_rows(table: pd.DataFrame, metric: str, labels: Sequence[str]) -> pd.DataFrame:
     """A leaderboard as `figures.whiskers` draws it, in the unit of `score`."""
-    scale = 100 if metric in PERCENT else 1
+    scale = 100 if words.fraction(metric) else 1
     numbers = table[["value", "low", "high"]]
     hover = [
-        f"{label}: {score(value, metric)}, 95 % interval {bounds(low, high, metric)} over {covers}"
+        f"{label}: {words.score(value, metric)}, 95 % interval {words.bounds(low, high, metric)} over {covers}"
         for label, (value, low, high), covers in zip(labels, numbers.itertuples(index=False), table["covers"])
     ]
     return (scale * numbers).assign(label=list(labels), hover=hover, main=table["model"].eq("pretrained"))

@@ -28,7 +28,7 @@ def text(content: Content) -> Markup:
     return Markup(html.escape(str(content)))
 
 
-def tag(name: str, *content: Content, **attributes: Any) -> Markup:
+def tag(name: str, /, *content: Content, **attributes: Any) -> Markup:
     """An element. `class_` is class, `data_x` is data-x, `viewBox` stays; an attribute that is None is left out."""
     shown = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'

@@ -4,8 +4,37 @@ from __future__ import annotations
 
 import math
 
-PERCENT = ("accuracy", "auroc")
-UNITS = {"psnr": "dB", "rank": "dimensions", "effective_rank": "dimensions"}
+PERCENT = ("accuracy", "auroc", "effective_rank_share", "dead_features")
+"""Metrics that are fractions and are read in percent."""
+GAIN = "_gain_over_"
+"""`accuracy_gain_over_pca` is the paired difference of two accuracies: points, with a sign."""
+UNITS = {
+    "psnr": "dB",
+    "psnr_hidden": "dB",
+    "psnr_whole": "dB",
+    "rank": "dimensions",
+    "effective_rank": "dimensions",
+    "lidar": "dimensions",
+}
+METRIC_WORDS = {
+    "accuracy": "accuracy",
+    "auroc": "AUROC",
+    "psnr": "PSNR",
+    "psnr_hidden": "PSNR of hidden pixels",
+    "psnr_whole": "PSNR of the whole image",
+    "ssim": "SSIM",
+    "ssim_hidden": "SSIM where hidden",
+    "ssim_whole": "SSIM of the whole image",
+    "mse": "mean squared error",
+    "rank": "effective rank (RankMe)",
+    "effective_rank": "effective rank (RankMe)",
+    "effective_rank_share": "effective rank over width",
+    "feature_std": "spread of the features",
+    "dead_features": "features that never change",
+    "lidar": "LiDAR",
+    "explained": "variance explained of hidden pixels",
+    "label_free": "mean rank of the label-free measures",
+}
 MODEL_WORDS = {
     "pretrained": "pretrained",
     "untrained": "untrained encoder",
@@ -15,6 +44,8 @@ MODEL_WORDS = {
     "pixels_knn": "raw pixels, k-NN",
     "pixels_logistic": "raw pixels, logistic regression",
     "pca": "PCA of pixels",
+    "mean_fill": "mean of the visible pixels",
+    "harmonic_fill": "smooth fill from the border",
 }
 TASK_WORDS = {
     "linear": "linear probe",
@@ -23,8 +54,22 @@ TASK_WORDS = {
     "finetune": "fine-tuning",
     "reconstruction": "reconstruction",
     "rank": "feature rank",
+    "embedding": "map of the features",
+    "label_free": "measures without labels",
 }
 NONE = "–"
+
+
+def fraction(metric: str) -> bool:
+    """Whether a metric is a fraction in [0, 1], or a difference of two, and so is read in percent."""
+    return metric.split(GAIN)[0] in PERCENT
+
+
+def unit(metric: str) -> str:
+    """'%', 'points', 'dB' or ''."""
+    if fraction(metric):
+        return "points" if GAIN in metric else "%"
+    return UNITS.get(metric, "")
 
 
 def _missing(value: float | None) -> bool:
@@ -35,8 +80,9 @@ def score(value: float | None, metric: str, signed: bool = False) -> str:
     """'93.5 %', '+1.2 points', '17.2 dB'; '–' for no number."""
     if value is None or _missing(value):
         return NONE
+    signed = signed or GAIN in metric
     sign = "+" if signed else ""
-    if metric in PERCENT:
+    if fraction(metric):
         return f"{100 * value:{sign}.1f}" + (" points" if signed else " %")
     return f"{value:{sign}.3g} {UNITS.get(metric, '')}".strip()
 
@@ -45,8 +91,8 @@ def bounds(low: float | None, high: float | None, metric: str, signed: bool = Fa
     """'[92.0, 95.0]' in the unit of `score`; '–' where there is no interval."""
     if low is None or high is None or _missing(low) or _missing(high):
         return NONE
-    sign, by = ("+" if signed else ""), (100 if metric in PERCENT else 1)
-    form = ".1f" if metric in PERCENT else ".3g"
+    sign, by = ("+" if signed or GAIN in metric else ""), (100 if fraction(metric) else 1)
+    form = ".1f" if fraction(metric) else ".3g"
     return f"[{by * low:{sign}{form}}, {by * high:{sign}{form}}]"
 
 
@@ -56,10 +102,38 @@ def task(name: str, labels: int | None = None) -> str:
     return words if labels is None else f"{words}, {labels} label{'s' * (labels != 1)} a class"
 
 
-def contender(recipe: str, model: str) -> str:
+def metric(name: str) -> str:
+    """'PSNR of hidden pixels', 'accuracy gain over PCA of pixels'."""
+    what, gain, other = name.partition(GAIN)
+    return f"{METRIC_WORDS.get(what, what)} gain over {model(other)}" if gain else METRIC_WORDS.get(name, name)
+
+
+def model(name: str) -> str:
+    """'untrained encoder'."""
+    return MODEL_WORDS.get(name, name)
+
+
+def contender(recipe: str, name: str) -> str:
     """'digits · pretrained'; a baseline of the data alone has no recipe."""
-    words = MODEL_WORDS.get(model, model)
-    return f"{recipe} · {words}" if recipe else words
+    return f"{recipe} · {model(name)}" if recipe else model(name)
+
+
+def short(text: object, longest: int = 40) -> str:
+    """A name on one line, of at most `longest` characters."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def seconds(value: float | None) -> str:
+    """'48 s', '2 min 43 s', '3 h 05 min'; '–' for no number."""
+    if value is None or _missing(value):
+        return NONE
+    whole = round(value)
+    if whole < 60:
+        return f"{value:.1f} s" if value < 10 else f"{whole} s"
+    return (
+        f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    )
 
 
 def amount(value: float, unit: str) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import figures, inference, state
+from experiments import words
 from experiments.results import SPLITS, Dataset, Store
 
 SHOWN = 24
@@ -102,7 +103,7 @@ def page(found: Store) -> None:
     if not datasets:
         state.empty("No dataset has been prepared in this folder yet.")
         return
-    dataset = datasets[state.choose("Dataset", list(datasets), "dataset", format_func=state.short)]
+    dataset = datasets[state.choose("Dataset", list(datasets), "dataset", format_func=words.short)]
     facts(dataset)
     left, right = st.columns([2, 3])
     with left:

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import figures, state
+from experiments import words
 from experiments.results import Store
 
 MOST_PLOTTED = 40
@@ -29,10 +30,10 @@ def question(scores: pd.DataFrame) -> tuple[str, str, str, str, int | None]:
     with first:
         dataset = state.choose("Dataset", sorted(scores["dataset"].unique()), "dataset")
     rows = scores[scores["dataset"] == dataset]
-    known = [t for t in state.TASK_WORDS if t in set(rows["task"])]
+    known = [t for t in words.TASK_WORDS if t in set(rows["task"])]
     tasks = known + sorted(set(rows["task"]) - set(known))
     with second:
-        task = state.choose("Task", tasks, "task", format_func=lambda t: state.TASK_WORDS.get(t, t))
+        task = state.choose("Task", tasks, "task", format_func=words.task)
     rows = rows[rows["task"] == task]
     with third:
         counts = sorted({int(n) for n in rows["labels_per_class"].dropna()})
@@ -41,28 +42,28 @@ def question(scores: pd.DataFrame) -> tuple[str, str, str, str, int | None]:
             "Labels per class", every, f"labels_{task}", format_func=lambda n: "all" if n is None else str(n)
         )
     with fourth:
-        metric = state.choose("Metric", sorted(rows["metric"].unique()), f"metric_{task}")
+        metric = state.choose("Metric", sorted(rows["metric"].unique()), f"metric_{task}", format_func=words.metric)
     with fifth:
         splits = [s for s in ("test", "validation", "train") if s in set(rows["split"])]
         split = state.choose("Split", splits, "split", "The order always comes from validation, whatever is shown.")
     return dataset, task, metric, split, labels
 
 
-def words(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The leaderboard as it is read: a unit, an interval and an n beside every number."""
-    scale = 100 if metric in state.PERCENT else 1
-    unit = "%" if metric in state.PERCENT else state.UNITS.get(metric, "")
+    scale = 100 if words.fraction(metric) else 1
+    unit = words.unit(metric)
     return pd.DataFrame(
         {
             "#": table["rank"],
-            "recipe": [state.short(r) if r else "(data alone)" for r in table["recipe"]],
-            "model": [state.MODEL_WORDS.get(m, m) for m in table["model"]],
+            "recipe": [words.short(r) if r else "(data alone)" for r in table["recipe"]],
+            "model": [words.model(m) for m in table["model"]],
             f"{metric} {unit}".strip(): scale * table["value"],
-            "95 % interval": [state.bounds(a, b, metric) for a, b in zip(table["low"], table["high"])],
+            "95 % interval": [words.bounds(a, b, metric) for a, b in zip(table["low"], table["high"])],
             "interval covers": table["covers"],
             "Δ baseline": scale * table["difference"],
             "Δ 95 % interval": [
-                state.bounds(a, b, metric, True) for a, b in zip(table["difference_low"], table["difference_high"])
+                words.bounds(a, b, metric, True) for a, b in zip(table["difference_low"], table["difference_high"])
             ],
             "Δ covers": table["difference_covers"],
             "validation": scale * table["validation"],
@@ -93,23 +94,23 @@ def page(found: Store) -> None:
             format_func=lambda name: state.contender(*name),
         )  # fmt: skip
     with middle:
-        kinds = sorted({state.MODEL_WORDS.get(m, m) for m in plain["model"]})
+        kinds = sorted({words.model(m) for m in plain["model"]})
         kept = st.multiselect("Models", kinds, kinds, key=f"models_{task}", bind="query-params")
     with right:
         wanted = st.text_input("Recipe contains", key="find", bind="query-params", placeholder="any recipe")
     table = state.leaderboard(found, task, metric, dataset, split, labels, base)
     mine = table["recipe"].str.contains(wanted, case=False, regex=False) | table["recipe"].eq("")
-    table = table[mine & table["model"].map(lambda m: state.MODEL_WORDS.get(m, m)).isin(kept)].reset_index(drop=True)
+    table = table[mine & table["model"].map(lambda m: words.model(m)).isin(kept)].reset_index(drop=True)
     if table.empty:
         st.info("Nothing is left: widen the filter.")
         return
-    shown = words(table, metric)
+    shown = readable(table, metric)
     settings = differing(found, list(dict.fromkeys(r for r in table["recipe"] if r)))
     for key in settings.columns:
         shown[key] = [settings[key].get(r, "") if r else "" for r in table["recipe"]]
-    decimals = "%.1f" if metric in state.PERCENT else "%.3g"
+    decimals = "%.1f" if words.fraction(metric) else "%.3g"
     number = st.column_config.NumberColumn(format=decimals)
-    sign = st.column_config.NumberColumn(format="%+.1f" if metric in state.PERCENT else "%+.3g")
+    sign = st.column_config.NumberColumn(format="%+.1f" if words.fraction(metric) else "%+.3g")
     columns = {shown.columns[3]: number, "validation": number, "Δ baseline": sign}
     tall = len(shown) > MOST_ROWS
     height: int | Literal["content"] = 36 * MOST_ROWS if tall else "content"
@@ -124,7 +125,7 @@ def page(found: Store) -> None:
     top = table.head(MOST_PLOTTED)
     labelled = [state.contender(r, m) for r, m in zip(top["recipe"], top["model"])]
     line = table.loc[table["is_baseline"], "value"]
-    scale, unit = (100, "%") if metric in state.PERCENT else (1, state.UNITS.get(metric, ""))
+    scale, unit = (100 if words.fraction(metric) else 1), words.unit(metric)
     figure = figures.whiskers(
         state.whisker_rows(top, metric, labelled),
         f"{split} {metric}" + (f", {unit}" if unit else ""),

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import state
+from experiments import words
 from experiments.results import Model, Store, flat
 
 
@@ -26,7 +27,7 @@ def overview(models: list[Model], champions: dict[str, str]) -> pd.DataFrame:
 
     rows = [
         {
-            "model": state.short(m.name, 60),
+            "model": words.short(m.name, 60),
             "kind": "pretrained" if m.origin == "models" else "control",
             "encoder": f"{get(m, 'encoder', 'kind')} {get(m, 'encoder', 'width')} × {get(m, 'encoder', 'depth')}",
             "patch": str(get(m, "modality", "patch")),
@@ -85,17 +86,17 @@ def page(found: Store) -> None:
     table = overview(list(models.values()), champions)
     st.dataframe(table, hide_index=True, height=min(38 + 35 * len(table), 320))
     state.download(table, "models")
-    chosen = state.choose("Model", list(models), "model", format_func=lambda n: state.short(n, 70))
+    chosen = state.choose("Model", list(models), "model", format_func=lambda n: words.short(n, 70))
     one(models[chosen])
     if len(models) > 1:
         st.subheader("Compare with another", anchor=False)
         others = [n for n in models if n != chosen]
-        other = state.choose("Other model", others, f"other_{chosen}", format_func=lambda n: state.short(n, 70))
+        other = state.choose("Other model", others, f"other_{chosen}", format_func=lambda n: words.short(n, 70))
         table = differences(models[chosen].config, models[other].config)
         if table.empty:
             st.caption("The two configurations are the same; the weights come from different seeds.")
         else:
-            names = {"first": state.short(chosen, 30), "second": state.short(other, 30)}
+            names = {"first": words.short(chosen, 30), "second": words.short(other, 30)}
             st.dataframe(table, hide_index=True, column_config=names)
             state.download(table, "differences")
 

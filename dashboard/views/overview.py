@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import figures, state
+from experiments import words
 from experiments.results import Heartbeat, StageState, Store
 
 CHIPS = {  # state → colour, icon, words
@@ -25,12 +26,12 @@ WORST_FIRST = ("failed", "crashed", "running", "stale", "missing", "done")
 def chip(stage: str, members: list[StageState]) -> tuple[str, str, str]:
     """Text, icon and colour of one stage: its worst member decides, the count says how many are like it."""
     worst = min((m.state for m in members), key=WORST_FIRST.index)
-    colour, icon, words = CHIPS[worst]
+    colour, icon, said = CHIPS[worst]
     alike = sum(m.state == worst for m in members)
     count = "" if len(members) == 1 else f"{alike} of {len(members)} "
     progress = [m.progress for m in members if m.state == "running" and not math.isnan(m.progress)]
     percent = f" {100 * min(progress):.0f} %" if progress else ""
-    return f"{state.plain(stage)} · {count}{words}{percent}", icon, colour
+    return f"{state.plain(stage)} · {count}{said}{percent}", icon, colour
 
 
 def pipeline(found: Store) -> None:
@@ -90,17 +91,17 @@ def headline(card: dict[str, Any]) -> None:
     with st.container(border=True):
         left, right = st.columns([1, 2], vertical_alignment="center")
         with left:
-            task = state.TASK_WORDS.get(card["task"], card["task"])
+            task = words.task(card["task"])
             st.metric(
                 f"{state.plain(card['dataset'])} · {task}",
-                state.score(best["value"], metric),
+                words.score(best["value"], metric),
                 help="Test accuracy of the frozen encoder that is best on validation.",
             )
             st.markdown(f"**{state.plain(best['recipe'])}**")
             if pd.isna(best["rank"]):
                 st.caption("Not ranked: there are no validation scores, so this is merely the first by name.")
             st.caption(
-                f"95 % interval {state.bounds(best['low'], best['high'], metric)} over {best['covers']}, "
+                f"95 % interval {words.bounds(best['low'], best['high'], metric)} over {best['covers']}, "
                 f"{best['n_test']:,} test images"
                 if best["covers"] != "–"
                 else f"no interval: one seed, no bootstrap; {best['n_test']:,} test images"

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import inference, state
+from experiments import words
 from experiments.results import SPLITS, Dataset, Model, Store, repro
 from mae_core.masking import MASKERS
 
@@ -167,7 +168,7 @@ def rendered(found: Store) -> None:
     if not names:
         state.empty("No recipe has results yet.")
         return
-    recipe = state.choose("Recipe", names, "recipe", format_func=state.short)
+    recipe = state.choose("Recipe", names, "recipe", format_func=words.short)
     bank = found.reconstruction_bank(recipe)
     if not bank.pictures:
         state.empty("No reconstructions were rendered for this recipe.", repro("evaluate", recipe))

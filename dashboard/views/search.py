@@ -11,6 +11,7 @@ import streamlit as st
 import yaml
 
 from dashboard import figures, state
+from experiments import words
 from experiments.results import Store, repro
 
 FEW = 20
@@ -51,7 +52,7 @@ def winner(trials: pd.DataFrame) -> Any:
 def metric_words(summary: dict[str, Any]) -> str:
     """'k-NN accuracy', for the axes."""
     metric = str(summary.get("metric", "score"))
-    return f"{state.TASK_WORDS[metric]} accuracy" if metric in state.TASK_WORDS else state.short(metric, 20)
+    return f"{words.TASK_WORDS[metric]} accuracy" if metric in words.TASK_WORDS else words.short(metric, 20)
 
 
 def verdict(summary: dict[str, Any]) -> None:
@@ -175,7 +176,7 @@ def page(found: Store) -> None:
     if not names:
         state.empty("No search has run in this folder yet.")
         return
-    recipe = state.choose("Recipe", names, "recipe", format_func=state.short)
+    recipe = state.choose("Recipe", names, "recipe", format_func=words.short)
     summary, trials = found.search_summary(recipe), found.trials(recipe)
     if trials.empty and not summary:
         state.empty("This recipe was not searched: no key is auto, or search has not run.", repro("search", recipe))
@@ -189,7 +190,7 @@ def page(found: Store) -> None:
     flops = summary.get("flops")
     cards[2].metric("Cost", f"{flops:.2g} FLOPs" if isinstance(flops, int | float) else "–", border=True)
     best = winner(trials)
-    percent = summary.get("metric") in state.TASK_WORDS
+    percent = summary.get("metric") in words.TASK_WORDS
     score = "–" if best is None else f"{100 * best['score']:.1f} %" if percent else f"{best['score']:.3g}"
     images = validation_images(found, recipe)
     cards[3].metric(

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import figures, state
+from experiments import words
 from experiments.results import Store, repro
 
 SMALL = {"lr": "Learning rate", "grad_norm": "Gradient norm"}
@@ -20,7 +21,7 @@ def totals(history: pd.DataFrame, found: Store) -> pd.DataFrame:
         last = part.iloc[-1]
         rows.append(
             {
-                "recipe": state.short(recipe),
+                "recipe": words.short(recipe),
                 "seed": int(last["seed"]),
                 "steps": int(last["step"]),
                 "images seen": int(last["samples"]),
