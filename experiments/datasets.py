@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +25,7 @@ class FileSpec(Section):
     """One file to fetch; without ``sha256`` the checksum of the first fetch is recorded and must stay."""
 
     path: str
-    url: str
+    url: Annotated[str, Field(pattern=r"^(https?|file)://\S+$")]
     sha256: Annotated[str, Field(pattern=SHA256)] | None = None
 
 
@@ -72,7 +73,24 @@ class DatasetSpec(Section):
         kind = value.get("kind")
         if kind not in SOURCES:
             raise ValueError(f"unknown kind {kind!r}{nearest(str(kind), SOURCES)}: there are {', '.join(SOURCES)}")
+        known = inspect.signature(resolve(SOURCES, kind, "source")).parameters
+        takes = ["path", *list(known)[1:]]  # the first is the folder itself, which `path` replaces
+        for key in value.keys() - {"kind", *takes}:
+            raise ValueError(f"unknown option {key!r} of kind {kind}{nearest(key, takes)}: there are {', '.join(takes)}")
+        for key in takes[1:]:
+            if key not in value and known[key].default is inspect.Parameter.empty:
+                raise ValueError(f"kind {kind} needs {key!r}")
+        _check_picture(value)
         return value
+
+
+def _check_picture(source: dict[str, Any]) -> None:
+    """Raises ValueError where ``size`` or ``channels`` of a source say nothing that pictures can become."""
+    size, channels = source.get("size", [1, 1]), source.get("channels", 1)
+    if not (isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)):
+        raise ValueError(f"size {size!r}: give [rows, columns] in pixels, such as [32, 32]")
+    if channels not in (1, 3):
+        raise ValueError(f"channels {channels!r}: pictures become 1 (grey) or 3 (RGB)")
 
 
 def parse_dataset(text: str, where: str) -> DatasetSpec:
@@ -103,12 +121,8 @@ def prepare(name: str, root: Path = Path()) -> dict[str, Any]:
     spec = load_dataset_spec(name, root)
     fetched = _fetch(spec, name, root)
     options = {key: value for key, value in spec.source.items() if key != "kind"}
-    place = Path(options.pop("path")).expanduser() if "path" in options else fetched.folder
-    reader = resolve(SOURCES, spec.source["kind"], "source")
-    try:
-        source = reader(place, **options)
-    except TypeError as problem:
-        raise DatasetError(f"experiments/datasets/{name}.yaml: source {spec.source['kind']}: {problem}") from None
+    place = root / Path(options.pop("path")).expanduser() if "path" in options else fetched.folder
+    source = resolve(SOURCES, spec.source["kind"], "source")(place, **options)
     rules = Rules(
         name=name,
         modality=spec.modality,

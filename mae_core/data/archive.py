@@ -105,11 +105,8 @@ def _unpacked(target: Path) -> str | None:
     try:
         said: dict[str, Any] = json.loads((target / RECORD).read_text())
         sizes = [path.stat().st_size for path in target.rglob("*") if path.is_file() and path != target / RECORD]
-        return (
-            said["sha256"]
-            if (SCHEMA, len(sizes), sum(sizes)) == (said["schema"], said["files"], said["bytes"])
-            else None
-        )
+        whole = (SCHEMA, len(sizes), sum(sizes)) == (said["schema"], said["files"], said["bytes"])
+        return said["sha256"] if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -120,7 +117,7 @@ class _Names:
     def __init__(self, archive: str) -> None:
         self.archive = archive
         self.spelling: dict[str, str] = {}
-        self.files: set[str] = set()
+        self.files = {RECORD}
         self.count = 0
 
     def place(self, member: Member) -> str:

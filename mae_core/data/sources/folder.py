@@ -17,10 +17,14 @@ UNLABELLED = "unlabelled"
 """A folder of this name holds pictures without a class."""
 
 
-class _Item(NamedTuple):
+class Item(NamedTuple):
+    """One picture file."""
+
     path: Path
     origin: str
+    """Below the dataset's folder."""
     label: str | None
+    """Its class folder; None where it has none."""
 
 
 def read(
@@ -43,7 +47,7 @@ def read(
     for name, root in roots.items():
         if not root.is_dir():
             raise SourceError(f"part {name}: {root} is not a folder")
-    listings = {name: _list(root, folder, unlabelled) for name, root in roots.items()}
+    listings = {name: listing(root, folder, unlabelled) for name, root in roots.items()}
     classes = sorted({label for listing in listings.values() for label in listing.classes})
     refused: list[Refused] = []
     notes: list[str] = []
@@ -53,7 +57,7 @@ def read(
         empty = [label for label in listing.classes if not any(item.label == label for item in listing.items)]
         notes += [f"class folder {label!r} of part {name} holds no pictures" for label in empty]
         samples = np.empty((len(listing.items), channels, *size), np.uint8)
-        kept: list[_Item] = []
+        kept: list[Item] = []
         with ThreadPoolExecutor() as pool:
             for item, (pixels, extra) in zip(
                 listing.items, pool.map(lambda i: _decode(i, size, channels), listing.items)
@@ -77,21 +81,24 @@ def read(
     return Source(found, classes, refused, ignored, notes)
 
 
-class _Listing(NamedTuple):
-    items: list[_Item]
+class Listing(NamedTuple):
+    """What lies in a folder, before any picture is opened."""
+
+    items: list[Item]
     classes: list[str]
     ignored: int
     stray: int
+    """Pictures beside the class folders, among the ignored."""
 
 
-def _list(root: Path, base: Path, unlabelled: str) -> _Listing:
+def listing(root: Path, base: Path, unlabelled: str) -> Listing:
     """Picture files with the class of their first folder; dot files, links out of the tree and other files are ignored."""
     classes = [
         path.name
         for path in sorted(root.iterdir())
         if path.is_dir() and not path.name.startswith(".") and path.name.lower() != UNLABELLED
     ]
-    items: list[_Item] = []
+    items: list[Item] = []
     ignored = stray = 0
     for path in sorted(root.rglob("*")):
         if not path.is_file():
@@ -107,11 +114,11 @@ def _list(root: Path, base: Path, unlabelled: str) -> _Listing:
             ignored, stray = ignored + 1, stray + 1
             continue
         label = None if loose or place.parts[0].lower() == UNLABELLED else place.parts[0]
-        items.append(_Item(path, str(path.relative_to(base)), label))
-    return _Listing(items, classes, ignored, stray)
+        items.append(Item(path, str(path.relative_to(base)), label))
+    return Listing(items, classes, ignored, stray)
 
 
-def _decode(item: _Item, size: Sequence[int], channels: int) -> tuple[np.ndarray | ImageProblem, int]:
+def _decode(item: Item, size: Sequence[int], channels: int) -> tuple[np.ndarray | ImageProblem, int]:
     """Pixels or the problem, and 1 where further frames were left out."""
     try:
         data = item.path.read_bytes()
