@@ -140,15 +140,15 @@ def _backward(
 ) -> Tensor:
     """Gradients of the global batch's mean loss; returns this rank's share of that mean, detached."""
     rows = len(batch.ids)
-    size = settings.micro_batch or rows
+    passes = world.passes(settings.batch_size, settings.micro_batch)
     total = torch.zeros((), device=batch.raw.device)
-    for start in range(0, rows, size):
-        ids = batch.ids[start : start + size]
+    for i in range(passes):
+        part = slice(rows * i // passes, rows * (i + 1) // passes)
+        ids = batch.ids[part]
         draws = Draws(settings.seed, step, ids)
-        raw = augment(batch.raw[start : start + size], draws, settings.crop, settings.flip)
-        last = start + size >= rows
+        raw = augment(batch.raw[part], draws, settings.crop, settings.flip)
         waiting = getattr(runner, "no_sync", nullcontext)
-        with nullcontext() if last else waiting():
+        with nullcontext() if i == passes - 1 else waiting():
             with precision.autocast(raw.device):
                 terms = runner(raw, draws)
             share = terms.total * (len(ids) / settings.batch_size)

@@ -18,6 +18,7 @@ from mae_core.model import MaskedAutoencoder
 from mae_core.training.optim import adamw, param_groups
 
 SCHEMA = 1
+META = {"schema", "step", "nonfinite_steps", "fingerprint", "sha256"}
 KEEP = 2
 """Checkpoints kept; an older one is there in case the newest is damaged."""
 
@@ -69,10 +70,27 @@ class TrainState:
             parameter.copy_(_like(saved[f"model.{name}"], parameter))
             moments = {key: saved[f"optimizer.{key}.{name}"] for key in _moments(saved, name)}
             self.optimizer.state[parameter] = {
-                key: value.clone() if value.ndim == 0 else _like(value, parameter) for key, value in moments.items()
+                key: value.to(parameter.device, copy=True) if value.ndim == 0 else _like(value, parameter)
+                for key, value in moments.items()
             }
             if self.ema is not None:
                 self.ema[name] = _like(saved[f"ema.{name}"], parameter)
+
+    @torch.no_grad()
+    def load_model(self, saved: dict[str, Tensor]) -> None:
+        """Weights of a whole model, by name, into one that may be sharded; averaged weights start from them too."""
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(_like(saved[name], parameter))
+            if self.ema is not None:
+                self.ema[name] = _like(saved[name], parameter)
+
+    @torch.no_grad()
+    def result(self) -> MaskedAutoencoder:
+        """The trained model: with its averaged weights, where such are kept."""
+        for name, parameter in self.model.named_parameters():
+            if self.ema is not None:
+                parameter.copy_(self.ema[name])
+        return self.model
 
 
 def save_checkpoint(state: TrainState, folder: Path, fingerprint: str, write: bool = True) -> None:
@@ -105,7 +123,7 @@ def load_checkpoint(state: TrainState, folder: Path, fingerprint: str) -> int:
     for candidate in candidates:
         try:
             meta = _checked(candidate)
-        except (OSError, ValueError, KeyError) as problem:
+        except (OSError, ValueError) as problem:
             problems.append(f"{candidate.name}: {problem}")
             warnings.warn(f"checkpoint {candidate} is damaged and skipped: {problem}", stacklevel=2)
             continue
@@ -124,8 +142,20 @@ def load_checkpoint(state: TrainState, folder: Path, fingerprint: str) -> int:
     return 0
 
 
+def newest_step(folder: Path) -> int:
+    """The step of the newest whole checkpoint below ``folder``; 0 where there is none."""
+    for candidate in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            return int(_checked(candidate)["step"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return 0
+
+
 def _checked(folder: Path) -> dict[str, Any]:
     meta = json.loads((folder / "meta.json").read_text())
+    if not isinstance(meta, dict) or META - meta.keys():
+        raise ValueError(f"its meta.json does not hold {', '.join(sorted(META))}")
     if meta["schema"] != SCHEMA:
         raise ValueError(f"schema {meta['schema']}, this version reads {SCHEMA}")
     found = hashlib.sha256((folder / "state.safetensors").read_bytes()).hexdigest()

@@ -23,6 +23,17 @@ class World(NamedTuple):
             raise ValueError(f"a batch of {batch_size} cannot be shared by {self.size} workers: use fewer workers")
         return range(batch_size * self.rank // self.size, batch_size * (self.rank + 1) // self.size)
 
+    def passes(self, batch_size: int, micro_batch: int) -> int:
+        """Into how many forward passes every rank cuts its share, so that none holds more than ``micro_batch`` rows (0: one pass).
+
+        The number is the same on every rank, since sharded weights are gathered by all at once, and no pass is empty: with a
+        ``micro_batch`` of 1, a rank with a row more than another takes two in one pass.
+        """
+        if not micro_batch:
+            return 1
+        fewest, most = batch_size // self.size, -(-batch_size // self.size)
+        return min(-(-most // micro_batch), fewest)
+
     def sum(self, value: Tensor) -> Tensor:
         """The sum of ``value`` over all ranks."""
         if self.size > 1:

@@ -1,0 +1,115 @@
+"""Training on two gloo ranks in processes of their own, and the same alone. Importable, since a spawned process starts with nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
+
+from mae_core.training.loop import Settings, fit, start
+from mae_core.training.state import TrainState, load_checkpoint, save_checkpoint
+from mae_core.training.world import World
+
+CONFIG: dict[str, Any] = {
+    "modality": {"kind": "image", "channels": 1, "size": [8, 8], "patch": 2},
+    "encoder": {"kind": "vit", "width": 16, "depth": 2, "heads": 2},
+    "decoder": {"kind": "joint", "width": 8, "depth": 2, "heads": 2},
+    "masking": {"strategy": "random", "ratio": 0.75},
+    "objective": {"reconstruction": 1.0, "target": "pixels"},
+}
+
+
+def _ramps() -> np.ndarray:
+    """(22, 1, 8, 8) uint8: slopes of many directions, which can be learned."""
+    y, x = np.mgrid[:8, :8] / 7
+    angles = np.linspace(0, 2 * np.pi, 22, endpoint=False)
+    waves = [0.5 + 0.35 * (np.cos(a) * (x - 0.5) + np.sin(a) * (y - 0.5)) for a in angles]
+    return (255 * np.stack(waves)[:, None]).astype(np.uint8)
+
+
+SAMPLES = _ramps()
+
+
+class Case(NamedTuple):
+    """One way to spread a training over two ranks."""
+
+    strategy: str
+    micro_batch: int = 0
+    ema: float = 0.0
+    crop: float = 1.0
+    flip: bool = False
+    recompute: bool = False
+    saved_at: int = 5
+
+    def settings(self) -> Settings:
+        """9 samples a batch of 22: an odd split, and batches over the epoch's end."""
+        return Settings(
+            steps=12,
+            batch_size=9,
+            lr=3e-3,
+            precision="fp32",
+            micro_batch=self.micro_batch,
+            ema=self.ema,
+            crop=self.crop,
+            flip=self.flip,
+            recompute=self.recompute,
+        )
+
+
+class Outcome(NamedTuple):
+    """What a training left."""
+
+    losses: list[float]
+    norms: list[float]
+    tensors: dict[str, Tensor]
+    checkpoint: Path | None = None
+
+
+def alone(case: Case, resume: Path | None = None, samples: np.ndarray = SAMPLES) -> Outcome:
+    """The training on one rank, from the start or from the checkpoint in ``resume``."""
+    state = start(CONFIG, case.settings())
+    if resume is not None:
+        load_checkpoint(state, resume, "two")
+    return _train(state, case, World(), samples, None)
+
+
+def together(cases: list[Case], folder: Path) -> list[Outcome]:
+    """The trainings on two ranks, one after another in one pair of processes."""
+    spawn(_rank, (cases, str(folder)), nprocs=2)
+    return [_read(folder / f"case-{number}") for number in range(len(cases))]
+
+
+def _rank(rank: int, cases: list[Case], folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    for number, case in enumerate(cases):
+        world = World(rank, 2, case.strategy)
+        state = start(CONFIG, case.settings(), world=world)
+        found = _train(state, case, world, SAMPLES, Path(folder) / f"case-{number}")
+        if rank == 0:
+            curves = {"losses": found.losses, "norms": found.norms}
+            whole = {name: torch.tensor(curve, dtype=torch.float64) for name, curve in curves.items()}
+            save_file({**found.tensors, **whole}, f"{folder}/case-{number}/outcome.safetensors")
+    dist.destroy_process_group()
+
+
+def _read(folder: Path) -> Outcome:
+    tensors = load_file(str(folder / "outcome.safetensors"))
+    losses, norms = tensors.pop("losses").tolist(), tensors.pop("norms").tolist()
+    return Outcome(losses, norms, tensors, folder)
+
+
+def _train(state: TrainState, case: Case, world: World, samples: np.ndarray, folder: Path | None) -> Outcome:
+    losses, norms = [], []
+    for progress in fit(state, samples, case.settings(), world, report_every=1):
+        losses.append(progress.loss)
+        norms.append(progress.grad_norm)
+        if folder is not None and state.step == case.saved_at:
+            save_checkpoint(state, folder, "two", write=world.rank == 0)
+    return Outcome(losses, norms, state.tensors(), folder)
