@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from experiments.datasets import prepare
@@ -21,4 +22,11 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if len(sys.argv) != 2:
+        sys.exit("use: python -m pipelines.prepare DATASET")
+    try:
+        main(sys.argv[1])
+    except (ValueError, RuntimeError, OSError) as problem:
+        if os.environ.get("MAESTRO_TRACEBACK"):
+            raise
+        sys.exit(f"error: {problem}")

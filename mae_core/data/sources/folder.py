@@ -47,7 +47,7 @@ def read(
     for name, root in roots.items():
         if not root.is_dir():
             raise SourceError(f"part {name}: {root} is not a folder")
-    listings = {name: listing(root, folder, unlabelled) for name, root in roots.items()}
+    listings = {name: list_pictures(root, folder, unlabelled) for name, root in roots.items()}
     classes = sorted({label for listing in listings.values() for label in listing.classes})
     refused: list[Refused] = []
     notes: list[str] = []
@@ -91,7 +91,7 @@ class Listing(NamedTuple):
     """Pictures beside the class folders, among the ignored."""
 
 
-def listing(root: Path, base: Path, unlabelled: str) -> Listing:
+def list_pictures(root: Path, base: Path, unlabelled: str) -> Listing:
     """Picture files with the class of their first folder; dot files, links out of the tree and other files are ignored."""
     classes = [
         path.name
