@@ -14,19 +14,18 @@ import numpy as np
 import pandas as pd
 
 from experiments import stages, standings
+from experiments.columns import (
+    EMBEDDING_COLUMNS,
+    HISTORY_COLUMNS,
+    QUARANTINE_COLUMNS,
+    SCORE_COLUMNS,
+    SKIPPED_COLUMNS,
+    TRIAL_COLUMNS,
+)
 from experiments.reading import Reader
 from experiments.stages import Heartbeat, StageState, repro
 
 SPLITS = ("train", "validation", "test")
-SCORE_COLUMNS = [
-    "recipe", "dataset", "split", "model", "task", "metric", "labels_per_class", "pretrain_seed", "probe_seed",
-    "n_train", "n_test", "value", "low", "high", "fingerprint",
-]  # fmt: skip
-HISTORY_COLUMNS = ["seed", "step", "samples", "epoch", "loss", "lr", "grad_norm", "nonfinite_steps"]
-TRIAL_COLUMNS = ["trial", "rung", "origin", "status", "seed", "steps", "flops", "parameters", "score", "loss"]
-EMBEDDING_COLUMNS = ["index", "split", "label", "x", "y", "pca_x", "pca_y"]
-QUARANTINE_COLUMNS = ["file", "reason", "detail"]
-SKIPPED_COLUMNS = ["task", "reason"]
 HEADLINE_TASKS = ("linear", "knn")  # the score shown first for a dataset, in order of preference
 
 
@@ -90,6 +89,19 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     for key in tree:
         found.update(flat(tree[key], f"{prefix}.{key}" if prefix else str(key)))
     return found
+
+
+def last_rungs(trials: pd.DataFrame) -> pd.DataFrame:
+    """The longest rung of each trial that has a score, searched trials alone (not the confirming runs)."""
+    scored = trials[trials["score"].notna() & trials["origin"].ne("confirm")]
+    return scored.sort_values(["trial", "rung"]).groupby("trial", as_index=False).last()
+
+
+def best_trial(trials: pd.DataFrame) -> Any:
+    """The row of the best score among trials of the longest rung, None where there is none: shorter ones were judged on less."""
+    last = last_rungs(trials)
+    last = last[last["rung"] == last["rung"].max()] if len(last) else last
+    return None if last.empty else last.iloc[int(last["score"].to_numpy().argmax())]
 
 
 def whole_png(file: Path) -> bool:
@@ -340,9 +352,11 @@ class Store(Reader):
             return []
 
     def timings(self) -> pd.DataFrame:
-        """runs/*/timing.json as one table: run, stage, recipe, seconds, samples_per_s, device …"""
+        """runs/*/timing.json as one table, the newest last: run, stage, recipe, seconds, samples_per_s, device …"""
         rows = []
-        for run in self.folders("runs"):
+        files = [file for run in self.folders("runs") if (file := self.path("runs", run, "timing.json")) and file.is_file()]
+        for file in sorted(files, key=lambda file: (file.stat().st_mtime_ns, file.parent.name)):
+            run = file.parent.name
             found = self.document(("runs", run, "timing.json"), "dvc repro", needed=False, schema=False)
             if found:
                 stage, recipe = stages.split_run_name(run)

@@ -9,9 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.markup import Markup, tag
+from experiments.words import short
 
-SERIES = 6
+SERIES = 10
 MOST_POINTS = 300
+MOST_NAMED = 30
+"""Classes that a map still names in place."""
+LONGEST = 28
+"""Characters of a name in a picture."""
 
 
 class Line(NamedTuple):
@@ -21,7 +26,7 @@ class Line(NamedTuple):
     x: np.ndarray
     y: np.ndarray
     series: int = 0
-    """Colour, 0 to 5."""
+    """Colour, 0 to 9."""
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     dots: bool = False
@@ -65,7 +70,7 @@ def thin(x: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) -> tuple[np.ndar
 
 
 def _label(x: float, y: float, words: str, anchor: str = "middle", kind: str = "t") -> Markup:
-    return tag("text", words, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=kind)
+    return tag("text", short(words, LONGEST), x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=kind)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
@@ -81,6 +86,58 @@ def _shown(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+class _Frame(NamedTuple):
+    """Where a chart draws: its size, and its two axes."""
+
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+    x: Axis
+    y: Axis
+
+    def axes(self, x_name: str, y_name: str, across: Sequence[float], up: Sequence[float]) -> list[Markup]:
+        """Grid, ticks and names."""
+        end, floor = self.width - self.right, self.height - self.bottom
+        parts: list[Markup] = []
+        for value in up:
+            at = self.y(value)
+            parts += [_line(self.left, at, end, at, "grid"), _label(self.left - 7, at + 4, _shown(value), "end")]
+        for value in across:
+            at = self.x(value)
+            parts += [_line(at, floor, at, floor + 4, "axis"), _label(at, floor + 17, _shown(value))]
+        turned = f"translate(13 {(self.top + floor) / 2:.0f}) rotate(-90)"
+        return [
+            *parts,
+            _line(self.left, floor, end, floor, "axis"),
+            _label((self.left + end) / 2, self.height - 5, x_name, kind="t name"),
+            tag("text", y_name, transform=turned, text_anchor="middle", class_="t name"),
+        ]
+
+
+def _frame(
+    xs: np.ndarray, ys: np.ndarray, height: int, top: int, width: int, room: tuple[float, float], log: tuple[bool, bool]
+) -> _Frame:
+    """A frame that holds all values, with `room` (a share of the range) around them on axes that are not logarithmic."""
+    left, right, bottom = 58, 16, 42
+    gap = [0.0 if logged else share * (float(np.ptp(v)) or 1.0) for v, share, logged in zip((xs, ys), room, log)]
+    x = Axis(float(xs.min()) - gap[0], float(xs.max()) + gap[0], left, width - right, log[0])
+    y = Axis(float(ys.min()) - gap[1], float(ys.max()) + gap[1], height - bottom, top, log[1])
+    return _Frame(width, height, left, right, top, bottom, x, y)
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten between `low` and `high`."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [v for e in powers for v in (10.0**e * m for m in (1, 2, 5)) if low <= v <= high]
+
+
+def _nothing() -> Markup:
+    return tag("p", "There is no finite number to draw.", class_="none")
+
+
 def lines(
     curves: Sequence[Line],
     title: str,
@@ -90,46 +147,22 @@ def lines(
     log_y: bool = False,
     width: int = 460,
 ) -> Markup:
-    """Curves with a legend; a band where a curve has `low` and `high`."""
-    height, left, right, top, bottom = 260, 54, 14, 14 + 17 * ((len(curves) + 1) // 2), 40
+    """Curves with a legend; a band where a curve has `low` and `high`. A logarithm of what is not positive is not drawn as one."""
     thinned = [thin(np.asarray(c.x, float), np.asarray(c.y, float)) for c in curves]
+    curves = [c for c, (xs, _) in zip(curves, thinned) if len(xs)]
+    thinned = [one for one in thinned if len(one[0])]
+    if not curves:
+        return _nothing()
     every_x, every_y = (np.concatenate([one[i] for one in thinned]) for i in (0, 1))
     for c in curves:
         if c.low is not None and c.high is not None:
             every_y = np.concatenate([every_y, c.low[np.isfinite(c.low)], c.high[np.isfinite(c.high)]])
-    if log_y and every_y.min() <= 0:
-        log_y = False
-    x = Axis(float(every_x.min()), float(every_x.max()), left, width - right, log_x)
-    room = 0.0 if log_y else 0.04 * (float(np.ptp(every_y)) or 1.0)
-    y = Axis(float(every_y.min()) - room, float(every_y.max()) + room, height - bottom, top, log_y)
-    parts: list[Markup] = []
-    across = sorted(set(every_x)) if log_x and len(set(every_x)) < 8 else ticks(x.low, x.high)
-    up = (
-        ticks(y.low, y.high)
-        if not log_y
-        else [v for v in (10.0**e * m for e in range(-9, 9) for m in (1, 2, 5)) if y.low <= v <= y.high]
-    )
-    for value in up:
-        parts += [
-            _line(left, y(value), width - right, y(value), "grid"),
-            _label(left - 7, y(value) + 4, _shown(value), "end"),
-        ]
-    for value in across:
-        parts += [
-            _line(x(value), height - bottom, x(value), height - bottom + 4, "axis"),
-            _label(x(value), height - bottom + 17, _shown(value)),
-        ]
-    parts.append(_line(left, height - bottom, width - right, height - bottom, "axis"))
-    parts.append(_label((left + width - right) / 2, height - 5, x_name, kind="t name"))
-    parts.append(
-        tag(
-            "text",
-            y_name,
-            transform=f"translate(13 {(top + height - bottom) / 2:.0f}) rotate(-90)",
-            text_anchor="middle",
-            class_="t name",
-        )
-    )
+    log_x, log_y = log_x and every_x.min() > 0, log_y and every_y.min() > 0
+    top = 16 + 17 * ((len(curves) + 1) // 2)
+    frame = _frame(every_x, every_y, 240 + top, top, width, (0.0, 0.04), (log_x, log_y))
+    x, y = frame.x, frame.y
+    across = sorted(set(every_x.tolist())) if log_x and len(set(every_x)) < 8 else ticks(x.low, x.high)
+    parts = frame.axes(x_name, y_name, across, _log_ticks(y.low, y.high) if log_y else ticks(y.low, y.high))
     for i, (curve, (xs, ys)) in enumerate(zip(curves, thinned)):
         kind = f"s{curve.series % SERIES}"
         if curve.low is not None and curve.high is not None:
@@ -137,19 +170,16 @@ def lines(
             there = [f"{x(a):.1f},{y(b):.1f}" for a, b in zip(curve.x[fine], curve.high[fine])]
             back = [f"{x(a):.1f},{y(b):.1f}" for a, b in zip(curve.x[fine], curve.low[fine])]
             parts.append(tag("polygon", points=" ".join(there + back[::-1]), class_=f"band {kind}"))
-        parts.append(
-            tag("polyline", points=" ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(xs, ys)), class_=f"line {kind}")
-        )
+        points = [(f"{x(a):.1f}", f"{y(b):.1f}") for a, b in zip(xs, ys)]
+        parts.append(tag("polyline", points=" ".join(",".join(p) for p in points), class_=f"line {kind}"))
         if curve.dots:
-            parts += [
-                tag("circle", cx=f"{x(a):.1f}", cy=f"{y(b):.1f}", r="3.2", class_=f"dot {kind}") for a, b in zip(xs, ys)
-            ]
-        at = left + (i % 2) * (width - left) / 2
+            parts += [tag("circle", cx=a, cy=b, r="3.2", class_=f"dot {kind}") for a, b in points]
+        at, row = 8 + (i % 2) * width / 2, 17 * (i // 2)
         parts += [
-            _line(at, 10 + 17 * (i // 2), at + 16, 10 + 17 * (i // 2), f"line {kind}"),
-            _label(at + 21, 14 + 17 * (i // 2), curve.name[:30], "start"),
+            _line(at, 10 + row, at + 16, 10 + row, f"line {kind}"),
+            _label(at + 21, 14 + row, curve.name, "start"),
         ]
-    return _picture(width, height, title, *parts)
+    return _picture(width, frame.height, title, *parts)
 
 
 def whisker(
@@ -179,45 +209,57 @@ def whisker(
 def scatter(
     x_values: np.ndarray,
     y_values: np.ndarray,
-    series: Sequence[int],
+    kinds: Sequence[str],
     title: str,
     x_name: str,
     y_name: str,
     mark: float | None = None,
 ) -> Markup:
-    """Dots; `mark` draws a vertical line."""
-    width, height, left, right, top, bottom = 460, 240, 54, 14, 12, 40
+    """Dots, each with the class of its own kind (`s0`, `s1 pale` …); `mark` draws a vertical line."""
     fine = np.isfinite(x_values) & np.isfinite(y_values)
-    xs, ys, colours = x_values[fine], y_values[fine], np.asarray(series)[fine]
+    if not fine.any():
+        return _nothing()
+    xs, ys = x_values[fine], y_values[fine]
     reach = np.append(xs, mark) if mark is not None else xs
-    gap = [0.05 * (float(np.ptp(v)) or 1.0) for v in (reach, ys)]
-    x = Axis(float(reach.min()) - gap[0], float(reach.max()) + gap[0], left, width - right)
-    y = Axis(float(ys.min()) - gap[1], float(ys.max()) + gap[1], height - bottom, top)
-    parts: list[Markup] = []
-    for value in ticks(y.low, y.high):
-        parts += [
-            _line(left, y(value), width - right, y(value), "grid"),
-            _label(left - 7, y(value) + 4, _shown(value), "end"),
-        ]
-    parts += [_label(x(value), height - bottom + 17, _shown(value)) for value in ticks(x.low, x.high)]
-    parts.append(_line(left, height - bottom, width - right, height - bottom, "axis"))
-    parts.append(_label((left + width - right) / 2, height - 5, x_name, kind="t name"))
-    parts.append(
-        tag(
-            "text",
-            y_name,
-            transform=f"translate(13 {(top + height - bottom) / 2:.0f}) rotate(-90)",
-            text_anchor="middle",
-            class_="t name",
-        )
-    )
+    frame = _frame(reach, ys, 240, 12, 460, (0.05, 0.05), (False, False))
+    x, y = frame.x, frame.y
+    parts = frame.axes(x_name, y_name, ticks(x.low, x.high), ticks(y.low, y.high))
     if mark is not None:
-        parts.append(_line(x(mark), top, x(mark), height - bottom, "zero"))
+        parts.append(_line(x(mark), frame.top, x(mark), frame.height - frame.bottom, "zero"))
+    of = [kind for kind, kept in zip(kinds, fine) if kept]
     parts += [
-        tag("circle", cx=f"{x(a):.1f}", cy=f"{y(b):.1f}", r="4.5", class_=f"dot s{int(c) % SERIES}")
-        for a, b, c in zip(xs, ys, colours)
+        tag("circle", cx=f"{x(a):.1f}", cy=f"{y(b):.1f}", r="4.5", class_=f"dot {kind}")
+        for a, b, kind in zip(xs, ys, of)
     ]
-    return _picture(width, height, title, *parts)
+    return _picture(460, frame.height, title, *parts)
+
+
+def cloud(points: np.ndarray, labels: np.ndarray, names: Sequence[str], title: str) -> Markup:
+    """A map of (n, 2) points, coloured by label, each class named at the median of its points. Negative labels are grey."""
+    fine = np.isfinite(points).all(1)
+    points, labels = points[fine], labels[fine]
+    if not len(points):
+        return _nothing()
+    side, edge = 460, 14
+    low, span = points.min(0), float(np.ptp(points, axis=0).max()) or 1.0
+    shift = (side - 2 * edge - (points.max(0) - low) / span * (side - 2 * edge)) / 2
+    at = edge + shift + (points - low) / span * (side - 2 * edge)
+    at[:, 1] = side - at[:, 1]
+    parts = [
+        tag(
+            "circle",
+            cx=f"{a:.1f}",
+            cy=f"{b:.1f}",
+            r="2.6",
+            class_=f"dot s{label % SERIES}" if label >= 0 else "dot pale",
+        )
+        for (a, b), label in zip(at, labels.astype(int))
+    ]
+    for label in np.unique(labels[labels >= 0]).astype(int) if len(names) <= MOST_NAMED else []:
+        if label < len(names):
+            middle = np.median(at[labels == label], axis=0)
+            parts.append(_label(float(middle[0]), float(middle[1]) + 5, names[label], kind="t place"))
+    return _picture(side, side, title, *parts)
 
 
 def bars(names: Sequence[str], shares: Sequence[float], title: str) -> Markup:
@@ -227,7 +269,7 @@ def bars(names: Sequence[str], shares: Sequence[float], title: str) -> Markup:
     parts: list[Markup] = []
     for i, (name, share) in enumerate(zip(names, shares)):
         wide = (width - left - 60) * max(share, 0.0) / most
-        parts.append(_label(left - 8, row * i + 18, name[:28], "end"))
+        parts.append(_label(left - 8, row * i + 18, name, "end"))
         parts.append(tag("rect", x=left, y=row * i + 5, width=f"{wide:.1f}", height=row - 9, rx=2, class_="bar"))
         parts.append(_label(left + wide + 6, row * i + 18, f"{share:.0%}", "start"))
     return _picture(width, row * len(names) + 6, title, *parts)

@@ -34,7 +34,7 @@ ModelFolder = Annotated[Path, typer.Argument(help="a model folder, such as model
 @app.command()
 def demo(full: Annotated[bool, typer.Option(help="3 pretraining seeds, controls and a larger search")] = False) -> None:
     """Run the pipeline on real digits and print the scores and what to open next."""
-    from pipelines.show import scores_text
+    from experiments.report_text import scores_text
 
     command = [sys.executable, "-m", "dvc", "repro"]
     if full:
@@ -61,7 +61,7 @@ def datasets() -> None:
 @app.command()
 def scores() -> None:
     """Print the scores of every recipe beside their baselines."""
-    from pipelines.show import scores_text
+    from experiments.report_text import scores_text
 
     print(scores_text(ROOT))
 

@@ -1,4 +1,4 @@
-"""What ``maestro datasets``, ``maestro scores`` and ``maestro plan`` print."""
+"""What ``maestro datasets`` and ``maestro plan`` print."""
 
 from __future__ import annotations
 
@@ -7,17 +7,10 @@ from pathlib import Path
 import yaml
 
 from experiments.recipe import Resolved, load_recipe, recipe_row, resolve
-from experiments.results import Store
 from mae_core.data.dataset import open_dataset
 from mae_core.flops import encode_flops, train_flops
 from mae_core.model import MaskedAutoencoder
 
-BOARDS = (
-    ("knn", "accuracy", None),
-    ("linear", "accuracy", None),
-    ("few_label", "accuracy", 10),
-    ("finetune", "accuracy", 10),
-)
 BYTES_PER_PARAMETER = 16
 """Weight, gradient and two moments in float32."""
 
@@ -33,24 +26,6 @@ def datasets_text(root: Path) -> str:
         lines.append(f"{path.stem:<20} {facts['modality']:<8} {state:<13} {licence}")
     hint = "\nuse one: maestro enable RECIPE --dataset NAME; files are looked for in $MAESTRO_MIRROR first"
     return "\n".join(lines) + hint
-
-
-def scores_text(root: Path) -> str:
-    """Test scores of every dataset in percent, each with its interval, models and baselines together."""
-    store = Store(root)
-    lines = []
-    for name in sorted({str(dataset) for dataset in store.scores()["dataset"].unique()}):
-        for task, metric, labels in BOARDS:
-            board = store.leaderboard(task, metric, name, "test", labels_per_class=labels)
-            if board.empty:
-                continue
-            amount = f", {labels} labels a class" if labels else ""
-            lines.append(f"\n{name}: {task}{amount} ({metric} on test, %)")
-            for row in board.to_dict("records"):
-                spread = f"[{row['low'] * 100:.1f}, {row['high'] * 100:.1f}]" if row["low"] == row["low"] else "–"
-                who = f"{row['recipe']} {row['model']}"
-                lines.append(f"  {who:<32} {row['value'] * 100:6.1f}  {spread:<14} {row['covers']}")
-    return "\n".join(lines).strip() or "no scores yet: run `dvc repro`"
 
 
 def plan_text(recipe: str, root: Path) -> str:

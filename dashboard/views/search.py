@@ -12,7 +12,7 @@ import yaml
 
 from dashboard import figures, state
 from experiments import words
-from experiments.results import Store, repro
+from experiments.results import Store, best_trial, last_rungs, repro
 
 FEW = 20
 FIXED = ["trial", "rung", "origin", "status", "seed", "steps", "flops", "parameters", "score", "loss"]
@@ -34,19 +34,6 @@ def nested(dotted: dict[str, Any]) -> dict[str, Any]:
             place = place.setdefault(part, {})
         place[last] = rounded(value)
     return tree
-
-
-def last_rungs(trials: pd.DataFrame) -> pd.DataFrame:
-    """The longest rung of each trial that has a score, searched trials alone (not the confirming runs)."""
-    scored = trials[trials["score"].notna() & trials["origin"].ne("confirm")]
-    return scored.sort_values(["trial", "rung"]).groupby("trial", as_index=False).last()
-
-
-def winner(trials: pd.DataFrame) -> Any:
-    """The best score among trials of the longest rung: shorter ones were judged on less."""
-    last = last_rungs(trials)
-    last = last[last["rung"] == last["rung"].max()] if len(last) else last
-    return None if last.empty else last.iloc[int(last["score"].to_numpy().argmax())]
 
 
 def metric_words(summary: dict[str, Any]) -> str:
@@ -86,7 +73,7 @@ def verdict(summary: dict[str, Any]) -> None:
 
 def charts(trials: pd.DataFrame, summary: dict[str, Any]) -> None:
     metric = metric_words(summary)
-    last, best = last_rungs(trials), winner(trials)
+    last, best = last_rungs(trials), best_trial(trials)
     left, right = st.columns(2)
     with left:
         st.subheader("Importance", anchor=False)
@@ -150,7 +137,7 @@ def table(trials: pd.DataFrame, recipe: str) -> None:
     if not keys:
         return
     rows = last_rungs(trials)
-    best = winner(trials)
+    best = best_trial(trials)
     if rows.empty or best is None:
         return
     options = [int(best["trial"]), *(int(t) for t in rows["trial"] if t != best["trial"])]
@@ -189,7 +176,7 @@ def page(found: Store) -> None:
     cards[1].metric("Complete / stopped / failed", " / ".join(parts), border=True)
     flops = summary.get("flops")
     cards[2].metric("Cost", f"{flops:.2g} FLOPs" if isinstance(flops, int | float) else "–", border=True)
-    best = winner(trials)
+    best = best_trial(trials)
     percent = summary.get("metric") in words.TASK_WORDS
     score = "–" if best is None else f"{100 * best['score']:.1f} %" if percent else f"{best['score']:.3g}"
     images = validation_images(found, recipe)
