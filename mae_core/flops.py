@@ -45,3 +45,13 @@ def _block(width: int, queries: int, keys: int, mlp_ratio: float = 4.0) -> float
     projections = 2.0 * width * width * (2 * queries + 2 * keys)
     attention = 4.0 * queries * keys * width
     return projections + attention + 4.0 * queries * width * width * mlp_ratio
+
+
+PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12}
+"""Dense bf16 FLOP/s of the makers' data sheets, by a word of the device's name; the first that occurs counts."""
+
+
+def utilisation(config: Mapping[str, Any], samples_per_s: float, device_name: str, devices: int = 1) -> float | None:
+    """MFU, 0..1: analytic training FLOPs, the mask counted, over the peak of ``devices`` GPUs; None where that is not known."""
+    peak = next((value for word, value in PEAK.items() if word in device_name), None)
+    return None if peak is None else train_flops(config) * samples_per_s / (peak * devices)
