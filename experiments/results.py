@@ -135,6 +135,7 @@ class Store(Reader):
         return listed + [Recipe(name, "", "found", True) for name in folders if name not in known]
 
     def recipe_names(self, with_results: bool = True) -> list[str]:
+        """Names of the recipes there are, or of those with results alone."""
         return [r.name for r in self.recipes() if r.has_results or not with_results]
 
     def config(self, recipe: str) -> dict[str, Any]:
