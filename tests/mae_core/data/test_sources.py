@@ -84,7 +84,10 @@ def test_animation_counts_its_frames(shared_data):
 def test_fit_keeps_the_centre_and_the_aspect():
     image = Image.new("L", (100, 50), 0)
     image.paste(255, (25, 0, 75, 50))
-    assert (fit(image, (10, 10), 1) == 255).all()
+    pixels = fit(image, (10, 10), 1)
+    assert (pixels[..., 1:-1] == 255).all() and (
+        pixels > 200
+    ).all()  # the filter of the outer columns reaches over the cut
     with pytest.raises(ValueError, match=r"1 .grey. or 3"):
         fit(image, (10, 10), 4)
 
