@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from experiments.recipe import NAME, RecipeError
+from experiments.recipe import NAME, RecipeError, read_params
 from mae_core.atomic import write_text
 
 
@@ -20,9 +20,9 @@ def enable(root: Path, recipe: str, dataset: str, modality: str = "image") -> No
             raise RecipeError(f"name {name!r}: use 1 to 40 of a-z, 0-9 and _")
     path = root / "params.yaml"
     text = path.read_text()
-    before = yaml.safe_load(text)
-    listed = list(before["datasets"])
-    rows = dict(before["recipes"])
+    before = read_params(root)
+    listed = list(before.get("datasets") or [])
+    rows = dict(before.get("recipes") or {})
     wanted_datasets = listed if dataset in listed else [*listed, dataset]
     wanted_rows = {**rows, recipe: {"dataset": dataset, "modality": modality}}
     lines = []

@@ -250,11 +250,22 @@ class Row(NamedTuple):
     modality: str
 
 
+def read_params(root: Path = Path()) -> dict[str, Any]:
+    """What params.yaml lists; empty where there is none. Raises RecipeError where it is no mapping."""
+    path = root / "params.yaml"
+    try:
+        params = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    except yaml.YAMLError as problem:
+        raise RecipeError(f"{path} is not YAML: {problem}") from problem
+    if not isinstance(params or {}, dict):
+        raise RecipeError(f"{path} holds a {type(params).__name__} instead of a mapping of datasets and recipes")
+    return params or {}
+
+
 def recipe_row(name: str, root: Path = Path()) -> Row:
     """The dataset and modality that params.yaml pairs with a recipe."""
     path = root / "params.yaml"
-    params = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    rows = params.get("recipes") or {}
+    rows = read_params(root).get("recipes") or {}
     if name not in rows:
         raise RecipeError(
             f"{path} does not list the recipe {name!r}{nearest(name, rows)}: add\n"

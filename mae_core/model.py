@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mae_core.atomic import replace_folder
-from mae_core.cells import Plan, Terms, View
+from mae_core.cells import Latent, Plan, Terms, View
 from mae_core.decoders import DECODERS
 from mae_core.draws import Draws
 from mae_core.encoders import ENCODERS
@@ -145,11 +145,7 @@ class MaskedAutoencoder(nn.Module):
 
         ``layer`` counts blocks from the input; None is the last.
         """
-        latent = self.encoder(self.modality, self.modality.split(raw), None, layer)
-        pooled = {"mean": latent.pooled, "global": latent.tokens[:, 0], "tokens": latent.tokens}
-        if pool not in pooled:
-            raise ValueError(f"unknown pool {pool!r}: there are {', '.join(pooled)}")
-        return pooled[pool]
+        return pooled(self.encoder(self.modality, self.modality.split(raw), None, layer), pool)
 
     def recompute_activations(self, on: bool = True) -> None:
         """Trade about a third more time for much less activation memory."""
@@ -170,7 +166,13 @@ class MaskedAutoencoder(nn.Module):
         """The model that ``save`` wrote, in eval mode on the CPU. Raises ValueError for a folder that is not one."""
         folder = Path(folder)
         config = read_config(folder)
-        model = cls.build(config)
+        try:
+            model = cls.build(config)
+        except (KeyError, TypeError, AttributeError) as problem:
+            found = f"{type(problem).__name__}: {problem}"
+            raise ValueError(
+                f"{folder / 'config.json'} does not describe a model ({found}): export it again"
+            ) from problem
         weights = folder / "model.safetensors"
         try:
             model.load_state_dict(load_file(str(weights)))
@@ -179,12 +181,28 @@ class MaskedAutoencoder(nn.Module):
         return model.eval()
 
 
+def pooled(latent: Latent, pool: str) -> Tensor:
+    """``mean`` or ``global`` (B, D), ``tokens`` (B, G + N, D) of an encoder's output."""
+    if pool == "mean":
+        return latent.pooled
+    if pool == "global":
+        return latent.tokens[:, 0]
+    if pool == "tokens":
+        return latent.tokens
+    raise ValueError(f"unknown pool {pool!r}: there are mean, global, tokens")
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """``config.json`` of a model folder, its schema checked."""
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} is no model folder: config.json is missing. `dvc repro` makes models under models/")
-    config = json.loads(path.read_text())
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as problem:
+        raise ValueError(f"{path} is not JSON ({problem}): export the model again") from problem
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds a {type(config).__name__} instead of a mapping: export the model again")
     if config.get("schema") != SCHEMA:
         raise ValueError(f"{path} has schema {config.get('schema')!r}, this version reads {SCHEMA}: export it again")
     return config

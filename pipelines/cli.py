@@ -105,10 +105,12 @@ def enable(
     dataset: Annotated[str, typer.Option(help="a file of experiments/datasets")],
 ) -> None:
     """List a recipe and its dataset in params.yaml, so that `dvc repro` runs them."""
+    from experiments.datasets import load_dataset_spec
     from experiments.params import enable as add
-    from experiments.recipe import recipe_path
+    from experiments.recipe import load_recipe
 
-    recipe_path(ROOT, recipe)
+    load_recipe(recipe, ROOT)
+    load_dataset_spec(dataset, ROOT)
     add(ROOT, recipe, dataset)
     print(f"params.yaml lists {recipe} on {dataset}. Next: dvc repro report")
 
@@ -182,7 +184,7 @@ def main() -> None:
     """Runs the command; errors that tell the user what to do are printed without a traceback."""
     try:
         app()
-    except (ValueError, FileNotFoundError, RuntimeError) as problem:
+    except (ValueError, OSError, RuntimeError) as problem:
         if os.environ.get("MAESTRO_TRACEBACK"):
             raise
         print(f"error: {problem}", file=sys.stderr)
