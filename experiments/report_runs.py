@@ -49,11 +49,15 @@ def search(found: Store, recipe: str) -> Markup | None:
     return tag(
         "div",
         tag("h3", words.short(recipe, 80)),
-        tag("div", tag("p", tag("strong", verdict[:1].upper() + verdict[1:])), class_="note"),
+        tag("div", tag("p", tag("strong", verdict[:1].upper() + verdict[1:].rstrip(".") + ".")), class_="note"),
         tag("p", _what_was_tried(summary, trials, name), class_="soft"),
-        tag("div", _choice(summary), _confirmation(summary, metric), class_="pair"),
-        tag("div", _importance(summary, name), _ratios(trials, axis, scale), class_="pair"),
-        tag("div", _against_loss(summary, trials, axis, scale), class_="pair"),
+        tag(
+            "div",
+            tag("div", _choice(summary), _importance(summary, name)),
+            _confirmation(summary, metric),
+            class_="pair",
+        ),
+        tag("div", _ratios(trials, axis, scale), _against_loss(summary, trials, axis, scale), class_="pair"),
     )
 
 
@@ -192,7 +196,7 @@ def training(found: Store, recipes: Sequence[str]) -> Markup:
             ),
             class_="pair",
         ),
-        details(f"Where each of the {len(ends)} runs ended", table(columns, ends, numbers=range(1, 6))),
+        details("Where each run ended", table(columns, ends, numbers=range(1, 6))),
     )
 
 

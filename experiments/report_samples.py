@@ -81,7 +81,7 @@ def _dataset(found: Store, name: str, info: dict[str, Any]) -> Markup:
             "div",
             table(["split", "samples", "labelled"], counts, numbers=(1, 2)),
             table(["fact", ""], facts),
-            class_="pair",
+            class_="facts",
         ),
         _quarantine(found, name),
     )
@@ -122,7 +122,7 @@ def reconstructions(found: Store, recipe: str) -> Markup | None:
             tag("figure", drawn, tag("figcaption", tag("strong", name), _mask_scores(bank.scores, mask["name"])))
         )
     note = f"{len(bank.images)} fixed test samples, chosen before any model was trained. Columns: original, masked, reconstruction, error."
-    return text([tag("h3", words.short(recipe, 80)), tag("p", note, class_="soft"), tag("div", *shown, class_="pair")])
+    return text([tag("h3", words.short(recipe, 80)), tag("p", note, class_="soft"), tag("div", *shown, class_="trio")])
 
 
 def _percent(ratio: Any) -> str:

@@ -16,7 +16,8 @@ from experiments.svg import Line, lines, whisker
 
 SPLITS = ("test", "validation")
 MOST_ROWS = 40
-MOST_CURVES = 8
+MOST_OURS = 4
+"""Recipes whose curve is drawn."""
 OURS, OTHERS = "s0", "s7"
 
 
@@ -160,7 +161,7 @@ def _gap_table(found: Sequence[Gap], metric: str) -> Markup | None:
     if not found:
         return None
     ends = [v for g in found for v in (g.value, g.low, g.high, 0.0) if math.isfinite(v)]
-    span = (min(ends), max(ends))
+    span = _span(np.array(ends))
     body = [
         [
             words.short(words.model(g.model), 60),
@@ -175,7 +176,14 @@ def _gap_table(found: Sequence[Gap], metric: str) -> Markup | None:
         for g in found
     ]
     columns = ["compared with", "its score", "difference", "zero is dashed", "95 % interval", "interval covers"]
-    return table(columns, body, numbers=(1, 2))
+    return table(columns, body, numbers=(1, 2, 4))
+
+
+def _span(ends: np.ndarray) -> tuple[float, float]:
+    """The scale of a column of whiskers: all of them, and a little air."""
+    low, high = float(ends.min()), float(ends.max())
+    air = 0.03 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - air, high + air
 
 
 def _signed(gap: Gap, metric: str) -> Markup:
@@ -218,7 +226,7 @@ def _board(board: Board) -> Markup:
     top = rows.head(MOST_ROWS)
     ends = top[["value", "low", "high"]].to_numpy(dtype=float)
     ends = ends[np.isfinite(ends)]
-    span = (float(ends.min()), float(ends.max()))
+    span = _span(ends)
     validated = board.question.split == "test" and top["validation"].notna().any()
     columns = ["#", "model", words.unit(metric) or "value", "with 95 % interval", "95 % interval", "interval covers"]
     columns += [*(["validation"] if validated else []), "seeds", "labelled", board.question.split]
@@ -237,7 +245,7 @@ def _board(board: Board) -> Markup:
         ]
         for row in top.to_dict("records")
     ]
-    right = {0, 2, *range(6, len(columns))}
+    right = {0, 2, 4, *range(6, len(columns))}
     cut = None
     if len(rows) > MOST_ROWS:
         cut = tag("p", f"The first {MOST_ROWS} of {len(rows)} rows; all are in leaderboard.json.", class_="soft")
@@ -245,7 +253,7 @@ def _board(board: Board) -> Markup:
 
 
 def _name(row: dict[Any, Any]) -> Markup:
-    shown = words.contender(words.short(row["recipe"], 60), words.short(words.model(row["model"]), 60))
+    shown = words.contender(words.short(row["recipe"], 40), words.short(words.model(row["model"]), 40))
     return tag("strong" if row["model"] == "pretrained" else "span", shown)
 
 
@@ -276,29 +284,28 @@ def few_labels(found: Sequence[Board]) -> Markup:
         unit = words.unit(metric)
         title = f"{words.task(task)} on {words.short(dataset)}: {words.metric(metric)} by labels a class"
         name = f"test {words.short(words.metric(metric), 30)}" + (f", {unit}" if unit else "")
-        most = tag(
-            "figcaption", f"{words.short(dataset, 60)}, {words.task(task)}. Bands are the 95 % intervals of the tables."
-        )
-        charts.append(tag("figure", lines(curves[:MOST_CURVES], title, "labels a class", name, log_x=True), most))
-        if len(curves) > MOST_CURVES:
-            charts.append(
-                tag("p", f"{MOST_CURVES} of {len(curves)} curves are drawn, the first by validation.", class_="soft")
-            )
+        said = f"{words.short(dataset, 60)}, {words.task(task)}. Bands are the 95 % intervals of the tables."
+        drawn = lines(curves, title, "labels a class", name, log_x=True)
+        charts.append(tag("figure", drawn, tag("figcaption", said)))
     if not charts:
         return tag("p", "No task was scored at two numbers of labels.", class_="none")
     return tag("div", *charts, class_="pair")
 
 
 def _curves(some: Sequence[Board], metric: str) -> list[Line]:
+    """A curve per recipe's pretrained model, then what the first of them has to beat."""
     long = pd.concat([b.rows.assign(labels=b.question.labels) for b in some])
     scale = 100 if words.fraction(metric) else 1
+    names = list(dict.fromkeys(zip(long["recipe"], long["model"])))
+    ours = [name for name in names if name[1] == "pretrained"][:MOST_OURS]
+    first = ours[0][0] if ours else ""
     curves = []
-    ours = [name for name in dict.fromkeys(zip(long["recipe"], long["model"])) if name[1] == "pretrained"]
-    others = [name for name in dict.fromkeys(zip(long["recipe"], long["model"])) if name[1] != "pretrained"]
-    for i, (recipe, model) in enumerate([*ours, *others]):
+    for i, (recipe, model) in enumerate(
+        [*ours, *(name for name in names if name[1] != "pretrained" and name[0] in ("", first))]
+    ):
         rows = long[long["recipe"].eq(recipe) & long["model"].eq(model)].sort_values("labels")
         x, y, low, high = (rows[c].to_numpy(dtype=float) for c in ("labels", "value", "low", "high"))
-        name = words.contender(words.short(recipe, 12) if len(ours) > 1 else "", model)
+        name = words.contender(words.short(recipe, 14) if len(ours) > 1 and model == "pretrained" else "", model)
         curves.append(Line(name, x, scale * y, i, scale * low, scale * high, True))
     return curves
 

@@ -42,15 +42,17 @@ table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabu
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem }
 th, td { text-align: left; padding: .34rem .9rem .34rem 0; border-bottom: 1px solid var(--rule); vertical-align: middle }
 th { font-weight: 600; color: var(--soft); vertical-align: bottom; overflow-wrap: normal }
-td { min-width: 3.2rem; overflow-wrap: break-word } td:first-child { max-width: 24rem }
+td { min-width: 3.2rem; overflow-wrap: break-word } td:not(.n) { min-width: 6.5rem } td:first-child { max-width: 24rem }
 td.n, th.n { text-align: right; white-space: nowrap } td.n + td:not(.n), th.n + th:not(.n) { padding-left: .6rem }
 tr.ours td { font-weight: 600 } td .soft { font-weight: 400 }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: .5rem 2rem; align-items: start }
+.facts { display: flex; flex-wrap: wrap; gap: 0 3rem }
+.trio { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); gap: .5rem 1.5rem; align-items: start }
 figure { margin: .6rem 0; min-width: 0 } figcaption { margin-top: .2rem; max-width: 40rem }
 figure img { width: 100%; max-width: 36rem; height: auto; image-rendering: pixelated }
 figure img { border: 1px solid var(--rule); border-radius: 4px; background: #fff }
 details { margin: .5rem 0 } summary { cursor: pointer; color: var(--link); font-size: .92rem }
-footer { margin-top: 3rem; padding-block: 1.2rem 2.5rem; border-top: 1px solid var(--rule); color: var(--soft); font-size: .88rem }
+footer { margin-top: 3rem; padding-bottom: 2.5rem; color: var(--soft); font-size: .88rem }
 svg { max-width: 100%; height: auto; display: block } svg.mini { width: 170px; min-width: 120px; max-width: none }
 svg text.t { font-size: 11.5px; fill: var(--ink) } svg text.name { fill: var(--soft) }
 svg text.place { font-size: 15px; font-weight: 700; stroke: var(--paper); stroke-width: 4px; paint-order: stroke; stroke-linejoin: round }

@@ -121,7 +121,7 @@ def _frame(
     xs: np.ndarray, ys: np.ndarray, height: int, top: int, width: int, room: tuple[float, float], log: tuple[bool, bool]
 ) -> _Frame:
     """A frame that holds all values, with `room` (a share of the range) around them on axes that are not logarithmic."""
-    left, right, bottom = 58, 16, 42
+    left, right, bottom = 64, 16, 42
     gap = [0.0 if logged else share * (float(np.ptp(v)) or 1.0) for v, share, logged in zip((xs, ys), room, log)]
     x = Axis(float(xs.min()) - gap[0], float(xs.max()) + gap[0], left, width - right, log[0])
     y = Axis(float(ys.min()) - gap[1], float(ys.max()) + gap[1], height - bottom, top, log[1])
@@ -162,11 +162,12 @@ def lines(
     frame = _frame(every_x, every_y, 240 + top, top, width, (0.0, 0.04), (log_x, log_y))
     x, y = frame.x, frame.y
     across = sorted(set(every_x.tolist())) if log_x and len(set(every_x)) < 8 else ticks(x.low, x.high)
-    parts = frame.axes(x_name, y_name, across, _log_ticks(y.low, y.high) if log_y else ticks(y.low, y.high))
+    powers = _log_ticks(y.low, y.high) if log_y else []
+    parts = frame.axes(x_name, y_name, across, powers if len(powers) > 2 else ticks(y.low, y.high))
     for i, (curve, (xs, ys)) in enumerate(zip(curves, thinned)):
         kind = f"s{curve.series % SERIES}"
         if curve.low is not None and curve.high is not None:
-            fine = np.isfinite(curve.low) & np.isfinite(curve.high)
+            fine = np.isfinite(curve.x) & np.isfinite(curve.low) & np.isfinite(curve.high)
             there = [f"{x(a):.1f},{y(b):.1f}" for a, b in zip(curve.x[fine], curve.high[fine])]
             back = [f"{x(a):.1f},{y(b):.1f}" for a, b in zip(curve.x[fine], curve.low[fine])]
             parts.append(tag("polygon", points=" ".join(there + back[::-1]), class_=f"band {kind}"))
