@@ -15,7 +15,7 @@ from mae_core.atomic import replace_folder
 from mae_core.cells import Plan
 from mae_core.encoders import ENCODERS
 from mae_core.modalities import MODALITIES
-from mae_core.model import MaskedAutoencoder
+from mae_core.model import MaskedAutoencoder, pooled
 from mae_core.registry import resolve
 
 SCHEMA = 1
@@ -68,6 +68,10 @@ class Classifier(nn.Module):
         latent = self.encoder(self.modality, self.modality.split(raw), plan)
         return self.head(self.norm(latent.pooled))
 
+    def encode(self, raw: Tensor, pool: str = "mean") -> Tensor:
+        """Features of whole samples before the head, as ``MaskedAutoencoder.encode`` gives them."""
+        return pooled(self.encoder(self.modality, self.modality.split(raw)), pool)
+
     @property
     def layers(self) -> int:
         """Depths that layer decay tells apart: the embedding, each block, and the last norm with the head."""
@@ -86,12 +90,13 @@ class Classifier(nn.Module):
             f"layer decay does not know at what depth parameter {name} lies: add it to Classifier.layer_of"
         )
 
-    def save(self, folder: str | Path, provenance: Mapping[str, Any] | None = None) -> Path:
-        """Writes ``model.safetensors`` and ``config.json`` to ``folder``, replacing it in one step."""
+    def save(self, folder: str | Path, provenance: Mapping[str, Any] | None = None, card: str = "") -> Path:
+        """Writes ``model.safetensors``, ``config.json`` and ``card.md`` to ``folder``, replacing it in one step."""
         with replace_folder(Path(folder)) as staging:
             save_file({n: v.contiguous() for n, v in self.state_dict().items()}, str(staging / "model.safetensors"))
             config = {**self.config, "schema": SCHEMA, "type": "classifier", "provenance": dict(provenance or {})}
             (staging / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+            (staging / "card.md").write_text(card or "# A classifier\n\nSee config.json.\n")
         return Path(folder)
 
     @classmethod

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOST = 2000
+LEAST, MOST = 5, 2000
 PERPLEXITY = 30.0
 SEED = 0
 
@@ -25,8 +25,8 @@ def embedding_map(features: np.ndarray) -> EmbeddingMap:
 
     Distances between far groups mean nothing in a t-SNE. Raises ValueError outside that range.
     """
-    if not 5 <= len(features) <= MOST:
-        raise ValueError(f"a map takes 5 to {MOST} samples, {len(features)} were given")
+    if not LEAST <= len(features) <= MOST:
+        raise ValueError(f"a map takes {LEAST} to {MOST} samples, {len(features)} were given")
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, Protocol
+
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from mae_core.model import MaskedAutoencoder
 from mae_core.training.precision import choose_precision
 
 BATCH = 512
 
 
+class Encodes(Protocol):
+    """A network with an encoder: a masked autoencoder, or a classifier made of one."""
+
+    config: dict[str, Any]
+    training: bool
+
+    def encode(self, raw: Tensor, pool: str = "mean") -> Tensor: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def train(self, mode: bool = True, /) -> Any: ...
+
+
+class Samples(Protocol):
+    """(n, C, H, W) uint8 that can be read in blocks: an array, a memory map, or something that makes them as they are read."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
+
+
 # no_grad and not inference_mode: the encoder remembers its table of positions, and an inference tensor could not be trained with later
 @torch.no_grad()
 def extract(
-    model: MaskedAutoencoder, samples: np.ndarray, batch: int = BATCH, pool: str = "mean", precision: str = "auto"
+    model: Encodes,
+    samples: Samples,
+    batch: int = BATCH,
+    pool: str = "mean",
+    precision: str = "auto",
 ) -> np.ndarray:
     """(n, C, H, W) uint8, usually memory-mapped → (n, D) float32, read ``batch`` samples at a time.
 
@@ -23,7 +51,7 @@ def extract(
     """
     device = next(model.parameters()).device
     training = model.training
-    model.eval()
+    model.train(False)
     blocks = []
     with choose_precision(precision, device).autocast(device):
         for start in range(0, len(samples), batch):

@@ -40,4 +40,4 @@ def knn_accuracy(
 
 
 def _unit(x: np.ndarray) -> torch.Tensor:
-    return torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(x, np.float32)), dim=1)
+    return torch.nn.functional.normalize(torch.from_numpy(np.array(x, np.float32)), dim=1)

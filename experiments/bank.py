@@ -1,0 +1,85 @@
+"""The fixed bank of images and masks: how well holes are filled, and pictures of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.scores import DIGITS, Measure
+from experiments.subjects import Subject
+from mae_core.data.dataset import Dataset, open_dataset
+from mae_core.evaluation.reconstruct import BANK, draw, restore
+from mae_core.evaluation.statistics import over_items
+from mae_core.model import MaskedAutoencoder
+
+SCHEMA = 1
+MEASURED, SHOWN = 200, 8
+"""Images of a split: spread evenly over it, so that every class of a sorted one is there."""
+FILLS = ("mean_fill", "harmonic_fill")
+
+
+class Banked(NamedTuple):
+    """What one model does with the bank on one split."""
+
+    measures: list[Measure]
+    pictures: dict[str, np.ndarray]
+    """By mask: RGB uint8; empty unless asked for."""
+
+
+def spread(n: int, most: int) -> np.ndarray:
+    """At most ``most`` of n positions, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+
+
+def fill_bank(subject: Subject, folder: Path, split: str, fills: bool, show: bool) -> Banked:
+    """PSNR and SSIM of a model under each mask and averaged over them; with ``fills`` also of what needs no model."""
+    dataset = open_dataset(folder)
+    samples = dataset.split(split).samples
+    rows = spread(len(samples), MEASURED)
+    network = subject.load()
+    assert isinstance(network, MaskedAutoencoder), subject
+    restored = [restore(network, samples[rows], mask) for mask in BANK]
+    n_train = dataset.info["splits"]["train"]["samples"]
+    measures = []
+    for who in ("model", *(FILLS if fills else ())):
+        model, seed = (subject.model, subject.seed) if who == "model" else (who, None)
+        for metric in restored[0].quality[who]._fields:
+            by_mask = {one.mask.name: getattr(one.quality[who], metric) for one in restored}
+            named = {metric: np.mean(list(by_mask.values()), 0)}
+            named |= {f"{metric}.{mask}": values for mask, values in by_mask.items()}
+            for name, values in named.items():
+                found = over_items(values)
+                low, high = (None if np.isnan(end) else end for end in (found.low, found.high))
+                numbers = (n_train, len(rows), split, found.mean, low, high)
+                measures.append(Measure(model, "reconstruction", name, seed, *numbers))
+    pictures = {}
+    if show:
+        few = spread(len(samples), SHOWN)
+        pictures = {
+            mask.name: draw(restore(network, samples[few], mask), np.array(samples[few]), network) for mask in BANK
+        }
+    return Banked(measures, pictures)
+
+
+def write_bank(folder: Path, dataset: Dataset, split: str, banked: Banked | None) -> None:
+    """``bank.json`` and the pictures of ``banked`` in ``folder``; an empty bank where nothing was reconstructed."""
+    from PIL import Image
+
+    images: list[dict[str, Any]] = []
+    masks: list[dict[str, Any]] = []
+    scores: dict[str, dict[str, float]] = {}
+    if banked is not None:
+        labels = dataset.split(split).labels
+        images = [{"index": int(i), "split": split, "label": int(labels[i])} for i in spread(len(labels), SHOWN)]
+        masks = [mask._asdict() for mask in BANK]
+        for one in banked.measures:
+            metric, _, mask = one.metric.partition(".")
+            if mask and one.model == "pretrained":
+                scores.setdefault(mask, {})[metric] = round(one.value, DIGITS)
+        for name, picture in banked.pictures.items():
+            Image.fromarray(picture).save(folder / f"{name}.png")
+    document = {"schema": SCHEMA, "images": images, "masks": masks, "scores": scores}
+    (folder / "bank.json").write_text(json.dumps(document, indent=2) + "\n")

@@ -1,0 +1,11 @@
+"""The columns of the tables below results/ and data/, for who writes them and who reads them."""
+
+SCORE_COLUMNS = [
+    "recipe", "dataset", "split", "model", "task", "metric", "labels_per_class", "pretrain_seed", "probe_seed",
+    "n_train", "n_test", "value", "low", "high", "fingerprint",
+]  # fmt: skip
+HISTORY_COLUMNS = ["seed", "step", "samples", "epoch", "loss", "lr", "grad_norm", "nonfinite_steps"]
+TRIAL_COLUMNS = ["trial", "rung", "origin", "status", "seed", "steps", "flops", "parameters", "score", "loss"]
+EMBEDDING_COLUMNS = ["index", "split", "label", "x", "y", "pca_x", "pca_y"]
+QUARANTINE_COLUMNS = ["file", "reason", "detail"]
+SKIPPED_COLUMNS = ["task", "reason"]

@@ -1,0 +1,70 @@
+"""Jobs of a stage spread over this machine's cores, each on one thread, so that results do not depend on how many there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, NamedTuple
+
+import torch
+
+from experiments.runs import end_with_parent
+
+MOST = 16
+"""Worker processes, each of some 400 MB: a stage has a few dozen jobs."""
+
+
+class Job(NamedTuple):
+    """A call to make somewhere; function and arguments travel as pickles between our own processes."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+RunAll = Callable[[Sequence[Job]], Iterator[Any]]
+"""Makes the calls at once and yields what they return, in order."""
+
+
+@contextmanager
+def pool(workers: int | None = None) -> Iterator[RunAll]:
+    """What runs jobs on ``workers`` processes: all cores by default, none for 1 and where a GPU does the work."""
+    if workers is None:
+        workers = 1 if torch.cuda.is_available() else min(len(os.sched_getaffinity(0)), MOST)
+    if workers == 1:
+        with _one_thread():
+            yield lambda jobs: (job.function(*job.arguments) for job in jobs)
+        return
+    # spawned, not forked: a fork of a process whose OpenMP threads run can hang
+    executor = ProcessPoolExecutor(workers, get_context("spawn"), _begin)
+    try:
+        yield lambda jobs: (future.result() for future in [executor.submit(j.function, *j.arguments) for j in jobs])
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    end_with_parent()
+    _limit()
+
+
+def _limit() -> Any:
+    """One thread for torch, BLAS and OpenMP; returns what threadpoolctl restores from."""
+    import sklearn.manifold  # noqa: F401  its OpenMP can be limited only once it is loaded
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    return threadpool_limits(1)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    limits = _limit()
+    try:
+        yield
+    finally:
+        limits.restore_original_limits()
+        torch.set_num_threads(threads)
