@@ -10,7 +10,7 @@ would have ended (Jamieson & Talwalkar 2016 halve unfinished runs). The best thi
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 from experiments.recipe import SearchSection
@@ -163,13 +163,23 @@ def share(rules: SearchSection, rung: int) -> float:
     return rules.budget / ETA ** (rules.rungs - 1 - rung)
 
 
+def _sizes(rules: SearchSection) -> Iterator[tuple[float, int]]:
+    """Share and largest number of the jobs of each rung, then those that confirm."""
+    count = rules.trials
+    for rung in range(rules.rungs):
+        yield share(rules, rung), count
+        count = max(count // ETA, min(count, 2))
+    yield rules.budget, 2 * rules.confirm_seeds
+
+
 def most(rules: SearchSection) -> float:
     """The largest cost of a search, in final runs."""
-    total, count = 0.0, rules.trials
-    for rung in range(rules.rungs):
-        total += count * share(rules, rung)
-        count = max(count // ETA, min(count, 2))
-    return total + 2 * rules.confirm_seeds * rules.budget
+    return sum(cost * count for cost, count in _sizes(rules))
+
+
+def most_jobs(rules: SearchSection) -> int:
+    """The largest number of jobs of a search."""
+    return sum(count for _, count in _sizes(rules))
 
 
 def scores(outcomes: list[Outcome]) -> list[float | None]:
@@ -228,8 +238,8 @@ def judge(trial: int, confirmation: Confirmation) -> tuple[str, str]:
 class Player:
     """Walks a plan: hands out the jobs of a batch, takes their outcomes in any order, and passes over those known from before."""
 
-    def __init__(self, plan: Plan, known: dict[str, Outcome], done: Callable[[Outcome], None]) -> None:
-        self.plan, self.known, self.done = plan, known, done
+    def __init__(self, plan: Plan, known: dict[str, Outcome]) -> None:
+        self.plan, self.known = plan, known
         self.found: Found | None = None
         self._batch: list[Job] = []
         self._outcomes: dict[str, Outcome] = {}
@@ -243,7 +253,6 @@ class Player:
     def take(self, outcome: Outcome) -> None:
         """The outcome of a job that was handed out."""
         self._outcomes[identity(outcome.job)] = outcome
-        self.done(outcome)
         self._go_on()
 
     def _start(self, batch: list[Job]) -> None:

@@ -10,6 +10,7 @@ import optuna
 import torch
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.importance import FanovaImportanceEvaluator
 from pydantic import ValidationError
 
 from experiments.recipe import NAME, SEARCHABLE, Recipe, RecipeError, explain, resolve
@@ -72,7 +73,8 @@ def _distribution(where: str, key: str, spec: Any) -> BaseDistribution:
         values = spec["choices"]
         if not isinstance(values, list) or not values or not all(type(v) in (int, float, str) for v in values):
             raise SpaceError(f"{where}: choices is a list of numbers or names (given: {values!r})")
-        return _within_bounds(where, key, values, CategoricalDistribution(tuple(dict.fromkeys(values))))
+        values = list(dict.fromkeys(tidy(value) for value in values))
+        return _within_bounds(where, key, values, CategoricalDistribution(tuple(values)))
     unknown = set(spec) - {"low", "high", "step", "log"}
     if unknown:
         raise SpaceError(f"{where}: unknown {', '.join(sorted(unknown))}: a range has low, high, step and log")
@@ -123,13 +125,13 @@ def narrow(keys: dict[str, BaseDistribution], recipe: Recipe, info: dict[str, An
                     notes.append(f"{key} = {value} is left out: {reason}")
                 else:
                     fitting.append(value)
-            default = values[key].value
+            default = tidy(values[key].value)
             distribution = CategoricalDistribution(fitting if default in fitting else [default, *fitting])
         if distribution.single():
             notes.append(f"{key} is not searched: {values[key].value} alone is left")
         else:
             searched[key] = distribution
-    return Space(searched, {key: values[key].value for key in searched}, notes)
+    return Space(searched, {key: tidy(values[key].value) for key in searched}, notes)
 
 
 def misfit(recipe: Recipe, info: dict[str, Any], key: str, value: Any, modality: str = "image") -> str:
@@ -189,13 +191,13 @@ def study_of(space: Space, history: list[Tried], sampler: optuna.samplers.BaseSa
 
 
 def importance(space: Space, history: list[Tried]) -> tuple[dict[str, float], int]:
-    """Share of each searched key in the variance of the score, by Optuna's default evaluator, and the number of trials it rests on."""
+    """Share of each searched key in the variance of the score (fANOVA, Hutter et al. 2014), and the number of trials it rests on."""
     study = study_of(space, history)
     n = len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE]))
     scores = {tried.score for tried in history if tried.score is not None}
     if n < 3 or len(scores) < 2:
         return {}, n
-    shares = optuna.importance.get_param_importances(study)
+    shares = optuna.importance.get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
     return {name: round(float(shares[name]), 4) for name in sorted(shares) if math.isfinite(shares[name])}, n
 
 
@@ -212,4 +214,6 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    return bool(distribution.low <= value <= distribution.high)
+    steps = (value - distribution.low) / (distribution.step or 1)
+    on_the_grid = distribution.step is None or abs(steps - round(steps)) < 1e-8
+    return bool(distribution.low <= value <= distribution.high and on_the_grid)

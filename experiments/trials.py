@@ -95,12 +95,18 @@ def measure(work: Work) -> Measured:
         reports = [(p.step, p.loss) for p in fit(state, train, settings, report_every=every)]
         loss = float(np.mean([value for step, value in reports if step > 0.9 * settings.steps]))
         measures = SCORES[work.metric](_averaged(state), dataset, settings.precision)
-    except (ValueError, RuntimeError, OSError) as problem:
+    except (ValueError, RuntimeError, OSError, MemoryError) as problem:
         reason = f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}"
         return Measured({}, None, parameters, time.perf_counter() - began, reason)
     wrong = [name for name, value in measures.items() if not math.isfinite(value)]
     failure = f"{', '.join(wrong)} is not finite" if wrong else ""
-    return Measured({} if failure else measures, loss, parameters, time.perf_counter() - began, failure)
+    return Measured(
+        {} if failure else measures,
+        loss if math.isfinite(loss) else None,
+        parameters,
+        time.perf_counter() - began,
+        failure,
+    )
 
 
 @lru_cache(maxsize=1)
