@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +59,14 @@ def boards(scores: pd.DataFrame) -> Iterator[Board]:
     columns = ["dataset", "task", "metric", "labels_per_class", "split"]
     for dataset, task, metric, labels, split in sorted(
         scores[columns].drop_duplicates().itertuples(index=False, name=None),
-        key=lambda q: (q[0], known.get(q[1], len(known)), q[1], q[2], -1 if pd.isna(q[3]) else q[3], q[4]),
+        key=lambda q: (
+            q[0],
+            known.get(q[1], len(known)),
+            q[1],
+            words.metric_order(q[2]),
+            -1 if pd.isna(q[3]) else q[3],
+            q[4],
+        ),
     ):
         if split in SPLITS:
             one = Question(dataset, task, metric, None if pd.isna(labels) else int(labels), split)
@@ -115,7 +123,7 @@ def gaps(champion: Champion, scores: pd.DataFrame) -> list[Gap]:
         paired = paired[paired["model"].eq("pretrained")]
         if len(paired):
             row = paired.iloc[0]
-            covers = row["covers"] if row["n_seeds"] > 2 else "paired, test items"
+            covers = "paired, " + row["covers"].replace(" (bootstrap)", "")
             found.append(Gap(other["recipe"], other["model"], row["value"], row["low"], row["high"], covers, other))
             continue
         found.append(_against(own, champion, other))
@@ -201,19 +209,22 @@ def leaderboards(found: Sequence[Board]) -> Markup:
     tested = {b.question._replace(split="") for b in found if b.question.split == "test"}
     shown = [b for b in found if b.question.split == "test" or b.question._replace(split="") not in tested]
     parts: list[Markup] = []
-    dataset, task = "", ""
-    for board in shown:
-        asked = board.question
-        if asked.dataset != dataset:
-            parts.append(tag("h3", words.short(asked.dataset, 80)))
-            task = ""
-        drawn = _board(board)
-        if asked.task != task:
-            parts += [tag("h4", _asked(asked)), drawn]
-        else:
-            parts.append(details(_asked(asked), drawn))
-        dataset, task = asked.dataset, asked.task
+    for dataset, of_dataset in groupby(shown, lambda b: b.question.dataset):
+        parts.append(tag("h3", words.short(dataset, 80)))
+        for _, of_task in groupby(of_dataset, lambda b: b.question.task):
+            first, *others = of_task
+            parts += [tag("h4", _asked(first.question)), _board(first)]
+            for kind, some in groupby(others, lambda b: _kind_of(b.question.metric)):
+                folded = [details(_asked(b.question), _board(b)) for b in some]
+                parts.append(details(kind, *folded) if kind else text(folded))
     return text(parts)
+
+
+def _kind_of(metric: str) -> str:
+    """Under what a leaderboard is folded away; '' where it stands by itself."""
+    return (
+        "Each mask by itself" if words.MASK in metric else "Gains, paired item by item" if words.GAIN in metric else ""
+    )
 
 
 def _asked(question: Question) -> str:
@@ -226,7 +237,8 @@ def _board(board: Board) -> Markup:
     top = rows.head(MOST_ROWS)
     ends = top[["value", "low", "high"]].to_numpy(dtype=float)
     ends = ends[np.isfinite(ends)]
-    span = _span(ends)
+    zero = 0.0 if words.GAIN in metric else None
+    span = _span(ends if zero is None else np.append(ends, zero))
     validated = board.question.split == "test" and top["validation"].notna().any()
     columns = ["#", "model", words.unit(metric) or "value", "with 95 % interval", "95 % interval", "interval covers"]
     columns += [*(["validation"] if validated else []), "seeds", "labelled", board.question.split]
@@ -235,7 +247,7 @@ def _board(board: Board) -> Markup:
             words.NONE if pd.isna(row["rank"]) else row["rank"],
             _name(row),
             words.score(row["value"], metric),
-            whisker(row["value"], row["low"], row["high"], span, f"{row['model']}", _kind(row["model"])),
+            whisker(row["value"], row["low"], row["high"], span, row["model"], _kind(row["model"]), zero),
             words.bounds(row["low"], row["high"], metric),
             row["covers"],
             *([words.score(row["validation"], metric)] if validated else []),

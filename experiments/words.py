@@ -8,10 +8,11 @@ PERCENT = ("accuracy", "auroc", "effective_rank_share", "dead_features")
 """Metrics that are fractions and are read in percent."""
 GAIN = "_gain_over_"
 """`accuracy_gain_over_pca` is the paired difference of two accuracies: points, with a sign."""
+MASK = "."
+"""`psnr_hidden.random-75` is the metric under one mask of the bank alone."""
 UNITS = {
     "psnr": "dB",
     "psnr_hidden": "dB",
-    "psnr_whole": "dB",
     "rank": "dimensions",
     "effective_rank": "dimensions",
     "lidar": "dimensions",
@@ -19,15 +20,13 @@ UNITS = {
 METRIC_WORDS = {
     "accuracy": "accuracy",
     "auroc": "AUROC",
-    "psnr": "PSNR",
     "psnr_hidden": "PSNR of hidden pixels",
-    "psnr_whole": "PSNR of the whole image",
-    "ssim": "SSIM",
     "ssim_hidden": "SSIM where hidden",
-    "ssim_whole": "SSIM of the whole image",
+    "psnr": "PSNR of the whole image",
+    "ssim": "SSIM of the whole image",
     "mse": "mean squared error",
-    "rank": "effective rank (RankMe)",
     "effective_rank": "effective rank (RankMe)",
+    "rank": "effective rank (RankMe)",
     "effective_rank_share": "effective rank over width",
     "feature_std": "spread of the features",
     "dead_features": "features that never change",
@@ -35,6 +34,7 @@ METRIC_WORDS = {
     "explained": "variance explained of hidden pixels",
     "label_free": "mean rank of the label-free measures",
 }
+"""In the order in which they are shown."""
 MODEL_WORDS = {
     "pretrained": "pretrained",
     "untrained": "untrained encoder",
@@ -62,14 +62,14 @@ NONE = "–"
 
 def fraction(metric: str) -> bool:
     """Whether a metric is a fraction in [0, 1], or a difference of two, and so is read in percent."""
-    return metric.split(GAIN)[0] in PERCENT
+    return metric.split(MASK)[0].split(GAIN)[0] in PERCENT
 
 
 def unit(metric: str) -> str:
     """'%', 'points', 'dB' or ''."""
     if fraction(metric):
         return "points" if GAIN in metric else "%"
-    return UNITS.get(metric, "")
+    return UNITS.get(metric.split(MASK)[0], "")
 
 
 def _missing(value: float | None) -> bool:
@@ -84,7 +84,7 @@ def score(value: float | None, metric: str, signed: bool = False) -> str:
     sign = "+" if signed else ""
     if fraction(metric):
         return f"{100 * value:{sign}.1f}" + (" points" if signed else " %")
-    return f"{value:{sign}.3g} {UNITS.get(metric, '')}".strip()
+    return f"{value:{sign}.3g} {unit(metric)}".strip()
 
 
 def bounds(low: float | None, high: float | None, metric: str, signed: bool = False) -> str:
@@ -103,9 +103,18 @@ def task(name: str, labels: int | None = None) -> str:
 
 
 def metric(name: str) -> str:
-    """'PSNR of hidden pixels', 'accuracy gain over PCA of pixels'."""
-    what, gain, other = name.partition(GAIN)
-    return f"{METRIC_WORDS.get(what, what)} gain over {model(other)}" if gain else METRIC_WORDS.get(name, name)
+    """'PSNR of hidden pixels', 'PSNR of hidden pixels, mask block-50', 'accuracy gain over PCA of pixels'."""
+    whole, alone, mask = name.partition(MASK)
+    what, gain, other = whole.partition(GAIN)
+    words = METRIC_WORDS.get(what, what) + (f" gain over {model(other)}" if gain else "")
+    return f"{words}, mask {mask}" if alone else words
+
+
+def metric_order(name: str) -> tuple[bool, bool, int, str]:
+    """Sorts metrics: known ones as METRIC_WORDS lists them, gains after them, single masks last."""
+    what = name.split(MASK)[0].split(GAIN)[0]
+    known = list(METRIC_WORDS)
+    return MASK in name, GAIN in name, known.index(what) if what in METRIC_WORDS else len(known), name
 
 
 def model(name: str) -> str:

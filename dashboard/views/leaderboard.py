@@ -42,7 +42,12 @@ def question(scores: pd.DataFrame) -> tuple[str, str, str, str, int | None]:
             "Labels per class", every, f"labels_{task}", format_func=lambda n: "all" if n is None else str(n)
         )
     with fourth:
-        metric = state.choose("Metric", sorted(rows["metric"].unique()), f"metric_{task}", format_func=words.metric)
+        metric = state.choose(
+            "Metric",
+            sorted(rows["metric"].unique(), key=words.metric_order),
+            f"metric_{task}",
+            format_func=words.metric,
+        )
     with fifth:
         splits = [s for s in ("test", "validation", "train") if s in set(rows["split"])]
         split = state.choose("Split", splits, "split", "The order always comes from validation, whatever is shown.")

@@ -14,6 +14,7 @@ from experiments import words
         (0.012, "accuracy", True, "+1.2 points"),
         (-0.012, "accuracy_gain_over_pca", False, "-1.2 points"),
         (17.234, "psnr", False, "17.2 dB"),
+        (17.234, "psnr_hidden.block-50", False, "17.2 dB"),
         (31.4, "effective_rank", False, "31.4 dimensions"),
         (0.5, "ssim", False, "0.5"),
         (math.nan, "accuracy", False, "–"),
@@ -47,6 +48,17 @@ def test_unknown_names_are_kept():
 
 def test_a_gain_names_what_it_is_over():
     assert words.metric("accuracy_gain_over_pixels_logistic") == "accuracy gain over raw pixels, logistic regression"
+
+
+def test_a_single_mask_is_named():
+    assert words.metric("psnr_hidden.block-50") == "PSNR of hidden pixels, mask block-50"
+
+
+def test_metrics_are_sorted_as_they_are_read():
+    names = ["psnr_hidden.a", "zeta", "accuracy_gain_over_pca", "psnr", "accuracy", "psnr_hidden"]
+    assert sorted(names, key=words.metric_order) == [
+        "accuracy", "psnr_hidden", "psnr", "zeta", "accuracy_gain_over_pca", "psnr_hidden.a",
+    ]  # fmt: skip
 
 
 def test_a_baseline_of_the_data_has_no_recipe():
