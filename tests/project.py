@@ -119,3 +119,15 @@ def start(root: Path, command: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, cwd=root, env=env, stdout=out, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
+
+
+def finished(process: subprocess.Popen[str], patience: float = 200) -> str:
+    """The output of a process that ends well."""
+    output, _ = process.communicate(timeout=patience)
+    assert process.returncode == 0, output
+    return output
+
+
+def finished_stage(root: Path, name: str, key: str = "tiny") -> str:
+    """Runs one stage to its end; its output."""
+    return finished(stage(root, name, key))

@@ -1,0 +1,185 @@
+"""The pretrain stage without Ray: what it writes, and what it does with a run that was broken off, finished or delivered."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+from project import make_project, write_recipe
+
+import experiments.pretrain as stage
+import experiments.train as train
+from experiments.runs import RunBusy, claim, fingerprint
+from mae_core.model import MaskedAutoencoder
+from mae_core.training.loop import TrainingDiverged
+from mae_core.training.world import World
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    """Ray's part is tested in test_train.py and under faults; here the same function runs in this process."""
+    monkeypatch.setenv("MAESTRO_MLFLOW", "off")
+    monkeypatch.setattr("experiments.runs.end_with_parent", lambda: None)
+    trained = []
+
+    def here(job, placement):
+        trained.append(job.name)
+        train.train_here(job, World(), torch.device("cpu"))
+
+    monkeypatch.setattr(train, "connected", _nothing)
+    monkeypatch.setattr(train, "_on_ray", here)
+    return trained
+
+
+class _nothing:
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return None
+
+    def __exit__(self, *_):
+        return None
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_project(tmp_path / "p", pretrain={"seeds": [0, 3]})
+
+
+def weights(root, seed=0):
+    return MaskedAutoencoder.load(root / "models" / "tiny" / f"seed-{seed}").state_dict()
+
+
+def equal(first, second):
+    return set(first) == set(second) and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def run_folder(root):
+    return root / "runs" / f"pretrain-tiny-{fingerprint('pretrain', 'tiny', 'fp32', root)}"
+
+
+def test_models_history_and_timing_are_written(root, in_this_process):
+    stage.pretrain("tiny", root)
+    assert in_this_process == ["seed-0", "seed-3"]
+    config = json.loads((root / "models" / "tiny" / "seed-3" / "config.json").read_text())
+    assert config["masking"] == {"strategy": "random", "ratio": 0.75}
+    facts = config["provenance"]
+    assert (facts["recipe"], facts["dataset"], facts["seed"], facts["steps"]) == ("tiny", "tiny", 3, 60)
+    assert facts["origins"]["masking.ratio"] == "recipe" and facts["origins"]["model.patch"] == "recipe"
+    with open(root / "results" / "tiny" / "history.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(int(row["seed"]), int(row["step"])) for row in rows] == [(s, k) for s in (0, 3) for k in (20, 40, 60)]
+    assert float(rows[2]["loss"]) < float(rows[0]["loss"]) and float(rows[2]["epoch"]) == pytest.approx(60 * 12 / 132)
+    timing = json.loads((run_folder(root) / "timing.json").read_text())
+    assert timing["seconds"] > 0 and timing["workers"] == 1 and timing["precision"] == "fp32"
+    assert "seed-3" in (root / "models" / "tiny" / "seed-3" / "card.md").read_text()
+
+
+def test_the_same_run_twice_gives_the_same_bytes(root):
+    stage.pretrain("tiny", root)
+    names = ["models/tiny/seed-0/model.safetensors", "models/tiny/seed-0/config.json", "models/tiny/seed-0/card.md"]
+    names += ["results/tiny/history.csv"]
+    first = [(root / name).read_bytes() for name in names]
+    stage.pretrain("tiny", root)
+    assert first == [(root / name).read_bytes() for name in names]
+
+
+def test_searched_values_are_used_and_pinned_ones_left_alone(tmp_path):
+    root = make_project(tmp_path / "p", masking={"strategy": "auto", "ratio": 0.6})
+    (root / "results" / "tiny" / "best.yaml").write_text("masking.ratio: 0.5\nmasking.strategy: grid\n")
+    stage.pretrain("tiny", root)
+    config = json.loads((root / "models" / "tiny" / "seed-0" / "config.json").read_text())
+    assert config["masking"] == {"strategy": "grid", "ratio": 0.6}
+    assert config["provenance"]["origins"]["masking.strategy"] == "search"
+
+
+def test_a_run_that_was_broken_off_goes_on(root, monkeypatch):
+    stage.pretrain("tiny", root)
+    whole = weights(root)
+    run = run_folder(root)
+    (run / "DELIVERED").unlink()
+    for path in (run / "checkpoints").glob("seed-*/step-00000060"):
+        shutil.rmtree(path)
+    seen = []
+    here = train.train_here
+    monkeypatch.setattr(train, "train_here", lambda *a: here(*a, lambda p: seen.append(p.step)))
+    stage.pretrain("tiny", root)
+    assert seen == [60, 60] and equal(weights(root), whole)
+
+
+def test_a_finished_run_that_was_not_delivered_is_delivered_without_training(root, in_this_process):
+    stage.pretrain("tiny", root)
+    whole = weights(root)
+    (run_folder(root) / "DELIVERED").unlink()
+    in_this_process.clear()
+    stage.pretrain("tiny", root)
+    assert in_this_process == [] and equal(weights(root), whole)
+
+
+def test_a_delivered_run_is_never_resumed(root, in_this_process):
+    stage.pretrain("tiny", root)
+    stage.pretrain("tiny", root)
+    assert in_this_process == ["seed-0", "seed-3"] * 2
+
+
+def test_a_changed_recipe_starts_afresh(root):
+    stage.pretrain("tiny", root)
+    before = run_folder(root)
+    write_recipe(root, pretrain={"lr": 1e-3})
+    assert run_folder(root) != before
+    stage.pretrain("tiny", root)
+    assert before.is_dir() and run_folder(root).is_dir()
+
+
+def test_evaluation_settings_are_no_part_of_a_training(root):
+    before = run_folder(root)
+    write_recipe(root, pretrain={"seeds": [0, 3]}, evaluate={"knn_k": 7})
+    assert run_folder(root) == before
+
+
+def test_a_second_process_is_refused_and_told_who_holds_the_folder(root):
+    mark = fingerprint("pretrain", "tiny", "fp32", root)
+    with claim("pretrain", "tiny", mark, root), pytest.raises(RunBusy, match=r"is held by process \d+.*kill \d+"):
+        stage.pretrain("tiny", root)
+
+
+def test_averaged_weights_are_what_is_delivered(root):
+    stage.pretrain("tiny", root)
+    plain = weights(root)
+    write_recipe(root, pretrain={"seeds": [0, 3], "ema": 0.9})
+    stage.pretrain("tiny", root)
+    averaged = weights(root)
+    assert set(averaged) == set(plain) and not equal(averaged, plain)
+
+
+def test_training_starts_from_another_model(root):
+    stage.pretrain("tiny", root)
+    shutil.copytree(root / "models" / "tiny" / "seed-0", root / "start")
+    write_recipe(root, pretrain={"steps": 1, "lr": 1e-9, "init_from": "start"})
+    before = weights(root)
+    stage.pretrain("tiny", root)
+    after = weights(root)
+    assert all(torch.allclose(after[name], before[name], atol=1e-6) for name in before)
+
+
+def test_another_architecture_is_no_start(root):
+    stage.pretrain("tiny", root)
+    shutil.copytree(root / "models" / "tiny" / "seed-0", root / "start")
+    write_recipe(root, model={"encoder": {"width": 32}}, pretrain={"init_from": "start"})
+    with pytest.raises(ValueError, match="another architecture"):
+        stage.pretrain("tiny", root)
+
+
+def test_divergence_is_said(root):
+    write_recipe(root, pretrain={"lr": 1e30, "clip": 0, "steps": 60})
+    with pytest.raises(TrainingDiverged, match=r"lower pretrain\.lr"):
+        stage.pretrain("tiny", root)
+
+
+def test_more_workers_than_there_are_are_refused_before_anything_runs(root):
+    (root / "params.yaml").write_text((root / "params.yaml").read_text().replace("workers: 1", "workers: 999"))
+    with pytest.raises(RuntimeError, match="999 workers need 999 CPUs"):
+        stage.pretrain("tiny", root)
+    assert not (root / "runs").exists()
