@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from experiments.scores import DIGITS, Measure
-from experiments.subjects import Subject
+from experiments.subjects import Subject, device
 from mae_core.data.dataset import Dataset, open_dataset
-from mae_core.evaluation.reconstruct import BANK, draw, restore
+from mae_core.evaluation.reconstruct import BANK, Quality, fill_quality, picture_grid
 from mae_core.evaluation.statistics import over_items
 from mae_core.model import MaskedAutoencoder
 
@@ -41,26 +42,26 @@ def fill_bank(subject: Subject, folder: Path, split: str, fills: bool, show: boo
     rows = spread(len(samples), MEASURED)
     network = subject.load()
     assert isinstance(network, MaskedAutoencoder), subject
-    restored = [restore(network, samples[rows], mask) for mask in BANK]
+    found = {mask.name: fill_quality(network, samples[rows], mask) for mask in BANK}
     n_train = dataset.info["splits"]["train"]["samples"]
     measures = []
     for who in ("model", *(FILLS if fills else ())):
         model, seed = (subject.model, subject.seed) if who == "model" else (who, None)
-        for metric in restored[0].quality[who]._fields:
-            by_mask = {one.mask.name: getattr(one.quality[who], metric) for one in restored}
+        for metric in Quality._fields:
+            by_mask = {mask: getattr(quality[who], metric) for mask, quality in found.items()}
             named = {metric: np.mean(list(by_mask.values()), 0)}
             named |= {f"{metric}.{mask}": values for mask, values in by_mask.items()}
             for name, values in named.items():
-                found = over_items(values)
-                low, high = (None if np.isnan(end) else end for end in (found.low, found.high))
-                numbers = (n_train, len(rows), split, found.mean, low, high)
+                mean = over_items(values)
+                low, high = (None if np.isnan(end) else end for end in (mean.low, mean.high))
+                numbers = (n_train, len(rows), split, mean.mean, low, high)
                 measures.append(Measure(model, "reconstruction", name, seed, *numbers))
     pictures = {}
     if show:
-        few = spread(len(samples), SHOWN)
-        pictures = {
-            mask.name: draw(restore(network, samples[few], mask), np.array(samples[few]), network) for mask in BANK
-        }
+        raw = torch.from_numpy(samples[spread(len(samples), SHOWN)]).to(device())
+        for mask in BANK:
+            made = network.reconstruct(raw, mask.ratio, mask.strategy, mask.seed)
+            pictures[mask.name] = picture_grid(network, raw, made.masked, made.image)
     return Banked(measures, pictures)
 
 

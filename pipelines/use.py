@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
+from mae_core.atomic import replace_file
 from mae_core.data.dataset import open_dataset
 from mae_core.data.images import SUFFIXES, ImageProblem, decode_image
 from mae_core.evaluation.features import extract
@@ -36,8 +38,8 @@ def reconstruct_files(
     model = MaskedAutoencoder.load(folder)
     raw, used, refused = read_images(files, model)
     result = model.reconstruct(raw, ratio, strategy, seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    picture_grid(model, raw, result).save(out)
+    with replace_file(out) as staging:
+        Image.fromarray(picture_grid(model, raw, result.masked, result.image)).save(staging, "PNG")
     lines = [f"{file}: PSNR of hidden pixels {psnr:.1f} dB" for file, psnr in zip(used, result.psnr.tolist())]
     notes = [result.note] if result.note else []
     return "\n".join([*lines, *(f"set aside: {line}" for line in refused), *notes, str(out)])
@@ -67,10 +69,8 @@ def embed_files(folder: Path, source: Path, out: Path) -> str:
         names = [str(file.relative_to(source)) for file in used]
         frames.append(_frame(extract(model, raw.numpy()), names, "", [-1] * len(names)))
     table = pd.concat(frames, ignore_index=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = out.with_name(f".{out.name}.part")
-    table.to_parquet(staging, index=False)
-    staging.replace(out)
+    with replace_file(out) as staging:
+        table.to_parquet(staging, index=False)
     return "\n".join(
         [*(f"set aside: {line}" for line in refused), f"{out}: {len(table)} rows, {table.shape[1] - 3} features"]
     )

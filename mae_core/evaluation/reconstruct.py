@@ -50,22 +50,11 @@ class Quality(NamedTuple):
     """(n,), of the SSIM map at hidden pixels."""
 
 
-class Restored(NamedTuple):
-    """One mask of the bank on a batch of images; all images uint8 (n, C, H, W)."""
+def fill_quality(model: MaskedAutoencoder, samples: np.ndarray, mask: Mask) -> dict[str, Quality]:
+    """How well ``model``, ``mean_fill`` and ``harmonic_fill`` fill the same holes in (n, C, H, W) uint8 samples.
 
-    mask: Mask
-    masked: np.ndarray
-    hidden: np.ndarray
-    """(n, C, H, W) bool."""
-    images: dict[str, np.ndarray]
-    """By who filled the holes: ``model``, ``mean_fill``, ``harmonic_fill``."""
-    quality: dict[str, Quality]
-    note: str
-    """What to know when looking, such as that true patch statistics were used; '' for nothing."""
-
-
-def restore(model: MaskedAutoencoder, samples: np.ndarray, mask: Mask) -> Restored:
-    """The model and the trivial fills on (n, C, H, W) uint8 samples; the mask of a sample depends on its place among them."""
+    The mask of a sample depends on its place among them.
+    """
     device = next(model.parameters()).device
     raw = torch.from_numpy(np.array(samples)).to(device)
     found = model.eval().reconstruct(raw, mask.ratio, mask.strategy, mask.seed)
@@ -78,9 +67,7 @@ def restore(model: MaskedAutoencoder, samples: np.ndarray, mask: Mask) -> Restor
         "mean_fill": mean_fill(truth, hidden),
         "harmonic_fill": harmonic_fill(truth, hidden),
     }
-    quality = {name: measure(image.numpy(), truth.numpy(), hidden.numpy()) for name, image in filled.items()}
-    images = {name: image.numpy() for name, image in filled.items()}
-    return Restored(mask, found.masked.cpu().numpy(), hidden.numpy(), images, quality, found.note)
+    return {name: measure(image.numpy(), truth.numpy(), hidden.numpy()) for name, image in filled.items()}
 
 
 def mean_fill(raw: Tensor, hidden: Tensor) -> Tensor:
@@ -139,26 +126,23 @@ HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 2
 """Error from none to the full range of a pixel, dark to bright."""
 
 
-def draw(restored: Restored, truth: np.ndarray, model: MaskedAutoencoder, rows: int = 8) -> np.ndarray:
-    """RGB uint8 (height, width, 3): a row for each of the first ``rows`` images: original, masked, reconstruction, error."""
-    original = _render(model, truth[:rows])
-    image = _render(model, restored.images["model"][:rows])
-    masked = _render(model, restored.masked[:rows])
-    error = np.abs(image.astype(float) - original).mean(-1) / PIXEL_MAX
+def picture_grid(model: MaskedAutoencoder, raw: Tensor, masked: Tensor, image: Tensor) -> np.ndarray:
+    """RGB uint8 (height, width, 3), a row for each of the (n, C, H, W) uint8 images: original, masked, reconstruction, error.
+
+    Pixels are enlarged by whole numbers; the error is the mean over channels, its root in colours from dark (none) to bright.
+    """
+    original, hidden, filled = (model.modality.render(x).cpu().numpy() for x in (raw, masked, image))
+    error = np.abs(filled.astype(float) - original).mean(-1) / PIXEL_MAX
     at = np.sqrt(error) * (len(HEAT) - 1)  # the root shows small errors too
     low = np.minimum(at.astype(int), len(HEAT) - 2)
     share = (at - low)[..., None]
     heat = ((1 - share) * HEAT[low] + share * HEAT[low + 1]).astype(np.uint8)
     scale = max(-(-CELL // original.shape[2]), 1)
     lines = [
-        np.concatenate(_spaced([_enlarge(x[i], scale) for x in (original, masked, image, heat)], 1), 1)
+        np.concatenate(_spaced([_enlarge(x[i], scale) for x in (original, hidden, filled, heat)], 1), 1)
         for i in range(len(original))
     ]
     return np.concatenate(_spaced(lines, 0), 0)
-
-
-def _render(model: MaskedAutoencoder, raw: np.ndarray) -> np.ndarray:
-    return model.modality.render(torch.from_numpy(raw)).numpy()
 
 
 def _enlarge(image: np.ndarray, scale: int) -> np.ndarray:

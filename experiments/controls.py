@@ -1,0 +1,154 @@
+"""The ``controls`` stage: twins of the pretrained models that show what masking brings, trained at equal FLOPs.
+
+``autoencoder`` is the same network and loop with nothing hidden; ``supervised`` is the same encoder trained with the labels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.pretrain import Context, prepare_context
+from experiments.publish import publish
+from experiments.recipe import RecipeError
+from experiments.runs import Run, claim, fingerprint
+from experiments.train import Job, train
+from mae_core.atomic import replace_folder
+from mae_core.evaluation import finetune
+from mae_core.evaluation.classifier import Classifier
+from mae_core.flops import encode_flops, train_flops
+from mae_core.model import MaskedAutoencoder
+
+SUPERVISED_LR = 1e-3
+"""Of the supervised twin, per 128 samples: that of a network from scratch, the same in all layers."""
+
+
+def controls(recipe: str, root: Path = Path()) -> None:
+    """Trains ``controls.models`` for every pretraining seed into ``controls/<recipe>/<model>-<seed>``; none makes an empty folder.
+
+    A killed autoencoder goes on from its last checkpoint. Raises RecipeError where a supervised twin has no labels to learn.
+    """
+    root = root.resolve()
+    context = prepare_context(recipe, root)
+    asked = context.recipe.controls.models
+    if "supervised" in asked and not context.dataset.labelled:
+        raise RecipeError(
+            f"controls.models of {recipe} asks for a supervised twin, but {context.dataset.name} has no labels of two classes: "
+            "take it out of experiments/recipes/" + f"{recipe}.yaml"
+        )
+    mark = fingerprint("controls", recipe, context.precision.name, root)
+    with claim("controls", recipe, mark, root) as run:
+        began, spent = time.perf_counter(), 0.0
+        with replace_folder(root / "controls" / recipe) as staging:
+            for model in asked:
+                for seed in context.recipe.pretrain.seeds:
+                    spent += MAKERS[model](recipe, seed, context, run, root, staging / f"{model}-{seed}")
+            (staging / "README.md").write_text(_note(recipe, asked))
+        run.timing(
+            seconds=round(time.perf_counter() - began, 2),
+            device=context.placement.device,
+            workers=context.placement.workers,
+            precision=context.precision.name,
+            reason=context.precision.reason,
+            flops=spent,
+        )
+        run.delivered()
+    publish(root, "controls", recipe, mark)
+
+
+def _autoencoder(recipe: str, seed: int, context: Context, run: Run, root: Path, folder: Path) -> float:
+    """Trains and saves the twin that hides nothing; returns its FLOPs."""
+    config = {**context.resolved.config, "masking": {**context.resolved.config["masking"], "ratio": 0.0}}
+    steps = equal_steps(context, train_flops(config))
+    init_from = context.recipe.pretrain.init_from
+    settings = replace(context.resolved.settings, steps=steps, seed=seed, precision=context.precision.name)
+    job = Job(
+        config=config,
+        settings=settings.__dict__,
+        samples=str((context.dataset.folder / "train-samples.npy").resolve()),
+        run=str(run.folder.resolve()),
+        stage=run.stage,
+        recipe=recipe,
+        name=f"autoencoder-{seed}",
+        fingerprint=run.fingerprint,
+        checkpoint_every=context.recipe.pretrain.checkpoint_every,
+        init_from=str((root / init_from).resolve()) if init_from else None,
+    )
+    model = train(job, context.placement, root).result()
+    spent = train_flops(config) * settings.batch_size * steps
+    model.config["provenance"] = _provenance(recipe, seed, context, run, steps, settings.lr, spent)
+    model.save(
+        folder, card=_card(recipe, seed, "A plain autoencoder: the same network and loop, nothing hidden.", steps)
+    )
+    return spent
+
+
+def _supervised(recipe: str, seed: int, context: Context, run: Run, root: Path, folder: Path) -> float:
+    """Trains and saves the twin that learns the labels; returns its FLOPs. It starts afresh after a kill."""
+    config, batch_size = context.resolved.config, context.resolved.settings.batch_size
+    per_sample = 3 * encode_flops(config)  # backward costs twice the forward pass
+    steps = equal_steps(context, per_sample)
+    split, classes = context.dataset.split("train"), context.dataset.classes
+    labels = np.asarray(split.labels)
+    samples = split.samples if (labels >= 0).all() else split.samples[labels >= 0]
+    lr = SUPERVISED_LR * batch_size / 128
+    settings = finetune.Settings(
+        steps=steps, batch_size=batch_size, lr=lr, layer_decay=1.0, seed=seed, precision=context.precision.name
+    )
+    init_from = context.recipe.pretrain.init_from
+    if init_from:
+        network = Classifier.from_pretrained(MaskedAutoencoder.load(root / init_from), classes, seed)
+    else:
+        network = Classifier.build(config, classes, seed)
+    network.to(context.placement.device)
+    for done in finetune.train(network, samples, labels[labels >= 0], settings):
+        if done.step % 50 == 0 or done.step == steps - 1:
+            run.heartbeat(name=f"supervised-{seed}", seed=seed, step=done.step + 1, steps=steps, loss=done.loss)
+    spent = per_sample * batch_size * steps
+    provenance = _provenance(recipe, seed, context, run, steps, lr, spent)
+    card = _card(recipe, seed, "A supervised twin: the same encoder trained with the labels, with a head.", steps)
+    network.cpu().save(folder, provenance, card)
+    return spent
+
+
+MAKERS: Mapping[str, Callable[[str, int, Context, Run, Path, Path], float]] = {
+    "autoencoder": _autoencoder,
+    "supervised": _supervised,
+}
+
+
+def equal_steps(context: Context, flops_per_sample: float) -> int:
+    """Steps at the recipe's batch size that cost what the pretraining costs, at least one."""
+    settings = context.resolved.settings
+    return max(round(settings.steps * train_flops(context.resolved.config) / flops_per_sample), 1)
+
+
+def _provenance(
+    recipe: str, seed: int, context: Context, run: Run, steps: int, lr: float, spent: float
+) -> dict[str, Any]:
+    return {
+        "recipe": recipe,
+        "dataset": context.row.dataset,
+        "dataset_fingerprint": context.dataset.fingerprint,
+        "fingerprint": run.fingerprint,
+        "seed": seed,
+        "steps": steps,
+        "batch_size": context.resolved.settings.batch_size,
+        "lr": lr,
+        "precision": context.precision.name,
+        "train_flops": spent,
+    }
+
+
+def _card(recipe: str, seed: int, what: str, steps: int) -> str:
+    return f"# Control of {recipe}, seed {seed}\n\n{what}\n{steps:,} steps, which cost what the pretraining costs. See config.json.\n"
+
+
+def _note(recipe: str, models: list[Any]) -> str:
+    made = ", ".join(models) or "none: `controls.models` of the recipe is empty"
+    return f"Controls of {recipe}: {made}.\n"
