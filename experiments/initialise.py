@@ -36,7 +36,7 @@ GREY_DEPTH = 3.0
 VALIDATION, TEST = 0.1, 0.2
 """Shares that are cut where the folder has no split of its own."""
 EPOCHS, FEWEST_STEPS, MOST_STEPS, BATCH = 100, 1000, 8000, 128
-"""Few pictures are seen more often: below 1,000 steps nothing is learnt, 8,000 are a coffee break at 32 pixels."""
+"""Few pictures are seen more often: below 1,000 steps nothing is learnt, 8,000 take a core about ten minutes at 32 pixels."""
 FEW_LABELS = (1, 5, 10, 50)
 
 

@@ -13,10 +13,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
-
-from mae_core.atomic import write_text
 
 SCHEMA = 1
 CHUNK = 1 << 20
@@ -101,7 +100,7 @@ def _once(url: str, part: Path, checked: bool) -> Download:
             start = 0  # the whole file: the server does not know ranges, or the file is another one by now
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else None
-        write_text(note, json.dumps({"schema": SCHEMA, "url": url, "validator": _given(answer.headers)}) + "\n")
+        note.write_text(json.dumps({"schema": SCHEMA, "url": url, "validator": _given(answer.headers)}) + "\n")
         digest = hashlib.sha256()
         with open(part, "rb" if start else "wb") as file:
             while start and (block := file.read(CHUNK)):
@@ -123,8 +122,9 @@ def _once(url: str, part: Path, checked: bool) -> Download:
     return Download(digest.hexdigest(), answer.headers.get_content_type(), start > 0)
 
 
+@cache
 def _opener() -> urllib.request.OpenerDirector:
-    """http, https and file alone, with the proxies of the environment."""
+    """http, https and file alone, with the proxies of the environment; made once, since certificates take a while to load."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler, urllib.request.FileHandler,
