@@ -10,7 +10,6 @@ import optuna
 import torch
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.importance import FanovaImportanceEvaluator
 from pydantic import ValidationError
 
 from experiments.recipe import NAME, SEARCHABLE, Recipe, RecipeError, explain, resolve
@@ -197,6 +196,8 @@ def importance(space: Space, history: list[Tried]) -> tuple[dict[str, float], in
     scores = {tried.score for tried in history if tried.score is not None}
     if n < 3 or len(scores) < 2:
         return {}, n
+    from optuna.importance import FanovaImportanceEvaluator  # imports scikit-learn, which every worker would wait for
+
     shares = optuna.importance.get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
     return {name: round(float(shares[name]), 4) for name in sorted(shares) if math.isfinite(shares[name])}, n
 

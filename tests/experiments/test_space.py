@@ -1,0 +1,170 @@
+"""The search space: what a file may say, what is left of it for a recipe and its images, and proposals that can be repeated."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from experiments.recipe import Recipe, load_recipe, resolve
+from experiments.space import Space, SpaceError, Tried, importance, load_space, narrow, propose, study_of
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERYTHING = Recipe.model_validate(
+    {
+        "model": {
+            "encoder": {"width": "auto", "depth": "auto"},
+            "decoder": {"width": "auto", "depth": "auto"},
+            "patch": "auto",
+        },
+        "masking": {"strategy": "auto", "ratio": "auto"},
+        "pretrain": {"lr": "auto"},
+    }
+)
+
+
+def info(size: int = 28, channels: int = 1) -> dict[str, Any]:
+    return {"sample": {"shape": [channels, size, size]}, "mean": [0.5] * channels, "std": [0.2] * channels}
+
+
+def written(tmp_path: Path, space: Any) -> Path:
+    folder = tmp_path / "experiments" / "spaces"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(space if isinstance(space, str) else yaml.safe_dump(space))
+    return tmp_path
+
+
+def test_the_space_that_ships_can_be_searched_whole() -> None:
+    keys = load_space("image_small", ROOT)
+    space = narrow(keys, EVERYTHING, info())
+    assert list(space.keys) == sorted(keys) == list(space.defaults)
+    for chosen in propose(space, [], 30, 0, 30):
+        resolve(EVERYTHING, info(), chosen)
+
+
+def test_the_default_recipe_is_searched_by_what_it_leaves_auto() -> None:
+    space = narrow(load_space("image_small", ROOT), load_recipe("digits", ROOT), info())
+    assert list(space.keys) == ["masking.ratio", "masking.strategy", "pretrain.lr"]
+    assert space.defaults == {"masking.ratio": 0.75, "masking.strategy": "random", "pretrain.lr": 0.002}
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"masking.ration": {"low": 0.1, "high": 0.5}}, "masking.ration cannot be searched.*masking.ratio"),
+        ({"pretrain.steps": {"low": 1, "high": 5}}, "pretrain.steps cannot be searched"),
+        ({"masking.ratio": [0.1, 0.5]}, "write {choices: .* or {low"),
+        ({"masking.ratio": {"low": 0.1}}, "write {choices: .* or {low"),
+        ({"masking.ratio": {"low": 0.1, "high": 0.5, "stop": 1}}, "unknown stop"),
+        ({"masking.ratio": {"low": 0.5, "high": 0.1}}, "masking.ratio: "),
+        ({"masking.ratio": {"low": 0.5, "high": 1.5}}, "masking.ratio: .*given: 1.5"),
+        ({"masking.strategy": {"choices": ["random", "grdi"]}}, "unknown masking strategy 'grdi'.*grid"),
+        ({"masking.strategy": {"choices": []}}, "choices is a list"),
+        ({"model.encoder.depth": {"choices": [[1]]}}, "choices is a list"),
+        ("- a", "holds list"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_space_is_refused_by_name(tmp_path: Path, space: Any, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        load_space("mine", written(tmp_path, space))
+
+
+@pytest.mark.parametrize("name", ["image_smal", "../recipes/digits", ""])
+def test_a_space_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(SpaceError, match=r"no search space.*image_small"):
+        load_space(name, ROOT)
+
+
+def test_kinds_follow_from_how_numbers_are_written(tmp_path: Path) -> None:
+    space = {
+        "model.encoder.depth": {"low": 1, "high": 5, "step": 2},
+        "masking.ratio": {"low": 0.4, "high": 0.8, "step": 0.1},
+        "masking.strategy": {"choices": ["grid", "random", "grid"]},
+    }
+    keys = load_space("mine", written(tmp_path, space))
+    assert keys["model.encoder.depth"] == IntDistribution(1, 5, step=2)
+    assert keys["masking.ratio"] == FloatDistribution(0.4, 0.8, step=0.1)
+    assert keys["masking.strategy"] == CategoricalDistribution(("grid", "random"))
+
+
+def test_values_that_do_not_fit_the_images_are_left_out_with_a_note() -> None:
+    space = narrow(load_space("image_small", ROOT), EVERYTHING, info(28))
+    patches = space.keys["model.patch"]
+    assert isinstance(patches, CategoricalDistribution) and patches.choices == (4, 7)
+    notes = " ".join(space.notes)
+    assert "model.patch = 8 is left out: it does not divide images of 28x28" in notes
+    assert "model.patch = 14 is left out: it leaves fewer than 4 cells a side" in notes
+
+
+def test_a_default_joins_the_choices_and_one_choice_is_no_search(tmp_path: Path) -> None:
+    keys = load_space(
+        "mine", written(tmp_path, {"model.patch": {"choices": [16]}, "model.encoder.depth": {"choices": [6]}})
+    )
+    space = narrow(keys, EVERYTHING, info(32))
+    assert space.keys == {} and space.defaults == {}, "the default of 32 pixels is a patch of 8, and 16 leaves 2 cells"
+    assert "model.encoder.depth is not searched: 6 alone is left" in space.notes
+    wide = narrow(keys, EVERYTHING, info(64))
+    assert wide.keys == {}, "16 is the default of 64 pixels"
+    keys = {"model.encoder.depth": CategoricalDistribution((2, 3))}
+    assert narrow(keys, EVERYTHING, info()).keys == {"model.encoder.depth": CategoricalDistribution((6, 2, 3))}
+
+
+def test_defaults_that_make_no_model_are_an_error() -> None:
+    wrong = Recipe.model_validate({"model": {"encoder": {"width": 30, "heads": 4}}})
+    with pytest.raises(SpaceError, match="the recipe with its defaults makes no model"):
+        narrow(load_space("image_small", ROOT), wrong, info())
+
+
+SPACE = Space(
+    {
+        "masking.ratio": FloatDistribution(0.4, 0.9, step=0.05),
+        "masking.strategy": CategoricalDistribution(("random", "grid")),
+        "pretrain.lr": FloatDistribution(5e-4, 6e-3, log=True),
+    },
+    {"masking.ratio": 0.75, "masking.strategy": "random", "pretrain.lr": 0.002},
+    [],
+)
+
+
+def test_proposals_are_a_function_of_what_is_known() -> None:
+    first = propose(SPACE, [], 6, 0, 6)
+    assert first == propose(SPACE, [], 6, 0, 6) != propose(SPACE, [], 6, 1, 6)
+    history = [Tried(chosen, i / 10) for i, chosen in enumerate(first)]
+    assert propose(SPACE, history, 3, 0, 6) == propose(SPACE, history, 3, 0, 6)
+    for chosen in first:
+        assert chosen["pretrain.lr"] == float(f"{chosen['pretrain.lr']:.4g}")
+        assert round(chosen["masking.ratio"] * 20) / 20 == pytest.approx(chosen["masking.ratio"])
+
+
+def test_what_was_tried_is_not_proposed_again() -> None:
+    small = Space({"depth": IntDistribution(1, 4)}, {"depth": 2}, [])
+    history = [Tried({"depth": 2}, 0.5), Tried({"depth": 3}, None)]
+    assert sorted(chosen["depth"] for chosen in propose(small, history, 5, 0, 1)) == [1, 4]
+
+
+def test_a_default_outside_the_space_is_left_out_of_its_study() -> None:
+    history = [
+        Tried({**SPACE.defaults, "pretrain.lr": 0.1}, 0.5),
+        Tried({**SPACE.defaults, "masking.ratio": 0.77}, 0.5),
+        Tried({**SPACE.defaults, "masking.strategy": "block"}, 0.5),
+        Tried(SPACE.defaults, 0.5),
+        Tried({**SPACE.defaults, "masking.ratio": 0.4}, None),
+    ]
+    assert [trial.state.name for trial in study_of(SPACE, history).trials] == ["COMPLETE", "FAIL"]
+    assert len(propose(SPACE, history, 2, 0, 1)) == 2
+
+
+def test_importance_finds_the_key_that_matters_and_repeats_itself() -> None:
+    history = [Tried(chosen, chosen["masking.ratio"]) for chosen in propose(SPACE, [], 40, 0, 40)]
+    shares, n = importance(SPACE, [*history, Tried(SPACE.defaults, None)])
+    assert n == 40 and shares["masking.ratio"] > 0.9 and sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    assert importance(SPACE, history)[0] == shares
+
+
+@pytest.mark.parametrize("values", [[], [0.5, 0.6], [0.5, 0.5, 0.5], [None, None, None]])
+def test_importance_of_nothing_is_not_invented(values: list[float | None]) -> None:
+    history = [Tried(chosen, value) for chosen, value in zip(propose(SPACE, [], 3, 0, 3), values)]
+    shares, n = importance(SPACE, history)
+    assert shares == {} and n == sum(value is not None for value in values)
