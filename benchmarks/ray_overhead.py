@@ -1,0 +1,132 @@
+"""What Ray Train costs: one worker through ``experiments.train`` against ``fit`` called directly, visited in turn.
+
+``python -m benchmarks.ray_overhead`` writes benchmarks/out/ray_overhead.json. Two rows: a step in steady state, which is what long runs
+pay, and the whole call, which holds the start of the workers, checkpoints, log and heartbeat. Ray itself is started once, before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.rows import Row, compare, publish
+from experiments.cluster import connected
+from experiments.placement import Placement
+from experiments.train import Job, report_every, train
+from mae_core.training.loop import Settings, fit, start
+
+CONFIG: dict[str, Any] = {
+    "modality": {"kind": "image", "channels": 1, "size": [28, 28], "patch": 7},
+    "encoder": {"kind": "vit", "width": 128, "depth": 6, "heads": 4},
+    "decoder": {"kind": "joint", "width": 64, "depth": 1, "heads": 4},
+    "masking": {"strategy": "random", "ratio": 0.75},
+    "objective": {"reconstruction": 1.0, "target": "pixels"},
+}
+"""The default architecture on the default dataset's shape: a small model, where overhead shows most."""
+SAMPLES = 4096
+CHECKPOINT_EVERY = 200
+
+
+class Round(NamedTuple):
+    """One training."""
+
+    ms_per_step: float
+    """Median over the reports after the first, which holds the warm-up."""
+    seconds: float
+    """Of the whole call."""
+    losses: list[float]
+
+
+def direct(settings: Settings, samples: np.ndarray, every: int) -> Round:
+    """``fit`` in this process."""
+    begun = time.perf_counter()
+    reports = list(fit(start(CONFIG, settings), samples, settings, report_every=every))
+    seconds = time.perf_counter() - begun
+    return _round([report._asdict() for report in reports], settings, seconds)
+
+
+def through_ray(settings: Settings, samples: Path, folder: Path, placement: Placement) -> Round:
+    """``experiments.train.train`` with one worker."""
+    folder.mkdir(parents=True)
+    job = Job(
+        config=CONFIG,
+        settings=asdict(settings),
+        samples=str(samples),
+        run=str(folder),
+        stage="pretrain",
+        recipe="benchmark",
+        name="seed-0",
+        fingerprint="benchmark",
+        checkpoint_every=CHECKPOINT_EVERY,
+    )
+    begun = time.perf_counter()
+    train(job, placement, Path.cwd())
+    seconds = time.perf_counter() - begun
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return _round([row for row in rows if "samples_per_s" in row], settings, seconds)
+
+
+def _round(reports: list[dict[str, Any]], settings: Settings, seconds: float) -> Round:
+    rates = [1000 * settings.batch_size / report["samples_per_s"] for report in reports[1:]]
+    return Round(median(rates), seconds, [report["loss"] for report in reports])
+
+
+def measure(steps: int, rounds: int, command: str) -> list[Row]:
+    """The rows of ``rounds`` rounds. Raises RuntimeError where the two trainings did not compute the same."""
+    settings = Settings(steps=steps, batch_size=128, lr=2e-3, precision="auto")
+    samples = np.random.default_rng(0).integers(0, 256, (SAMPLES, 1, 28, 28), dtype=np.uint8)
+    ours, baseline = [], []
+    with tempfile.TemporaryDirectory() as name, connected(Path.cwd()) as there:
+        folder = Path(name)
+        np.save(folder / "samples.npy", samples)
+        mapped = np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False)
+        placement = Placement(1, False, there.cpus, "ddp", "benchmark")
+        torch.set_num_threads(placement.cpus)
+        for number in range(rounds + 1):
+            a = direct(settings, mapped, report_every(CHECKPOINT_EVERY))
+            b = through_ray(settings, folder / "samples.npy", folder / f"round-{number}", placement)
+            if not np.allclose(a.losses, b.losses, rtol=1e-4):
+                raise RuntimeError(f"the losses differ, so the times do not compare: {a.losses} and {b.losses}")
+            if number:  # the first round starts the workers' processes and fills caches
+                baseline.append(a)
+                ours.append(b)
+    facts = {"steps": steps, "batch_size": settings.batch_size, "threads": placement.cpus}
+    return [
+        compare(
+            "ray_one_worker_vs_fit_ms_per_step",
+            [r.ms_per_step for r in ours],
+            [r.ms_per_step for r in baseline],
+            command,
+            **facts,
+        ),
+        compare(
+            f"ray_one_worker_vs_fit_seconds_for_{steps}_steps",
+            [r.seconds for r in ours],
+            [r.seconds for r in baseline],
+            command,
+            start_s=median(a.seconds - b.seconds for a, b in zip(ours, baseline)),
+        ),
+    ]
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+    command = f"python -m benchmarks.ray_overhead --steps {given.steps} --rounds {given.rounds}"
+    publish("ray_overhead", measure(given.steps, given.rounds, command))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Benchmark rows: paired ratios with an interval, one schema, a table that shows what was not measured as not measured."""
+
+import json
+
+import pytest
+
+from benchmarks.rows import Row, compare, paired, publish, table
+
+
+def test_a_ratio_is_paired_within_rounds():
+    found = paired([2.0, 20.0, 200.0], [1.0, 10.0, 100.0])
+    assert found == (2.0, 2.0, 2.0), "a slow round is slow for both"
+
+
+def test_the_interval_holds_the_ratio_and_widens_with_noise():
+    calm = paired([1.10, 1.11, 1.09, 1.10, 1.12], [1.0] * 5)
+    wild = paired([0.7, 1.5, 1.1, 0.9, 1.9], [1.0] * 5)
+    assert calm.low <= calm.ratio <= calm.high and calm.high - calm.low < 0.04
+    assert wild.low < 1 < wild.high
+    assert paired([1.0, 2.0], [1.0, 1.0]) == paired([1.0, 2.0], [1.0, 1.0]), "the bootstrap is the same every time"
+
+
+@pytest.mark.parametrize("rounds", [([1.0], [1.0, 2.0]), ([], [])])
+def test_rounds_that_do_not_match_are_refused(rounds):
+    with pytest.raises(ValueError, match="compared round by round"):
+        paired(*rounds)
+
+
+def test_rows_are_written_with_their_schema_and_command(tmp_path, capsys):
+    rows = [
+        compare("a_vs_b_ms", [3.0, 3.0], [2.0, 2.0], "python -m benchmarks.a", memory_gb=1.5, mfu=None),
+        Row("alone_ms", 1.0, None, None, None, None, 1, "python -m benchmarks.a"),
+    ]
+    content = json.loads(publish("a", rows, tmp_path).read_text())
+    assert content["schema"] == 1 and content["machine"]["torch"]
+    first, second = content["rows"]
+    assert list(first)[:8] == ["name", "ours", "baseline", "ratio", "low", "high", "n", "command"]
+    assert (first["ratio"], first["n"], first["facts"]) == (1.5, 2, {"memory_gb": 1.5, "mfu": None})
+    assert second["baseline"] is None
+    printed = capsys.readouterr().out
+    assert "[1.500, 1.500]" in printed and "memory_gb 1.5" in printed and "mfu –" in printed
+    assert table(rows) in printed
