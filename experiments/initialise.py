@@ -14,10 +14,12 @@ import numpy as np
 import yaml
 
 from experiments.params import enable
-from experiments.recipe import NAME, Recipe, default_patch
+from experiments.recipe import NAME, Recipe, default_patch, resolve
+from experiments.words import amount
 from mae_core.atomic import write_text
 from mae_core.data.images import ImageProblem, is_grey, open_image
 from mae_core.data.sources.folder import UNLABELLED, Item, Listing, list_pictures
+from mae_core.flops import train_flops
 
 PARTS = {
     "train": ("train", "training"),
@@ -121,7 +123,7 @@ def initialise(
         *_summary(folder, found, look),
         f"{side} x {side} pixels: {why_side}",
         f"{'grey' if depth == 1 else 'colour'}: {why_depth}",
-        f"patches of {values.model.patch} pixels, {values.pretrain.steps} steps of {BATCH} pictures",
+        f"patches of {values.model.patch} pixels, {values.pretrain.steps} steps of {BATCH} pictures: {_cost(values, side, depth)}",
         *_advice(train),
         f"written: {dataset}, {recipe}; listed in params.yaml",
         f"Next: dvc repro prepare@{name} && maestro plan {name}, then: dvc repro report",
@@ -239,6 +241,13 @@ def _recipe(side: int, depth: int, pictures: int, labels: dict[str, int]) -> Rec
             "evaluate": {"labels_per_class": few, "finetune": {"labels_per_class": [min(10, max(fewest, 1))]}},
         }
     )
+
+
+def _cost(recipe: Recipe, side: int, depth: int) -> str:
+    """What training will take, whatever it runs on."""
+    facts = {"sample": {"shape": [depth, side, side]}, "mean": [0.5] * depth, "std": [0.25] * depth}
+    flops = train_flops(resolve(recipe, facts).config) * recipe.pretrain.batch_size * recipe.pretrain.steps
+    return f"{amount(flops, 'FLOP')} of training (a smaller --size costs less)"
 
 
 def _recipe_yaml(name: str, recipe: Recipe) -> str:

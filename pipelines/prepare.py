@@ -12,7 +12,7 @@ def main(name: str) -> None:
     """Prepares one dataset and says what it holds."""
     info = prepare(name)
     splits = ", ".join(f"{split} {facts['samples']}" for split, facts in info["splits"].items())
-    verified = "" if info["verified"] else " (unverified: no checksum was published for its files)"
+    verified = "" if info["verified"] else " (unverified: no checksum was known for its files)"
     print(f"prepare {name}: {splits}; {len(info['classes'])} classes{verified}")
     print(
         f"  {info['quarantined']} set aside, {info['ignored']} ignored, {info['duplicates']['across_splits']} copies across splits"

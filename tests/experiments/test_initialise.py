@@ -53,6 +53,7 @@ def test_class_folders_with_many_unlabelled_pictures(root, tmp_path):
     assert info["classes"] == ["cat", "dog"] and info["splits"]["train"] == {"samples": 140, "labelled": 35}
     assert str(tmp_path) not in str(info), "what is prepared names no place of this machine"
     assert recipe.evaluate.labels_per_class == [1, 5, 10] and recipe.pretrain.flip and recipe.pretrain.crop < 1
+    assert "TFLOP of training" in said.text or "GFLOP of training" in said.text
     assert recipe_row("my_pets", root).dataset == "my_pets"
     config = resolve(recipe, info).config
     assert MaskedAutoencoder.build(config).encode is not None and config["modality"]["size"] == [32, 32]
