@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import logging
 import os
 import tempfile
 import time
@@ -75,8 +74,7 @@ def main() -> None:
     parser.add_argument("--recipes", type=int, default=50)
     parser.add_argument("--trials", type=int, default=1000)
     given = parser.parse_args()
-    # AppTest runs outside a server, and Streamlit says so at every visit
-    logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context").setLevel(logging.ERROR)
+    os.environ["STREAMLIT_LOGGER_LEVEL"] = "error"  # it warns at every visit that AppTest is no server
     with tempfile.TemporaryDirectory() as folder:
         tree(Path(folder), given.recipes, given.trials)
         os.environ["MAESTRO_ROOT"] = folder

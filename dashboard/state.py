@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from experiments import words
-from experiments.results import Store
+from experiments.results import Champion, Store
 
 MOST_COMPARED = 4
 
@@ -42,6 +42,16 @@ def _headlines(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> list[dict
 def headlines(found: Store) -> list[dict[str, Any]]:
     """`Store.headlines`, computed once for as long as no score changes."""
     return _headlines(found.root, found.scores_stamp())
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _champions(root: Path, stamp: tuple[tuple[str, int, int], ...]) -> list[Champion]:
+    return Store(root).champions()
+
+
+def champions(found: Store) -> list[Champion]:
+    """`Store.champions`, computed once for as long as no score changes."""
+    return _champions(found.root, found.scores_stamp())
 
 
 def plain(text: object, longest: int = 60) -> str:

@@ -6,6 +6,7 @@ Pure functions over one DataFrame with the columns of `results/<recipe>/scores.c
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,14 +35,26 @@ NO_INTERVAL = Interval(math.nan, math.nan, NOTHING)
 class Contender(NamedTuple):
     """All rows of one (recipe, model) for one task, averaged inside each seed."""
 
-    by_seed: pd.Series  # index: pretraining seed (−1 where the model has none), values: mean over probe seeds
-    by_probe: pd.Series  # index: (pretraining seed, probe seed)
+    by_seed: dict[int, float]
+    """By pretraining seed (−1 where the model has none): the mean over its probe seeds."""
+    by_probe: dict[tuple[int, int], float]
+    """By pretraining seed and probe seed."""
     bootstrap: Interval
     n_train: float
     n_test: float
 
+    @property
+    def seeds(self) -> int:
+        """How many pretraining seeds; 0 for what was not pretrained."""
+        return sum(seed >= 0 for seed in self.by_seed)
 
-def t_interval(values: np.ndarray, covers: str) -> Interval:
+    @property
+    def mean(self) -> float:
+        """Over pretraining seeds."""
+        return float(np.mean(list(self.by_seed.values())))
+
+
+def t_interval(values: Sequence[float], covers: str) -> Interval:
     """Student's t interval of the mean; needs at least 3 finite values, else there is none."""
     n = len(values)
     if n < 3:
@@ -62,24 +75,31 @@ def wider(first: Interval, second: Interval) -> Interval:
     return first if first.high - first.low >= second.high - second.low else second
 
 
-def contender(rows: pd.DataFrame) -> Contender:
+def contender(rows: list[_Row]) -> Contender:
     """Average the rows of one model: first over probe seeds inside a pretraining seed, then kept per seed."""
-    seeds = rows["pretrain_seed"].fillna(-1).astype(int)
-    probes = rows["probe_seed"].fillna(-1).astype(int)
-    by_probe = rows["value"].groupby([seeds, probes]).mean()
-    bounds = rows[["low", "high"]].dropna()
+    by_probe: dict[tuple[int, int], list[float]] = {}
+    for row in rows:
+        by_probe.setdefault((row.pretrain_seed, row.probe_seed), []).append(row.value)
+    means = {key: float(np.mean(values)) for key, values in sorted(by_probe.items())}
+    by_seed: dict[int, list[float]] = {}
+    for (seed, _), value in means.items():
+        by_seed.setdefault(seed, []).append(value)
     bootstrap = NO_INTERVAL
-    if len(bounds) == len(rows):
-        bootstrap = Interval(float(bounds["low"].mean()), float(bounds["high"].mean()), "test items (bootstrap)")
-    return Contender(by_probe.groupby(level=0).mean(), by_probe, bootstrap, rows["n_train"].max(), rows["n_test"].max())
+    if not any(math.isnan(row.low) or math.isnan(row.high) for row in rows):
+        low, high = (
+            float(np.mean([row[at] for row in rows])) for at in (_Row._fields.index("low"), _Row._fields.index("high"))
+        )
+        bootstrap = Interval(low, high, "test items (bootstrap)")
+    n_train, n_test = max(row.n_train for row in rows), max(row.n_test for row in rows)
+    return Contender({seed: float(np.mean(v)) for seed, v in by_seed.items()}, means, bootstrap, n_train, n_test)
 
 
 def interval(one: Contender) -> Interval:
     """Over pretraining seeds where there are three; else the wider of probe seeds and test items."""
     if len(one.by_seed) >= 3:
-        return t_interval(one.by_seed.to_numpy(), "pretraining seeds")
+        return t_interval(list(one.by_seed.values()), "pretraining seeds")
     if len(one.by_seed) == 1:
-        return wider(t_interval(one.by_probe.to_numpy(), "probe seeds"), one.bootstrap)
+        return wider(t_interval(list(one.by_probe.values()), "probe seeds"), one.bootstrap)
     return one.bootstrap
 
 
@@ -90,35 +110,54 @@ def difference(one: Contender, base: Contender, base_has_seeds: bool) -> tuple[f
     made from the two bootstraps as if they were independent, which is too wide for two models on the same test items.
     """
     if base_has_seeds:
-        shared = one.by_seed.index.intersection(base.by_seed.index)
-        if shared.empty:
+        gaps = [value - base.by_seed[seed] for seed, value in one.by_seed.items() if seed in base.by_seed]
+        if not gaps:
             return math.nan, NO_INTERVAL
-        gaps = one.by_seed[shared] - base.by_seed[shared]
     else:
-        gaps = one.by_seed - base.by_seed.mean()
+        gaps = [value - base.mean for value in one.by_seed.values()]
+    mean, a, b = float(np.mean(gaps)), one.bootstrap, base.bootstrap
     if len(gaps) >= 3:
         covers = "paired, pretraining seeds" if base_has_seeds else "pretraining seeds, baseline as it is"
-        return float(gaps.mean()), t_interval(gaps.to_numpy(), covers)
-    mean, a, b = float(gaps.mean()), one.bootstrap, base.bootstrap
+        return mean, t_interval(gaps, covers)
     found = NO_INTERVAL
     if not (math.isnan(a.low) or math.isnan(b.low)):
         half = math.hypot(a.high - a.low, b.high - b.low) / 2
         found = Interval(mean - half, mean + half, "test items (unpaired)")
-    probes = one.by_probe.index.intersection(base.by_probe.index)
-    if len(one.by_seed) == 1 and len(probes) >= 3:
-        pairs = (one.by_probe[probes] - base.by_probe[probes]).to_numpy()
+    pairs = [value - base.by_probe[probe] for probe, value in one.by_probe.items() if probe in base.by_probe]
+    if len(one.by_seed) == 1 and len(pairs) >= 3:
         found = wider(t_interval(pairs, "paired, probe seeds"), found)
     return mean, found
 
 
+class _Row(NamedTuple):
+    """The numbers of one row of scores.csv; NaN where there is none, −1 for no seed."""
+
+    recipe: str
+    model: str
+    pretrain_seed: int
+    probe_seed: int
+    n_train: float
+    n_test: float
+    value: float
+    low: float
+    high: float
+
+
 def contenders(rows: pd.DataFrame) -> dict[tuple[str, str], Contender]:
     """(recipe, model) → its averaged rows. A data baseline is one contender, recipe '', in however many tables it is."""
-    rows = rows.copy(deep=False)
-    shared = rows["model"].isin(DATA_BASELINES)
-    rows["recipe"] = rows["recipe"].mask(shared, "")
-    keys = ["recipe", "model", "pretrain_seed", "probe_seed", "n_train", "n_test", "value"]
-    rows = rows[~(shared & rows.duplicated(keys))]
-    return {(str(r), str(m)): contender(group) for (r, m), group in rows.groupby(["recipe", "model"], sort=True)}
+    groups: dict[tuple[str, str], list[_Row]] = {}
+    seen: set[str] = set()
+    numbers = [rows[name].to_numpy(dtype=float, na_value=math.nan) for name in _Row._fields[2:]]
+    for recipe, model, *values in zip(rows["recipe"], rows["model"], *numbers):
+        seeds = (-1 if math.isnan(seed) else int(seed) for seed in values[:2])
+        row = _Row("" if model in DATA_BASELINES else str(recipe), str(model), *seeds, *values[2:])
+        if not row.recipe:
+            once = repr(row[:-2])  # the same baseline in another recipe's table, whatever its bootstrap drew
+            if once in seen:
+                continue
+            seen.add(once)
+        groups.setdefault((row.recipe, row.model), []).append(row)
+    return {name: contender(groups[name]) for name in sorted(groups)}
 
 
 def pick(scores: pd.DataFrame, task: str, metric: str, dataset: str, split: str, labels: int | None) -> pd.DataFrame:
@@ -152,22 +191,21 @@ def leaderboard(
         found = interval(one)
         gap, around = math.nan, NO_INTERVAL
         if base is not None and (recipe, model) != baseline:
-            has_seeds = baseline is not None and baseline[1] not in DATA_BASELINES
-            gap, around = difference(one, base, has_seeds)
+            gap, around = difference(one, base, base.seeds > 0)
         chosen_on = ranking.get((recipe, model))
         rows.append(
             {
                 "recipe": recipe,
                 "model": model,
-                "value": float(one.by_seed.mean()),
+                "value": one.mean,
                 "low": found.low,
                 "high": found.high,
                 "covers": found.covers,
-                "n_seeds": 0 if model in DATA_BASELINES else len(one.by_seed),
-                "n_probe_seeds": len(one.by_probe.index.unique(level=1)),
+                "n_seeds": one.seeds,
+                "n_probe_seeds": len({probe for _, probe in one.by_probe}),
                 "n_train": one.n_train,
                 "n_test": one.n_test,
-                "validation": float(chosen_on.by_seed.mean()) if chosen_on else math.nan,
+                "validation": chosen_on.mean if chosen_on else math.nan,
                 "difference": gap,
                 "difference_low": around.low,
                 "difference_high": around.high,

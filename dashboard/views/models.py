@@ -82,7 +82,7 @@ def page(found: Store) -> None:
     if not models:
         state.empty("No model has been trained in this folder yet.")
         return
-    champions = {c.folder: c.dataset for c in found.champions()}
+    champions = {c.folder: c.dataset for c in state.champions(found)}
     table = overview(list(models.values()), champions)
     st.dataframe(table, hide_index=True, height=min(38 + 35 * len(table), 320))
     state.download(table, "models")
