@@ -1,0 +1,75 @@
+"""Training with labels: it learns, it repeats, and shifts move pictures as they should."""
+
+import numpy as np
+import pytest
+import torch
+
+from mae_core.draws import Draws
+from mae_core.evaluation.classifier import Classifier
+from mae_core.evaluation.finetune import Settings, predict, shifted, train
+
+FAST = Settings(steps=40, batch_size=16, lr=3e-3, shift=1, precision="fp32")
+
+
+def trained(config, samples, labels, settings=FAST):
+    made = Classifier.build(config, ["a", "b", "c"])
+    steps = list(train(made, samples, labels, settings))
+    return made, steps
+
+
+def test_learns_and_leaves_eval_mode(config, images):
+    samples, labels = images(60)
+    made, steps = trained(config, samples, labels)
+    assert [one.step for one in steps] == list(range(40)) and not made.training
+    assert steps[0].loss == pytest.approx(np.log(3), abs=0.2)
+    assert np.mean([one.loss for one in steps[-5:]]) < 0.7 * steps[0].loss
+    assert np.mean(predict(made, images(30, seed=1)[0], precision="fp32") == images(30, seed=1)[1]) > 0.8
+
+
+def test_repeats_exactly_and_the_seed_matters(config, images):
+    samples, labels = images(12)
+    (first, _), (second, _) = trained(config, samples, labels), trained(config, samples, labels)
+    other, _ = trained(config, samples, labels, FAST._replace(seed=1))
+    assert torch.equal(first.head.weight, second.head.weight)
+    assert not torch.equal(first.head.weight, other.head.weight)
+
+
+def test_layer_decay_moves_low_layers_less(config, images):
+    samples, labels = images(30)
+    start = Classifier.build(config, ["a", "b", "c"]).modality.project.weight
+    moved = {
+        decay: (
+            trained(config, samples, labels, FAST._replace(layer_decay=decay))[0].modality.project.weight - start
+        ).norm()
+        for decay in (1.0, 0.5)
+    }
+    assert moved[0.5] < 0.5 * moved[1.0]
+
+
+def test_a_loss_that_is_not_finite_names_its_rate(config, images, monkeypatch):
+    samples, labels = images(12)
+    monkeypatch.setattr("mae_core.evaluation.finetune.F.cross_entropy", lambda x, y: x.sum() * float("nan"))
+    with pytest.raises(ValueError, match=r"loss of step 0 is nan at lr 0\.003"):
+        trained(config, samples, labels)
+
+
+def test_shifts_are_translations_with_repeated_edges():
+    raw = torch.arange(2 * 3 * 5 * 4, dtype=torch.uint8).view(2, 3, 5, 4)
+    draws = Draws(0, 0, torch.arange(2))
+    moves = (draws.uniform("shift", 2) * 5).long() - 2
+    found = shifted(raw, Draws(0, 0, torch.arange(2)), 2)
+    for i, (down, right) in enumerate(moves.tolist()):
+        for y in range(5):
+            for x in range(4):
+                source = raw[i, :, min(max(y + down, 0), 4), min(max(x + right, 0), 3)]
+                assert torch.equal(found[i, :, y, x], source)
+    assert shifted(raw, draws, 0) is raw
+    many = (Draws(0, 0, torch.arange(500)).uniform("shift", 2) * 5).long() - 2
+    assert set(many.unique().tolist()) == {-2, -1, 0, 1, 2}
+
+
+def test_predict_in_blocks_and_of_nothing(config, images):
+    made = Classifier.build(config, ["a", "b", "c"]).eval()
+    samples, _ = images(11)
+    np.testing.assert_array_equal(predict(made, samples, batch=4), predict(made, samples))
+    assert predict(made, samples[:0]).shape == (0,)

@@ -1,0 +1,67 @@
+"""Measures without labels, against cases whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from mae_core.evaluation.label_free import explained, lidar, masked_views
+from mae_core.model import MaskedAutoencoder
+
+
+def test_views_differ_by_mask_and_repeat(model, images):
+    samples, _ = images(6)
+    views = masked_views(model, samples, views=3)
+    assert views.shape == (6, 3, 16) and views.dtype == np.float32
+    np.testing.assert_array_equal(views, masked_views(model, samples, views=3))
+    assert not np.allclose(views[:, 0], views[:, 1])
+
+
+def test_lidar_counts_directions_in_which_samples_differ_more_than_views():
+    rng = np.random.default_rng(0)
+    noise = 0.01 * rng.normal(size=(400, 4, 6))
+    directions = np.zeros((400, 1, 6))
+    directions[:, 0, :3] = rng.normal(size=(400, 3))
+    assert lidar(directions + noise, delta=1e-6) == pytest.approx(3, abs=0.2)
+    assert lidar(np.broadcast_to(directions[:, :, :1], (400, 4, 6)) + noise) == pytest.approx(1, abs=0.3)
+
+
+def test_lidar_does_not_change_when_features_are_shifted():
+    views = np.random.default_rng(1).normal(size=(50, 3, 5))
+    assert lidar(views + 7) == pytest.approx(lidar(views))
+
+
+def test_lidar_needs_two_of_each():
+    for shape in ((1, 3, 4), (3, 1, 4)):
+        with pytest.raises(ValueError, match="needs 2 samples of 2 views"):
+            lidar(np.zeros(shape))
+
+
+def test_explained_is_one_for_a_perfect_fill_and_nothing_for_the_mean_colour(model, images, monkeypatch):
+    samples, _ = images(8)
+    mean = [0.4]
+    true = MaskedAutoencoder.reconstruct
+
+    def filled_with(value):
+        def made(self, raw, *rest):
+            found = true(self, raw, *rest)
+            hidden = self.modality.to_map(
+                torch.zeros_like(self.modality.split(raw).values).scatter(
+                    1, found.plan.hide.unsqueeze(-1).expand(-1, -1, 16), 1.0
+                )
+            )
+            error = (value(raw) - raw.float() / 255).square() * hidden
+            return found._replace(mse=error.flatten(1).sum(1) / hidden.flatten(1).sum(1))
+
+        return made
+
+    monkeypatch.setattr(MaskedAutoencoder, "reconstruct", filled_with(lambda raw: raw.float() / 255))
+    assert explained(model, samples, mean) == pytest.approx(1)
+    monkeypatch.setattr(MaskedAutoencoder, "reconstruct", filled_with(lambda raw: torch.full_like(raw.float(), 0.4)))
+    assert explained(model, samples, mean) == pytest.approx(0, abs=1e-6)
+
+
+def test_explained_does_not_depend_on_how_samples_are_cut_into_batches(model, images, monkeypatch):
+    samples, _ = images(9)
+    whole = explained(model, samples, [0.4])
+    monkeypatch.setattr("mae_core.evaluation.label_free.BATCH", 4)
+    assert explained(model, samples, [0.4]) == pytest.approx(whole, rel=1e-5)

@@ -1,0 +1,66 @@
+"""Intervals: what they cover, how often, and when there is none."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mae_core.evaluation.statistics import Interval, over_items, over_seeds, paired_over_items, wider
+
+
+def test_t_interval_by_hand():
+    found = over_seeds(np.array([0.80, 0.82, 0.87]), "pretraining seeds")
+    half = 4.302653 * np.std([0.80, 0.82, 0.87], ddof=1) / math.sqrt(3)  # t of 2 degrees of freedom, from a table
+    assert found.mean == pytest.approx(0.83) and found.n == 3 and found.covers == "pretraining seeds"
+    assert (found.low, found.high) == pytest.approx((0.83 - half, 0.83 + half), abs=1e-6)
+
+
+@pytest.mark.parametrize("values", [[0.8], [0.8, 0.9]])
+def test_too_few_seeds_give_a_mean_and_no_interval(values):
+    found = over_seeds(np.array(values), "seeds")
+    assert found.mean == pytest.approx(np.mean(values)) and math.isnan(found.low) and math.isnan(found.high)
+    assert found.covers == ""
+
+
+def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for i in range(400):
+        found = over_items(rng.random(200) < 0.7, seed=i)
+        hits += found.low <= 0.7 <= found.high
+    assert 0.91 <= hits / 400 <= 0.98
+
+
+def test_bootstrap_has_the_width_of_a_binomial_whatever_the_order():
+    right = np.arange(1000) < 900
+    found = over_items(right)
+    assert found.mean == 0.9 and found.low < 0.9 < found.high
+    assert found.width == pytest.approx(2 * 1.96 * math.sqrt(0.9 * 0.1 / 1000), rel=0.1)
+    assert over_items(right[::-1]) == found
+
+
+def test_bootstrap_of_all_right_and_of_one_item():
+    assert over_items(np.ones(5))[:3] == (1.0, 1.0, 1.0)
+    assert math.isnan(over_items(np.ones(1)).low)
+
+
+def test_pairing_takes_away_what_both_get_wrong():
+    rng = np.random.default_rng(1)
+    theirs = rng.random(1000) < 0.8
+    ours = theirs | (np.arange(1000) % 50 == 0)
+    gain = paired_over_items(ours, theirs)
+    assert gain.mean == pytest.approx(ours.mean() - theirs.mean()) and gain.low > 0
+    assert gain.width < 0.3 * over_items(theirs).width
+    opposite = paired_over_items(theirs, ours)
+    assert (opposite.mean, opposite.n) == pytest.approx((-gain.mean, 1000))
+
+
+def test_pairs_must_be_of_the_same_items():
+    with pytest.raises(ValueError, match="same ones"):
+        paired_over_items(np.ones(3), np.ones(4))
+
+
+def test_wider_prefers_one_that_exists():
+    none, narrow, wide = (Interval(0.5, low, high, 9, "") for low, high in ((math.nan, math.nan), (0.4, 0.6), (0, 1)))
+    assert wider(none, narrow) is narrow and wider(narrow, none) is narrow
+    assert wider(narrow, wide) is wide and wider(wide, narrow) is wide
