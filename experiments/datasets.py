@@ -76,7 +76,9 @@ class DatasetSpec(Section):
         known = inspect.signature(resolve(SOURCES, kind, "source")).parameters
         takes = ["path", *list(known)[1:]]  # the first is the folder itself, which `path` replaces
         for key in value.keys() - {"kind", *takes}:
-            raise ValueError(f"unknown option {key!r} of kind {kind}{nearest(key, takes)}: there are {', '.join(takes)}")
+            raise ValueError(
+                f"unknown option {key!r} of kind {kind}{nearest(key, takes)}: there are {', '.join(takes)}"
+            )
         for key in takes[1:]:
             if key not in value and known[key].default is inspect.Parameter.empty:
                 raise ValueError(f"kind {kind} needs {key!r}")
