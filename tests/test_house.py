@@ -34,7 +34,8 @@ ARROWS = {
 """Room → rooms it may import from."""
 NEVER_IN_CORE = {"ray", "mlflow", "dvc", "streamlit", "pydantic", "optuna", "plotly"}
 AT_THE_TOP_OF_CORE = {"torch", "numpy", "safetensors", "mae_core"} | set(sys.stdlib_module_names)
-LONGEST = 400
+LONGEST = {"tests": 500}
+"""Lines of a file, fewer than; 400 where nothing is said. Tests may list more cases."""
 TABLES = {
     "modality": MODALITIES,
     "masker": MASKERS,
@@ -246,7 +247,9 @@ def test_what_is_public_says_what_it_is(path):
 
 @pytest.mark.parametrize("path", [*files(*ARROWS), *files("tests")], ids=name)
 def test_files_are_small(path):
-    assert len(path.read_text().splitlines()) < LONGEST, "split it: one file, one idea"
+    assert len(path.read_text().splitlines()) < LONGEST.get(name(path).split("/")[0], 400), (
+        "split it: one file, one idea"
+    )
 
 
 @pytest.mark.parametrize(("what", "row"), [(what, row) for what, table in TABLES.items() for row in table])
