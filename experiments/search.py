@@ -23,6 +23,7 @@ from experiments.halving import (
     Player,
     SearchError,
     halving,
+    most,
     most_jobs,
     scores,
 )
@@ -89,8 +90,6 @@ def search(recipe: str, root: Path = Path()) -> None:
     digest = fingerprint("search", recipe, precision.name, root)
     with claim("search", recipe, digest, root) as run:
         space = narrow(load_space(described.search.space, root), described, dataset.info, row.modality)
-        for note in space.notes:
-            print(f"  {note}")
         timing: dict[str, Any] = {"device": device.type, "precision": precision.name, "reason": precision.reason}
         why = _nothing(described, space)
         if why:
@@ -99,6 +98,8 @@ def search(recipe: str, root: Path = Path()) -> None:
         else:
             metric = choose_metric(dataset)
             print(f"search {recipe}: {', '.join(space.keys)} by {metric.name}: {metric.why}")
+            cost = f"{most(described.search):.2f} times the final run's FLOPs"
+            print("\n".join(f"  {note}" for note in [*space.notes, f"the trials cost at most {cost}"]), flush=True)
             task = Task(described, dataset.info, row.modality, dataset.folder, metric.name, root)
             found, facts = _play(task, space, run)
             timing |= facts
@@ -132,13 +133,14 @@ def _play(task: Task, space: Space, run: Run) -> tuple[Found, dict[str, Any]]:
     known = outcomes.read(ledger)
     if known:
         print(f"  going on after {len(known)} trials that had ended before")
-    most, player = most_jobs(task.recipe.search), Player(halving(space, task.recipe.search), known)
+    rules = task.recipe.search
+    jobs, player = most_jobs(rules), Player(halving(space, rules), known)
     ended, spent, beaten = len(known), 0.0, 0.0
 
     def beat() -> None:
         nonlocal beaten
         if time.monotonic() - beaten > BEAT_SECONDS:
-            run.heartbeat(step=ended, steps=most)
+            run.heartbeat(step=ended, steps=jobs)
             beaten = time.monotonic()
 
     def done(job: Job, measured: Measured) -> None:
@@ -161,7 +163,7 @@ def _play(task: Task, space: Space, run: Run) -> tuple[Found, dict[str, Any]]:
         shutil.rmtree(scratch, ignore_errors=True)
     if player.found is None:
         raise SearchError(
-            f"the search was stopped after {ended} of at most {most} trials: run it again, it goes on from there"
+            f"the search was stopped after {ended} of at most {jobs} trials: run it again, it goes on from there"
         )
     return player.found, {"workers": workers, "trial_seconds": round(spent, 3)}
 
@@ -244,7 +246,7 @@ def _summary(found: Found, space: Space, metric: Metric) -> dict[str, Any]:
         "winner": winner,
         "chosen": found.chosen,
         "verdict": found.verdict,
-        "confirm": found.confirmation._asdict(),
+        "confirm": {k: round(v, 6) if isinstance(v, float) else v for k, v in found.confirmation._asdict().items()},
         "importance": shares,
         "importance_n": n,
         "rank_correlation": _rank_correlation(first),
