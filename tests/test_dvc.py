@@ -27,12 +27,24 @@ MODALITY = "mae_core/modalities/${item.modality}.py"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
+def reached(path: str) -> set[str]:
+    """Relative paths of everything that one file runs, itself included."""
+    module = path.removesuffix(".py").replace("/", ".")
+    return {str(found.relative_to(ROOT)) for found in closure(module, TABLES | VIEWS)}
+
+
 def wanted(stage: str) -> set[str]:
-    files = {str(path.relative_to(ROOT)) for path in closure(f"pipelines.{stage}", TABLES | VIEWS)}
+    files = reached(f"pipelines/{stage}.py")
+    rows = ROWS
     if stage == "prepare":
-        files |= {str(path.relative_to(ROOT)) for path in (ROOT / "mae_core/data/sources").glob("[a-z]*.py")}
-    elif stage != "report":
-        files |= ROWS | ({MODALITY} if stage != "transfer" else set())
+        rows = {str(path.relative_to(ROOT)) for path in (ROOT / "mae_core/data/sources").glob("[a-z]*.py")}
+    elif stage == "report":
+        rows = set()
+    for path in rows:
+        files |= reached(path)
+    if stage not in ("prepare", "report"):
+        image = reached("mae_core/modalities/image.py") - {"mae_core/modalities/image.py"}
+        files |= image | ({MODALITY} if stage != "transfer" else set())
     return files
 
 
