@@ -25,14 +25,16 @@ class Trial(tune.Trainable):
     """One job. The process stays for the next one: importing torch takes longer than many a trial."""
 
     def setup(self, config: dict[str, Any]) -> None:
+        """Takes the job that ``config`` describes."""
         self.work = Work(**config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next job, in the same process."""
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        # text, because Tune flattens nested results
+        """Plays the whole job; its answer is text, because Tune flattens nested results."""
         return {"done": True, "measured": json.dumps(measure(self.work)._asdict())}
 
 
