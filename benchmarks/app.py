@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import os
 import tempfile
 import time
@@ -69,12 +70,13 @@ def measured(page: str, n: int, of: str) -> Row:
 
 
 def main() -> None:
+    """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=5, help="times each page is opened after the first")
     parser.add_argument("--recipes", type=int, default=50)
     parser.add_argument("--trials", type=int, default=1000)
     given = parser.parse_args()
-    os.environ["STREAMLIT_LOGGER_LEVEL"] = "error"  # it warns at every visit that AppTest is no server
+    logging.disable(logging.WARNING)  # Streamlit warns at every visit that AppTest is no server
     with tempfile.TemporaryDirectory() as folder:
         tree(Path(folder), given.recipes, given.trials)
         os.environ["MAESTRO_ROOT"] = folder

@@ -139,6 +139,16 @@ def page(found: Store) -> None:
         state.empty("No model has been scored yet.", "dvc repro")
     for card in cards:
         headline(card)
+    page = found.path("report", "index.html")
+    if page is not None and page.is_file():
+        st.download_button(
+            "The report as one page",
+            page.read_bytes,
+            "report.html",
+            "text/html",
+            key="report",
+            icon=":material/article:",
+        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,14 @@ def nested(dotted: dict[str, Any]) -> dict[str, Any]:
             place = place.setdefault(part, {})
         place[last] = rounded(value)
     return tree
+
+
+def as_command(recipe: str, dotted: dict[str, Any]) -> str:
+    """The shell command that trains a recipe with a trial's values; a hostile name stays one quoted word."""
+    file = f"experiments/recipes/{recipe}.yaml"
+    return " \\\n  ".join(
+        ["dvc exp run", *(f"-S {shlex.quote(f'{file}:{k}={rounded(v)}')}" for k, v in dotted.items())]
+    )
 
 
 def metric_words(summary: dict[str, Any]) -> str:
@@ -141,10 +150,16 @@ def table(trials: pd.DataFrame, recipe: str) -> None:
     if rows.empty or best is None:
         return
     options = [int(best["trial"]), *(int(t) for t in rows["trial"] if t != best["trial"])]
-    trial = state.choose("Copy a trial as YAML", options, f"trial_{recipe}", "Paste it over the same keys of a recipe.")
+    trial = state.choose("Make a trial a recipe", options, f"trial_{recipe}", "Any trial, the best one first.")
     row = rows[rows["trial"] == trial].iloc[0]
     settings = {k: row[k] for k in sorted(keys) if not (isinstance(row[k], float) and math.isnan(row[k]))}
-    st.code(yaml.safe_dump(nested(settings), sort_keys=True), language="yaml")
+    left, right = st.columns(2)
+    with left:
+        st.caption("Paste over the same keys of a recipe, which pins them:")
+        st.code(yaml.safe_dump(nested(settings), sort_keys=True), language="yaml")
+    with right:
+        st.caption("Or run it once, without an edit:")
+        st.code(as_command(recipe, settings), language="bash", wrap_lines=True)
 
 
 def validation_images(found: Store, recipe: str) -> str:

@@ -1,12 +1,14 @@
 """Figures are pure functions: what goes in must be what is drawn."""
 
+import shlex
+
 import numpy as np
 import pandas as pd
 
 from dashboard import figures, inference
 from dashboard.views.embeddings import chosen_indices, purity
 from dashboard.views.overview import chip
-from dashboard.views.search import nested
+from dashboard.views.search import as_command, nested
 from dashboard.views.try_image import vote
 from experiments.results import StageState
 
@@ -87,6 +89,13 @@ def test_dotted_keys_become_a_recipe_section():
         "masking": {"ratio": 0.7191},
         "model": {"patch": 7},
     }
+
+
+def test_a_trial_becomes_a_command_that_a_hostile_name_cannot_leave():
+    command = as_command("a'; touch pwned", {"masking.ratio": 0.71907, "model.patch": np.int64(7)})
+    words = shlex.split(command.replace("\\\n", ""))  # as a shell joins continued lines
+    assert words[:4] == ["dvc", "exp", "run", "-S"] and words.count("-S") == 2
+    assert words[4] == "experiments/recipes/a'; touch pwned.yaml:masking.ratio=0.7191"
 
 
 def test_chip_shows_the_worst_state():
