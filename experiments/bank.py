@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from experiments.scores import DIGITS, Measure
-from experiments.subjects import Subject, device
+from experiments.subjects import Subject, device, spread
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.evaluation.reconstruct import BANK, Quality, fill_quality, picture_grid
 from mae_core.evaluation.statistics import over_items
@@ -28,11 +28,6 @@ class Banked(NamedTuple):
     measures: list[Measure]
     pictures: dict[str, np.ndarray]
     """By mask: RGB uint8; empty unless asked for."""
-
-
-def spread(n: int, most: int) -> np.ndarray:
-    """At most ``most`` of n positions, evenly spread."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
 
 
 def fill_bank(subject: Subject, folder: Path, split: str, fills: bool, show: bool) -> Banked:

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.bank import Banked, fill_bank, spread, write_bank
+from experiments.bank import Banked, fill_bank, write_bank
 from experiments.columns import EMBEDDING_COLUMNS
 from experiments.finetuning import Tuned, answer_tuned, choose, heads, repeat, tune
 from experiments.pool import Job, RunAll, pool
-from experiments.probes import Fitted, answer_jobs, probe_jobs, rank_of
+from experiments.probes import Fitted, answer_jobs, label_free_of, probe_jobs, rank_of
 from experiments.publish import publish
-from experiments.questions import Questions, questions
+from experiments.questions import LABELLED_TASKS, Questions, questions
 from experiments.recipe import EvaluateSection, load_recipe, recipe_row
 from experiments.runs import Run, claim, fingerprint
 from experiments.scores import Answer, Measure, Origin, rows, write
-from experiments.subjects import Shelf, Subject, device, subjects
+from experiments.subjects import Shelf, Subject, device, spread, subjects
 from mae_core.atomic import replace_file, replace_folder
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.evaluation.embedding_map import LEAST, MOST, embedding_map
@@ -132,8 +132,13 @@ def _fill_jobs(everyone: list[Subject], dataset: Dataset, asked: Questions) -> l
 
 
 def _rank_jobs(everyone: list[Subject], dataset: Dataset, asked: Questions, shelf: Shelf) -> list[Job]:
+    """Ranks of every network's features, and where no labelled task can run the measures that need no labels."""
     networks = [one for one in everyone if one.folder is not None] if "rank" in asked.tasks else []
-    return [Job(rank_of, (one, dataset.folder, shelf, split)) for one in networks for split in JUDGED]
+    ranks = [Job(rank_of, (one, dataset.folder, shelf, split)) for one in networks for split in JUDGED]
+    if asked.tasks & set(LABELLED_TASKS):
+        return ranks
+    able = [one for one in networks if one.model != "supervised"]
+    return ranks + [Job(label_free_of, (one, dataset.folder, split)) for one in able for split in JUDGED]
 
 
 def map_of(subject: Subject, folder: Path, shelf: Shelf) -> pd.DataFrame:

@@ -11,14 +11,17 @@ from experiments.pool import Job
 from experiments.questions import Questions
 from experiments.recipe import EvaluateSection
 from experiments.scores import Answer, Measure
-from experiments.subjects import Shelf, Subject
+from experiments.subjects import Shelf, Subject, spread
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.evaluation.baselines import fit_pca
 from mae_core.evaluation.few_label import few
 from mae_core.evaluation.knn import knn_predict
+from mae_core.evaluation.label_free import explained, lidar, masked_views
 from mae_core.evaluation.linear import fit_linear, fit_scaler
 from mae_core.evaluation.rank import measure_rank
+from mae_core.model import MaskedAutoencoder
 
+MOST_UNLABELLED = 1_000
 OF_PIXELS = {"knn": "pixels_knn", "linear": "pixels_logistic", "few_label": "pixels_logistic", "pca": "pca"}
 """What the probes of raw pixels are called in scores.csv."""
 
@@ -121,6 +124,23 @@ def answer_probes(subject: Subject, folder: Path, shelf: Shelf, fitted: list[Fit
     if not len(y):
         return []
     return [Answer(*one[:-1], split, one.probe.predict(x), y) for one in fitted]
+
+
+def label_free_of(subject: Subject, folder: Path, split: str) -> list[Measure]:
+    """How good a masked autoencoder is where nothing is labelled, on at most 1,000 samples spread over a split."""
+    dataset = open_dataset(folder)
+    network = subject.load()
+    assert isinstance(network, MaskedAutoencoder), subject
+    samples = dataset.split(split).samples
+    samples = samples[spread(len(samples), MOST_UNLABELLED)]
+    facts = {"explained": explained(network, samples, dataset.mean)}
+    if len(samples) >= 2:
+        facts["lidar"] = lidar(masked_views(network, samples))
+    n_train = dataset.info["splits"]["train"]["samples"]
+    return [
+        Measure(subject.model, "label_free", metric, subject.seed, n_train, len(samples), split, value, None, None)
+        for metric, value in facts.items()
+    ]
 
 
 def rank_of(subject: Subject, folder: Path, shelf: Shelf, split: str) -> list[Measure]:

@@ -32,6 +32,7 @@ HEADLINES = {
     "finetune": "accuracy",
     "reconstruction": "psnr_hidden",
     "rank": "effective_rank",
+    "label_free": "lidar",
 }
 """By task: the metric whose means stand in metrics.json."""
 

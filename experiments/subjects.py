@@ -53,6 +53,11 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def spread(n: int, most: int) -> np.ndarray:
+    """At most ``most`` of n positions, evenly spread: splits may be sorted by class."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+
+
 def subjects(recipe: str, root: Path) -> list[Subject]:
     """Everyone that a recipe's models are compared with. Raises FileNotFoundError where the recipe has no model."""
     found = []

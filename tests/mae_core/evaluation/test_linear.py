@@ -45,7 +45,7 @@ def test_validation_labels_choose_and_do_not_teach():
 
 
 def test_an_almost_constant_feature_is_not_blown_up():
-    x, y = blobs(60)
+    x, _ = blobs(60)
     x = np.concatenate([x, np.full((60, 1), 3, "f4"), 1e-6 * np.arange(60, dtype="f4")[:, None]], 1)
     scaled = fit_scaler(x)(x)
     assert np.isfinite(scaled).all() and np.abs(scaled[:, 6:]).max() < 0.01
