@@ -111,13 +111,13 @@ def _header(found: Store, scores: pd.DataFrame, links: list[Markup]) -> Markup:
 
 
 def first_by_validation(found: Store, boards: Iterable[scored.Board]) -> list[str]:
-    """Recipes with results; those that lead a leaderboard on validation come first."""
+    """Recipes that trained models; those that lead a leaderboard on validation come first."""
     ranked: dict[str, float] = {}
     for board in boards:
         for recipe, rank in zip(board.rows["recipe"], board.rows["rank"]):
             if recipe and not pd.isna(rank):
                 ranked[recipe] = min(ranked.get(recipe, rank), rank)
-    return sorted(found.recipe_names(), key=lambda name: ranked.get(name, float("inf")))
+    return sorted(found.trained_names(), key=lambda name: ranked.get(name, float("inf")))
 
 
 def _each(names: list[str], draw: Callable[[str], Markup | None], nothing: str) -> Markup:

@@ -134,7 +134,7 @@ def _mask_scores(scores: Any, mask: str) -> Markup | None:
     of = scores.get(mask) if isinstance(scores, dict) else None
     numbers = {k: v for k, v in flat(of).items() if isinstance(v, int | float)} if isinstance(of, dict) else {}
     by_model: dict[str, list[str]] = {}
-    for key, value in numbers.items():
+    for key, value in sorted(numbers.items(), key=lambda one: words.metric_order(one[0].rpartition(".")[2])):
         model, _, metric = key.rpartition(".")
         by_model.setdefault(model, []).append(f"{words.metric(words.short(metric, 40))} {words.score(value, metric)}")
     said = [

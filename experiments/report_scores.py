@@ -92,7 +92,7 @@ def _card(champion: Champion, scores: pd.DataFrame) -> Markup:
     if mine.empty:
         return tag("div", title, tag("p", "The champion has no test score yet.", class_="none"), class_="card")
     best = mine.iloc[0]
-    where = f"{words.task(task)} {words.metric(metric)} on {best['n_test']:,} test samples"
+    where = f"{words.task(task)} {words.metric(metric)} on {words.count(best['n_test'])} test samples"
     found = gaps(champion, scores)
     return tag(
         "div",
@@ -252,8 +252,8 @@ def _board(board: Board) -> Markup:
             row["covers"],
             *([words.score(row["validation"], metric)] if validated else []),
             row["n_seeds"] or words.NONE,
-            _count(row["n_train"]),
-            _count(row["n_test"]),
+            words.count(row["n_train"]),
+            words.count(row["n_test"]),
         ]
         for row in top.to_dict("records")
     ]
@@ -271,10 +271,6 @@ def _name(row: dict[Any, Any]) -> Markup:
 
 def _kind(model: str) -> str:
     return OURS if model == "pretrained" else OTHERS
-
-
-def _count(value: Any) -> str:
-    return words.NONE if pd.isna(value) else f"{int(value):,}"
 
 
 # Curves

@@ -47,7 +47,7 @@ td.n, th.n { text-align: right; white-space: nowrap } td.n + td:not(.n), th.n + 
 tr.ours td { font-weight: 600 } td .soft { font-weight: 400 }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: .5rem 2rem; align-items: start }
 .facts { display: flex; flex-wrap: wrap; gap: 0 3rem }
-.trio { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); gap: .5rem 1.5rem; align-items: start }
+.trio { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 15rem), 1fr)); gap: .5rem 1.5rem; align-items: start }
 figure { margin: .6rem 0; min-width: 0 } figcaption { margin-top: .2rem; max-width: 40rem }
 figure img { width: 100%; max-width: 36rem; height: auto; image-rendering: pixelated }
 figure img { border: 1px solid var(--rule); border-radius: 4px; background: #fff }

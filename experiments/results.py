@@ -138,6 +138,10 @@ class Store(Reader):
         """Names of the recipes there are, or of those with results alone."""
         return [r.name for r in self.recipes() if r.has_results or not with_results]
 
+    def trained_names(self) -> list[str]:
+        """Recipes with results that trained models of their own: a transfer has scores alone."""
+        return [r.name for r in self.recipes() if r.has_results and r.kind != "transfer"]
+
     def config(self, recipe: str) -> dict[str, Any]:
         """Dotted keys of what the model really was (config.json); before there is one, the recipe with best.yaml."""
         for seed in self.folders("models", recipe):
@@ -355,7 +359,9 @@ class Store(Reader):
     def timings(self) -> pd.DataFrame:
         """runs/*/timing.json as one table, the newest last: run, stage, recipe, seconds, samples_per_s, device …"""
         rows = []
-        files = [file for run in self.folders("runs") if (file := self.path("runs", run, "timing.json")) and file.is_file()]
+        files = [
+            file for run in self.folders("runs") if (file := self.path("runs", run, "timing.json")) and file.is_file()
+        ]
         for file in sorted(files, key=lambda file: (file.stat().st_mtime_ns, file.parent.name)):
             run = file.parent.name
             found = self.document(("runs", run, "timing.json"), "dvc repro", needed=False, schema=False)

@@ -217,6 +217,7 @@ def leaderboard(
         return pd.DataFrame(columns=COLUMNS)
     table = pd.DataFrame(rows)
     ascending = metric in LOWER_IS_BETTER
+    table = table.astype({"n_train": "Int64", "n_test": "Int64"})
     table["rank"] = table["validation"].rank(ascending=ascending, method="min").astype("Int64")
     table = table.sort_values(["rank", "recipe", "model"], na_position="last", ignore_index=True)
     return table[COLUMNS]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 PERCENT = ("accuracy", "auroc", "effective_rank_share", "dead_features")
 """Metrics that are fractions and are read in percent."""
 GAIN = "_gain_over_"
@@ -72,6 +74,11 @@ def unit(metric: str) -> str:
     return UNITS.get(metric.split(MASK)[0], "")
 
 
+def _form(metric: str) -> str:
+    """One decimal where there is a unit, three digits where there is none."""
+    return ".1f" if unit(metric) else ".3g"
+
+
 def _missing(value: float | None) -> bool:
     return value is None or math.isnan(value)
 
@@ -84,7 +91,7 @@ def score(value: float | None, metric: str, signed: bool = False) -> str:
     sign = "+" if signed else ""
     if fraction(metric):
         return f"{100 * value:{sign}.1f}" + (" points" if signed else " %")
-    return f"{value:{sign}.3g} {unit(metric)}".strip()
+    return f"{value:{sign}{_form(metric)}} {unit(metric)}".strip()
 
 
 def bounds(low: float | None, high: float | None, metric: str, signed: bool = False) -> str:
@@ -92,8 +99,8 @@ def bounds(low: float | None, high: float | None, metric: str, signed: bool = Fa
     if low is None or high is None or _missing(low) or _missing(high):
         return NONE
     sign, by = ("+" if signed or GAIN in metric else ""), (100 if fraction(metric) else 1)
-    form = ".1f" if fraction(metric) else ".3g"
-    return f"[{by * low:{sign}{form}}, {by * high:{sign}{form}}]"
+    form = f"{sign}{_form(metric)}"
+    return f"[{by * low:{form}}, {by * high:{form}}]"
 
 
 def task(name: str, labels: int | None = None) -> str:
@@ -131,6 +138,11 @@ def short(text: object, longest: int = 40) -> str:
     """A name on one line, of at most `longest` characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def count(value: float | None) -> str:
+    """'3,600'; '–' for no number (None, NaN, or the NA of a table)."""
+    return f"{int(value):,}" if isinstance(value, int | float | np.number) and math.isfinite(value) else NONE
 
 
 def seconds(value: float | None) -> str:

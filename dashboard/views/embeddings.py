@@ -87,7 +87,7 @@ def page(found: Store) -> None:
     state.header(
         "Embeddings", "Where the frozen encoder puts the test images. A 2-D map distorts: trust the scores first."
     )
-    names = found.recipe_names()
+    names = found.trained_names()
     if not names:
         state.empty("No recipe has results yet.")
         return

@@ -102,9 +102,9 @@ def headline(card: dict[str, Any]) -> None:
                 st.caption("Not ranked: there are no validation scores, so this is merely the first by name.")
             st.caption(
                 f"95 % interval {words.bounds(best['low'], best['high'], metric)} over {best['covers']}, "
-                f"{best['n_test']:,} test images"
+                f"{words.count(best['n_test'])} test images"
                 if best["covers"] != "–"
-                else f"no interval: one seed, no bootstrap; {best['n_test']:,} test images"
+                else f"no interval: one seed, no bootstrap; {words.count(best['n_test'])} test images"
             )
         with right:
             shown = table[table["recipe"].isin(["", best["recipe"]])].reset_index(drop=True)

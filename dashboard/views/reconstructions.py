@@ -164,7 +164,7 @@ def live(found: Store, datasets: list[Dataset]) -> None:
 
 def rendered(found: Store) -> None:
     """The grids that `evaluate` made on the fixed bank of masks: no model is run."""
-    names = found.recipe_names()
+    names = found.trained_names()
     if not names:
         state.empty("No recipe has results yet.")
         return

@@ -174,7 +174,7 @@ def page(found: Store) -> None:
     state.header(
         "Search", "Ranked by a frozen-feature probe on the validation split, never by the reconstruction loss."
     )
-    names = found.recipe_names()
+    names = found.trained_names()
     if not names:
         state.empty("No search has run in this folder yet.")
         return

@@ -39,7 +39,7 @@ def page(found: Store) -> None:
         "Training",
         "Losses of recipes with different mask ratios, patch sizes or targets cannot be compared: scores can.",
     )
-    names = found.recipe_names()
+    names = found.trained_names()
     if not names:
         state.empty("No recipe has been trained yet.")
         return

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from experiments import words
@@ -79,6 +81,17 @@ def test_amounts_have_three_digits_and_a_prefix(value, said):
 )
 def test_seconds(value, said):
     assert words.seconds(value) == said
+
+
+def test_counts():
+    assert [words.count(v) for v in (3600, np.int64(5), 3600.0, None, math.nan, pd.NA)] == [
+        "3,600",
+        "5",
+        "3,600",
+        "–",
+        "–",
+        "–",
+    ]
 
 
 def test_short_keeps_one_line():
