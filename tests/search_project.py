@@ -41,7 +41,7 @@ SPACE: dict[str, Any] = {
 RECIPE: dict[str, Any] = {
     "model": {"encoder": {"width": 16, "depth": "auto", "heads": 2}, "decoder": {"width": 8, "heads": 2}, "patch": 4},
     "masking": {"strategy": "random", "ratio": 0.6},
-    "pretrain": {"steps": 240, "batch_size": 16},
+    "pretrain": {"steps": 80, "batch_size": 16},
     "search": {"trials": 4, "budget": 0.25, "rungs": 2, "confirm_seeds": 2, "space": "tiny"},
 }
 

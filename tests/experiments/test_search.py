@@ -30,7 +30,8 @@ DIVERGES = {**SPACE, "pretrain.lr": {"choices": [0.001, 1e30]}}
 def test_ray_tune_gives_the_bytes_of_one_process_and_survives_failed_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one, many = make_project(tmp_path / "one", DIVERGES), make_project(tmp_path / "many", DIVERGES)
+    keys = {"pretrain": {"steps": 240}, "search": {"trials": 6}}
+    one, many = (make_project(tmp_path / name, DIVERGES, **keys) for name in ("one", "many"))
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     search("tiny", many)
     left = [child.name() for child in psutil.Process().children(recursive=True) if child.pid not in before]
@@ -114,7 +115,7 @@ def test_the_columns_are_those_that_readers_expect() -> None:
 
 
 def test_defaults_that_cannot_be_trained_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = make_project(tmp_path, pretrain={"lr": 1e30})
+    root = make_project(tmp_path, pretrain={"lr": 1e30, "steps": 240})
     without_ray(monkeypatch)
     with pytest.raises(SearchError, match=r"the defaults could not be trained.*TrainingDiverged"):
         search("tiny", root)
