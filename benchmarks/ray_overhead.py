@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from dataclasses import asdict
@@ -80,17 +81,18 @@ def _round(reports: list[dict[str, Any]], settings: Settings, seconds: float) ->
     return Round(median(rates), seconds, [report["loss"] for report in reports])
 
 
-def measure(steps: int, rounds: int, command: str) -> list[Row]:
+def measure(steps: int, rounds: int, threads: int, command: str) -> list[Row]:
     """The rows of ``rounds`` rounds. Raises RuntimeError where the two trainings did not compute the same."""
     settings = Settings(steps=steps, batch_size=128, lr=2e-3, precision="auto")
     samples = np.random.default_rng(0).integers(0, 256, (SAMPLES, 1, 28, 28), dtype=np.uint8)
     ours, baseline = [], []
-    with tempfile.TemporaryDirectory() as name, connected(Path.cwd()) as there:
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # what the worker's process starts with
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as name, connected(Path.cwd()):
         folder = Path(name)
         np.save(folder / "samples.npy", samples)
         mapped = np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False)
-        placement = Placement(1, False, there.cpus, "ddp", "benchmark")
-        torch.set_num_threads(placement.cpus)
+        placement = Placement(1, False, threads, "ddp", "benchmark")
         for number in range(rounds + 1):
             a = direct(settings, mapped, report_every(CHECKPOINT_EVERY))
             b = through_ray(settings, folder / "samples.npy", folder / f"round-{number}", placement)
@@ -99,7 +101,7 @@ def measure(steps: int, rounds: int, command: str) -> list[Row]:
             if number:  # the first round starts the workers' processes and fills caches
                 baseline.append(a)
                 ours.append(b)
-    facts = {"steps": steps, "batch_size": settings.batch_size, "threads": placement.cpus}
+    facts = {"steps": steps, "batch_size": settings.batch_size, "threads": threads}
     return [
         compare(
             "ray_one_worker_vs_fit_ms_per_step",
@@ -123,9 +125,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1, help="of each; more than 1 only where nothing else runs")
     given = parser.parse_args()
-    command = f"python -m benchmarks.ray_overhead --steps {given.steps} --rounds {given.rounds}"
-    publish("ray_overhead", measure(given.steps, given.rounds, command))
+    options = f"--steps {given.steps} --rounds {given.rounds} --threads {given.threads}"
+    command = f"python -m benchmarks.ray_overhead {options}"
+    publish("ray_overhead", measure(given.steps, given.rounds, given.threads, command))
 
 
 if __name__ == "__main__":

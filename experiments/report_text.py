@@ -17,8 +17,12 @@ MOST_ROWS = 12
 
 
 def scores_text(root: Path) -> str:
-    """Test accuracy of every dataset and task, each with its interval, models and baselines together, best on validation first."""
-    scores = Store(root).scores()
+    """Test accuracy of every dataset and task, each with its interval, models and baselines together, best on validation first.
+
+    Files that cannot be read are named at the end.
+    """
+    store = Store(root)
+    scores = store.scores()
     wanted = scores[scores["metric"].eq("accuracy") & scores["split"].eq("test")]
     lines = []
     for dataset in sorted(wanted["dataset"].unique()):
@@ -32,7 +36,8 @@ def scores_text(root: Path) -> str:
             lines += [_line(row) for row in board.head(MOST_ROWS).to_dict("records")]
             if len(board) > MOST_ROWS:
                 lines.append(f"  and {len(board) - MOST_ROWS} more: see report/index.html")
-    return "\n".join(lines).strip() or "no scores yet: run `dvc repro`"
+    broken = [f"not read: {p.path}: {p.what}; run `{p.command}`" for p in store.problems if p.kind == "corrupt"]
+    return "\n".join([*lines, *broken]).strip() or "no scores yet: run `dvc repro`"
 
 
 def _labels(rows: pd.DataFrame) -> int | None:

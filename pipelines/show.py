@@ -6,8 +6,9 @@ from pathlib import Path
 
 import yaml
 
+from experiments.datasets import load_dataset_spec
 from experiments.recipe import Resolved, load_recipe, recipe_row, resolve
-from mae_core.data.dataset import open_dataset
+from mae_core.data.dataset import DatasetError, open_dataset
 from mae_core.flops import encode_flops, train_flops
 from mae_core.model import MaskedAutoencoder
 
@@ -19,11 +20,14 @@ def datasets_text(root: Path) -> str:
     """A line per dataset: modality, licence, whether it is prepared, and where it comes from."""
     lines = []
     for path in sorted((root / "experiments" / "datasets").glob("*.yaml")):
-        facts = yaml.safe_load(path.read_text())
         prepared = root / "data" / path.stem / "dataset.json"
         state = "prepared" if prepared.is_file() else "not prepared"
-        licence = facts.get("licence") or "no licence stated"
-        lines.append(f"{path.stem:<20} {facts['modality']:<8} {state:<13} {licence}")
+        try:
+            spec = load_dataset_spec(path.stem, root)
+        except DatasetError as problem:
+            lines.append(f"{path.stem:<20} cannot be used: {problem}")
+        else:
+            lines.append(f"{path.stem:<20} {spec.modality:<8} {state:<13} {spec.licence or 'no licence stated'}")
     hint = "\nuse one: maestro enable RECIPE --dataset NAME; files are looked for in $MAESTRO_MIRROR first"
     return "\n".join(lines) + hint
 
@@ -31,10 +35,11 @@ def datasets_text(root: Path) -> str:
 def plan_text(recipe: str, root: Path) -> str:
     """The resolved recipe with each value's origin, and its cost. Runs nothing."""
     row = recipe_row(recipe, root)
+    wanted = load_recipe(recipe, root)
     dataset = open_dataset(root / "data" / row.dataset)
     best = root / "results" / recipe / "best.yaml"
-    chosen = yaml.safe_load(best.read_text()) if best.is_file() else {}
-    resolved = resolve(load_recipe(recipe, root), dataset.info, chosen, row.modality)
+    chosen = (yaml.safe_load(best.read_text()) or {}) if best.is_file() else {}
+    resolved = resolve(wanted, dataset.info, chosen, row.modality)
     lines = [f"{recipe} on {row.dataset} ({row.modality})"]
     lines += [f"  {key:<24} {value.value!s:<10} {value.origin}" for key, value in resolved.values.items()]
     return "\n".join([*lines, *_cost(resolved)])

@@ -141,16 +141,32 @@ def test_an_unknown_command_is_refused(maestro):
 
 
 def test_datasets_are_listed_with_their_state(maestro, project):
-    (project / "experiments" / "datasets" / "tiny.yaml").write_text("modality: image\nlicence: CC0\n")
-    (project / "experiments" / "datasets" / "other.yaml").write_text("modality: image\n")
+    add_dataset(project, "tiny")
+    add_dataset(project, "other")
     lines = maestro("datasets").out.splitlines()
-    assert re.match(r"other +image +not prepared +no licence stated", lines[0])
-    assert re.match(r"tiny +image +prepared +CC0", lines[1])
+    assert re.match(r"other +image +not prepared +\w", lines[0])
+    assert re.match(r"tiny +image +prepared +\w", lines[1])
+
+
+@pytest.mark.parametrize("text", ["modality: [", "- a\n", "{}\n", "modality: smell\n"])
+def test_a_damaged_dataset_file_is_named_among_the_others(maestro, project, text):
+    add_dataset(project, "other")
+    (project / "experiments" / "datasets" / "damaged.yaml").write_text(text)
+    said = maestro("datasets")
+    assert said.code == 0 and "cannot be used:" in said.out.splitlines()[0] and "damaged.yaml" in said.out
+    assert re.search(r"^other +image", said.out, re.M)
 
 
 def test_scores_say_how_to_get_some(maestro):
     said = maestro("scores")
     assert said.code == 0 and "no scores yet: run `dvc repro`" in said.out
+
+
+def test_scores_name_a_file_that_cannot_be_read(maestro, project):
+    (project / "results" / "tiny" / "scores.csv").write_text("some,thing\nelse,1\n")
+    said = maestro("scores")
+    assert said.code == 0 and "not read: results/tiny/scores.csv" in said.out, said
+    assert "no scores yet" not in said.out
 
 
 def test_plan_shows_each_value_with_its_origin_and_the_cost(maestro, project):
