@@ -159,7 +159,7 @@ def _play(task: Task, space: Space, run: Run) -> tuple[Found, dict[str, Any]]:
         shutil.rmtree(scratch, ignore_errors=True)
         with connected(task.root) as machines:
             workers = machines.cpus
-            play(Jobs(player, task.work, done, beat), machines, scratch)
+            play(Jobs(player, task.work, done), machines, scratch, beat)
         shutil.rmtree(scratch, ignore_errors=True)
     if player.found is None:
         raise SearchError(

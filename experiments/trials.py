@@ -95,7 +95,7 @@ def measure(work: Work) -> Measured:
         reports = [(p.step, p.loss) for p in fit(state, train, settings, report_every=every)]
         loss = float(np.mean([value for step, value in reports if step > 0.9 * settings.steps]))
         measures = SCORES[work.metric](_averaged(state), dataset, settings.precision)
-    except (ValueError, RuntimeError, OSError, MemoryError) as problem:
+    except Exception as problem:  # whatever it is, the next trial may do better
         reason = f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}"
         return Measured({}, None, parameters, time.perf_counter() - began, reason)
     wrong = [name for name, value in measures.items() if not math.isfinite(value)]

@@ -41,21 +41,14 @@ class Trial(tune.Trainable):
 class Jobs(Searcher):
     """The jobs of a player, in its order. What ends the search is kept in ``problem``, for Tune would wrap it."""
 
-    def __init__(
-        self,
-        player: Player,
-        work: Callable[[Job], Work],
-        done: Callable[[Job, Measured], None],
-        idle: Callable[[], None],
-    ) -> None:
+    def __init__(self, player: Player, work: Callable[[Job], Work], done: Callable[[Job, Measured], None]) -> None:
         super().__init__()
-        self.player, self.work, self.done, self.idle = player, work, done, idle
+        self.player, self.work, self.done = player, work, done
         self.problem: Exception | None = None
         self._out: dict[str, Job] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """The work of the next job; None while the batch is out."""
-        self.idle()
         if self.problem or self.player.found:
             return Searcher.FINISHED
         job = self.player.next()
@@ -81,7 +74,20 @@ class Jobs(Searcher):
         return {}
 
 
-def play(jobs: Jobs, machines: Machines, folder: Path) -> None:
+class Pulse(tune.Callback):
+    """Calls ``beat`` several times a second while trials run."""
+
+    def __init__(self, beat: Callable[[], None]) -> None:
+        self.beat = beat
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.beat()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def play(jobs: Jobs, machines: Machines, folder: Path, beat: Callable[[], None]) -> None:
     """Runs the jobs, one to a CPU, until there are no more. ``folder`` takes what Tune writes."""
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     # all first processes start at once, and those that end find a waiting trial to be kept for
@@ -96,6 +102,7 @@ def play(jobs: Jobs, machines: Machines, folder: Path) -> None:
             name="tune",
             storage_path=str(folder),
             verbose=0,
+            callbacks=[Pulse(beat)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             # what a configuration does wrong comes back as an answer; a process that died is worth a second try
             failure_config=tune.FailureConfig(max_failures=1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,8 +98,9 @@ def without_ray(patch: pytest.MonkeyPatch) -> None:
     def connected(root: Path) -> Iterator[Machines]:
         yield Machines(1, 0, "")
 
-    def play(jobs: Any, machines: Machines, folder: Path) -> None:
+    def play(jobs: Any, machines: Machines, folder: Path, beat: Callable[[], None]) -> None:
         while isinstance(work := jobs.suggest("one"), dict):
+            beat()
             jobs.on_trial_complete("one", {"measured": json.dumps(measure(Work(**work))._asdict())})
         if jobs.problem:
             raise jobs.problem

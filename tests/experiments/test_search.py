@@ -157,7 +157,7 @@ def test_a_lost_process_is_a_failed_trial_that_a_resume_tries_again(
 
     working, lost = tuning.play, []
 
-    def play(jobs, machines, folder):  # type: ignore[no-untyped-def]
+    def play(jobs, machines, folder, beat):  # type: ignore[no-untyped-def]
         answer = jobs.on_trial_complete
 
         def lose_the_third(trial_id: str, result: object = None, error: bool = False) -> None:
@@ -165,7 +165,7 @@ def test_a_lost_process_is_a_failed_trial_that_a_resume_tries_again(
             answer(trial_id, None, True) if len(lost) == 3 else answer(trial_id, result, error)
 
         jobs.on_trial_complete = lose_the_third
-        working(jobs, machines, folder)
+        working(jobs, machines, folder, beat)
 
     monkeypatch.setattr("experiments.tuning.play", play)
     search("tiny", root)

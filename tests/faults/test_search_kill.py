@@ -1,5 +1,6 @@
-"""A search whose driver is killed goes on after the trials that had ended, and ends where an unbroken one ends."""
+"""A search whose driver is killed goes on after the trials that had ended, and ends where an unbroken one ends, a killed trial included."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -29,7 +30,22 @@ def finished(root: Path) -> int:
     return len(ledger(root)) if list((root / "runs").glob("search-tiny-*/outcomes.jsonl")) else 0
 
 
+def kill_a_trial(driver: subprocess.Popen[str]) -> None:
+    """Kills the process of the first trial that trains."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        assert driver.poll() is None, driver.communicate()[0]
+        for child in psutil.Process(driver.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.name().endswith("train"):
+                    child.kill()
+                    return
+        time.sleep(0.05)
+    raise AssertionError("no trial began")
+
+
 @pytest.mark.fault
+@pytest.mark.timeout(600)
 def test_a_killed_search_goes_on_and_ends_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAESTRO_MLFLOW", "off")
     root = make_project(tmp_path / "killed", pretrain={"steps": 400})
@@ -49,7 +65,8 @@ def test_a_killed_search_goes_on_and_ends_alike(tmp_path: Path, monkeypatch: pyt
     before = ledger(root)
 
     second = start(root)
-    said = second.communicate(timeout=200)[0]
+    kill_a_trial(second)
+    said = second.communicate(timeout=400)[0]
     assert second.returncode == 0, said
     assert f"going on after {len(before)} trials" in said
     after = ledger(root)
