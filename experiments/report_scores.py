@@ -110,34 +110,19 @@ def _card(champion: Champion, scores: pd.DataFrame) -> Markup:
 
 
 def gaps(champion: Champion, scores: pd.DataFrame) -> list[Gap]:
-    """Of the champion and every control and baseline of its own table, widest first, then of the runner-up recipe.
-
-    Where `evaluate` paired the two item by item (`accuracy_gain_over_…`), that difference and interval are taken.
-    """
-    task, metric, dataset = champion.task, champion.metric, champion.dataset
+    """Of the champion and every control and baseline of its own table, widest first."""
     own = scores[scores["recipe"].eq(champion.recipe)]
-    plain = standings.leaderboard(own, task, metric, dataset, "test")
+    asked = (own, champion.task, champion.metric, champion.dataset, "test", None)
     found = []
-    for other in plain[~plain["model"].eq("pretrained")].to_dict("records"):
-        paired = standings.leaderboard(own, task, f"{metric}{words.GAIN}{other['model']}", dataset, "test")
-        paired = paired[paired["model"].eq("pretrained")]
-        if len(paired):
-            row = paired.iloc[0]
-            covers = "paired, " + row["covers"].replace(" (bootstrap)", "")
-            found.append(Gap(other["recipe"], other["model"], row["value"], row["low"], row["high"], covers, other))
+    for other in standings.leaderboard(*asked).to_dict("records"):
+        if other["model"] == "pretrained":
             continue
-        found.append(_against(own, champion, other))
+        base = (other["recipe"], other["model"])
+        rows = standings.leaderboard(*asked, base)
+        row = rows[rows["recipe"].eq(champion.recipe) & rows["model"].eq("pretrained")].iloc[0]
+        numbers = (row["difference"], row["difference_low"], row["difference_high"])
+        found.append(Gap(*base, *numbers, row["difference_covers"], other))
     return sorted(found, key=lambda gap: -gap.value if math.isfinite(gap.value) else math.inf)
-
-
-def _against(scores: pd.DataFrame, champion: Champion, other: dict[Any, Any]) -> Gap:
-    base = (other["recipe"], other["model"])
-    rows = standings.leaderboard(
-        scores, champion.task, champion.metric, champion.dataset, "test", None, base
-    )  # fmt: skip
-    row = rows[rows["recipe"].eq(champion.recipe) & rows["model"].eq("pretrained")].iloc[0]
-    numbers = (row["difference"], row["difference_low"], row["difference_high"])
-    return Gap(*base, *numbers, row["difference_covers"], other)
 
 
 def _interval(row: Any, metric: str) -> str:

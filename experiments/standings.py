@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from experiments.words import GAIN
+
 DATA_BASELINES = ("pixels_knn", "pixels_logistic", "pca")  # made from the dataset alone: the same whatever the recipe
 LOWER_IS_BETTER = ("mse", "mae", "loss")
 NOTHING = "–"
@@ -129,6 +131,14 @@ def difference(one: Contender, base: Contender, base_has_seeds: bool) -> tuple[f
     return mean, found
 
 
+def item_by_item(gain: Contender) -> Interval | None:
+    """The interval of a gain that was measured on the same items, None where there is none."""
+    found = interval(gain)
+    return (
+        None if math.isnan(found.low) else found._replace(covers=f"paired, {found.covers.replace(' (bootstrap)', '')}")
+    )
+
+
 class _Row(NamedTuple):
     """The numbers of one row of scores.csv; NaN where there is none, −1 for no seed."""
 
@@ -181,17 +191,23 @@ def leaderboard(
 ) -> pd.DataFrame:
     """One row per (recipe, model), best on *validation* first; rows without a validation score come last, by name.
 
-    `baseline` is a (recipe, model) of the same table (recipe '' for a data baseline); differences are value − baseline.
+    `baseline` is a (recipe, model) of the same table (recipe '' for a data baseline); differences are value − baseline, those that
+    `evaluate` paired item by item (metric `accuracy_gain_over_…`) where there are any.
     """
     shown = contenders(pick(scores, task, metric, dataset, split, labels_per_class))
     ranking = contenders(pick(scores, task, metric, dataset, "validation", labels_per_class))
     base = shown.get(baseline) if baseline else None
+    gain = f"{metric}{GAIN}{baseline[1]}" if baseline else ""
+    gains = contenders(pick(scores, task, gain, dataset, split, labels_per_class)) if gain else {}
     rows = []
     for (recipe, model), one in shown.items():
         found = interval(one)
         gap, around = math.nan, NO_INTERVAL
         if base is not None and (recipe, model) != baseline:
             gap, around = difference(one, base, base.seeds > 0)
+            paired = gains.get((recipe, model))
+            if paired is not None and baseline is not None and baseline[0] in ("", recipe):
+                gap, around = paired.mean, item_by_item(paired) or around
         chosen_on = ranking.get((recipe, model))
         rows.append(
             {

@@ -112,6 +112,9 @@ def test_a_difference_that_was_paired_item_by_item_is_preferred(one, tmp_path):
     pd.concat([table, pd.DataFrame([paired])])[SCORE_COLUMNS].to_csv(file, index=False)
     text = plain(report(root))
     assert "+4.1 points" in text and "[+3.1, +5.1] paired, test items" in text
+    board = Store(root).leaderboard("linear", "accuracy", "digits5k", baseline=("", "pca"))
+    shown = board[board["model"].eq("pretrained")].iloc[0]
+    assert (shown["difference"], shown["difference_low"], shown["difference_high"]) == (0.0411, 0.0311, 0.0511)
 
 
 def test_the_same_files_give_the_same_bytes(one):
