@@ -41,7 +41,7 @@ class Round(NamedTuple):
     """One training."""
 
     ms_per_step: float
-    """Median over the reports after the first, which holds the warm-up."""
+    """Of the fastest report after the first, which holds the warm-up: other work on the machine can only add to it."""
     seconds: float
     """Of the whole call."""
     losses: list[float]
@@ -78,7 +78,7 @@ def through_ray(settings: Settings, samples: Path, folder: Path, placement: Plac
 
 def _round(reports: list[dict[str, Any]], settings: Settings, seconds: float) -> Round:
     rates = [1000 * settings.batch_size / report["samples_per_s"] for report in reports[1:]]
-    return Round(median(rates), seconds, [report["loss"] for report in reports])
+    return Round(min(rates), seconds, [report["loss"] for report in reports])
 
 
 def measure(steps: int, rounds: int, threads: int, command: str) -> list[Row]:
