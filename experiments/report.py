@@ -101,13 +101,19 @@ def _header(found: Store, scores: pd.DataFrame, links: list[Markup]) -> Markup:
     if lacking:
         listed = ", ".join(words.short(name, 40) for name in lacking[:8]) + (", …" if len(lacking) > 8 else "")
         waiting = tag("p", f"Without results so far: {listed}. ", tag("code", "dvc repro"), " goes on.")
+    corrupt = sum(p.kind == "corrupt" for p in found.problems)
+    broken = None
+    if corrupt:
+        count = "One file is" if corrupt == 1 else f"{corrupt} files are"
+        link = tag("a", "Which, and what mends them", href="#problems")
+        broken = tag("div", tag("p", f"{count} broken; all the rest is unaffected. ", link, "."), class_="note warn")
     said = tag(
         "p",
         "Masked autoencoders, pretrained without labels and judged by what their frozen features can do. ",
         counts,
         class_="lead",
     )
-    return tag("header", tag("h1", "MAEstro report"), said, waiting, tag("nav", *links))
+    return tag("header", tag("h1", "MAEstro report"), said, waiting, broken, tag("nav", *links))
 
 
 def first_by_validation(found: Store, boards: Iterable[scored.Board]) -> list[str]:

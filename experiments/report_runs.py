@@ -96,10 +96,12 @@ def _confirmation(summary: dict[str, Any], metric: str) -> Markup | None:
         for seed, a, b in zip(seeds, default, winner)
     ]
     gain, error = _number(confirm.get("gain")), _number(confirm.get("standard_error"))
-    note = (
-        f"Run again from {len(seeds)} fresh seeds at the longest budget. Mean gain {words.score(gain, by, True)}, standard error "
-        f"{words.score(error, by, True)[1:]}: the winner replaces the defaults only if its gain exceeds its standard error."
-    )
+    note = f"Run again from {len(seeds)} fresh seed{'s' * (len(seeds) != 1)} at the longest budget."
+    if math.isfinite(gain) and math.isfinite(error):
+        note += (
+            f" Mean gain {words.score(gain, by, True)}, standard error {words.score(error, by, True)[1:]}: "
+            "the winner replaces the defaults only if its gain exceeds its standard error."
+        )
     return table(["seed", "defaults", "best trial", "gain"], rows, numbers=(1, 2, 3), caption=note)
 
 

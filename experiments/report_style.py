@@ -81,6 +81,6 @@ line.s9, polyline.s9 { stroke: var(--c9) } circle.s9, polygon.s9 { fill: var(--c
   body { font-size: 10.5pt } body > * { max-width: none; padding-inline: 0 } nav { display: none }
   figure, .card, tr, .note { break-inside: avoid } h2, h3, h4 { break-after: avoid } .scroll { overflow: visible }
   details::details-content { content-visibility: visible; block-size: auto; height: auto }
-  table { font-size: 8.5pt } th, td { padding-right: .5rem }
+  table { font-size: 8pt; min-width: 0 } th, td { padding-right: .4rem } td:not(.n) { min-width: 0 } svg.mini { width: 110px; min-width: 0 }
 }
 """

@@ -167,6 +167,7 @@ def test_corrupt_files_are_named_with_the_command_that_mends_them(many, tmp_path
     ):
         assert file in text and command in text
     assert "is first on validation" in text and "not a whole PNG file" in text
+    assert re.search(r"\d files are broken; all the rest is unaffected", text)
 
 
 def test_nonsense_in_one_recipe_costs_its_part_alone(copy):
@@ -186,6 +187,29 @@ def test_hostile_names_stay_words(tmp_path):
     assert "<script" not in text and "<img src=x" not in text
     shown = plain(text)
     assert "<script>alert(1)<" in shown and "🦄" in shown and "n" * 200 not in shown
+
+
+def test_a_search_that_did_not_take_place_says_why(copy):
+    from experiments.columns import TRIAL_COLUMNS
+
+    summary = {
+        "metric": "knn", "split": "validation", "trials": 0, "keys": [], "default": {}, "winner": {}, "chosen": "default",
+        "verdict": "search.trials is 0", "importance": {}, "importance_n": 0, "flops": 0.0,
+        "confirm": {"seeds": [], "default": [], "winner": [], "gain": None, "standard_error": None},
+        "rank_correlation": {"loss_with_score": None, "n": 0},
+    }  # fmt: skip
+    (copy / "results" / "digits" / "search.json").write_text(json.dumps({"schema": 1, **summary}))
+    pd.DataFrame(columns=TRIAL_COLUMNS).to_parquet(copy / "results" / "digits" / "trials.parquet")
+    text = plain(report(copy))
+    assert "Search.trials is 0." in text and "No trial was run." in text and "could not be drawn" not in text
+
+
+def test_one_confirming_seed_is_shown_without_a_spread(copy):
+    file = copy / "results" / "digits" / "search.json"
+    found = json.loads(file.read_text())
+    found["confirm"] = {"seeds": [4], "default": [0.8], "winner": [0.81], "gain": None, "standard_error": None}
+    file.write_text(json.dumps(found))
+    assert "Run again from 1 fresh seed at the longest budget. seed" in plain(report(copy))
 
 
 def test_skipped_tasks_have_their_reasons(copy):
