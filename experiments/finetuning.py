@@ -32,7 +32,7 @@ class Start(NamedTuple):
     layer_decay: float
 
 
-STARTS = {"pretrained": Start(2e-3, 0.75), "scratch": Start(1e-3, 1.0)}
+STARTS = {"pretrained": Start(2e-3, 0.75), "scratch": Start(2e-3, 1.0)}
 
 
 def grid(model: str, trials: int, steps: int) -> list[Settings]:

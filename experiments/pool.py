@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any, NamedTuple
 
 import torch
@@ -38,15 +39,22 @@ def pool(workers: int | None = None) -> Iterator[RunAll]:
             yield lambda jobs: (job.function(*job.arguments) for job in jobs)
         return
     # spawned, not forked: a fork of a process whose OpenMP threads run can hang
+    before = set(active_children())
     executor = ProcessPoolExecutor(workers, get_context("spawn"), _begin)
     try:
         yield lambda jobs: (future.result() for future in [executor.submit(j.function, *j.arguments) for j in jobs])
-    finally:
-        executor.shutdown(cancel_futures=True)
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for child in set(active_children()) - before:
+            child.terminate()  # what is under way has nobody left to tell
+        raise
+    executor.shutdown()
 
 
 def _begin() -> None:
     end_with_parent()
+    # a worker has nothing to put away, and an exception out of a handler would only end the job it is at
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _limit()
 
 
