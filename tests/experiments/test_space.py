@@ -45,8 +45,8 @@ def test_the_space_that_ships_can_be_searched_whole() -> None:
 
 def test_the_default_recipe_is_searched_by_what_it_leaves_auto() -> None:
     space = narrow(load_space("image_small", ROOT), load_recipe("digits", ROOT), info())
-    assert list(space.keys) == ["masking.ratio", "masking.strategy", "pretrain.lr"]
-    assert space.defaults == {"masking.ratio": 0.75, "masking.strategy": "random", "pretrain.lr": 0.002}
+    assert list(space.keys) == ["masking.ratio", "masking.strategy"]
+    assert space.defaults == {"masking.ratio": 0.75, "masking.strategy": "random"}
 
 
 @pytest.mark.parametrize(
