@@ -44,7 +44,6 @@ th, td { text-align: left; padding: .34rem .9rem .34rem 0; border-bottom: 1px so
 th { font-weight: 600; color: var(--soft); vertical-align: bottom; overflow-wrap: normal }
 td { min-width: 3.2rem; overflow-wrap: break-word } td:not(.n) { min-width: 6.5rem } td:first-child { max-width: 24rem }
 td.n, th.n { text-align: right; white-space: nowrap } td.n + td:not(.n), th.n + th:not(.n) { padding-left: .6rem }
-tr.ours td { font-weight: 600 } td .soft { font-weight: 400 }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: .5rem 2rem; align-items: start }
 .facts { display: flex; flex-wrap: wrap; gap: 0 3rem }
 .trio { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 15rem), 1fr)); gap: .5rem 1.5rem; align-items: start }

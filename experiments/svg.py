@@ -12,6 +12,8 @@ from experiments.markup import Markup, tag
 from experiments.words import short
 
 SERIES = 10
+WIDTH = 460
+"""Pixels of a chart; the page scales it."""
 MOST_POINTS = 300
 MOST_NAMED = 30
 """Classes that a map still names in place."""
@@ -145,7 +147,6 @@ def lines(
     y_name: str,
     log_x: bool = False,
     log_y: bool = False,
-    width: int = 460,
 ) -> Markup:
     """Curves with a legend; a band where a curve has `low` and `high`. A logarithm of what is not positive is not drawn as one."""
     thinned = [thin(np.asarray(c.x, float), np.asarray(c.y, float)) for c in curves]
@@ -159,7 +160,7 @@ def lines(
             every_y = np.concatenate([every_y, c.low[np.isfinite(c.low)], c.high[np.isfinite(c.high)]])
     log_x, log_y = log_x and every_x.min() > 0, log_y and every_y.min() > 0
     top = 16 + 17 * ((len(curves) + 1) // 2)
-    frame = _frame(every_x, every_y, 240 + top, top, width, (0.0, 0.04), (log_x, log_y))
+    frame = _frame(every_x, every_y, 240 + top, top, WIDTH, (0.0, 0.04), (log_x, log_y))
     x, y = frame.x, frame.y
     across = sorted(set(every_x.tolist())) if log_x and len(set(every_x)) < 8 else ticks(x.low, x.high)
     powers = _log_ticks(y.low, y.high) if log_y else []
@@ -175,12 +176,12 @@ def lines(
         parts.append(tag("polyline", points=" ".join(",".join(p) for p in points), class_=f"line {kind}"))
         if curve.dots:
             parts += [tag("circle", cx=a, cy=b, r="3.2", class_=f"dot {kind}") for a, b in points]
-        at, row = 8 + (i % 2) * width / 2, 17 * (i // 2)
+        at, row = 8 + (i % 2) * WIDTH / 2, 17 * (i // 2)
         parts += [
             _line(at, 10 + row, at + 16, 10 + row, f"line {kind}"),
             _label(at + 21, 14 + row, curve.name, "start"),
         ]
-    return _picture(width, frame.height, title, *parts)
+    return _picture(WIDTH, frame.height, title, *parts)
 
 
 def whisker(
@@ -222,7 +223,7 @@ def scatter(
         return _nothing()
     xs, ys = x_values[fine], y_values[fine]
     reach = np.append(xs, mark) if mark is not None else xs
-    frame = _frame(reach, ys, 240, 12, 460, (0.05, 0.05), (False, False))
+    frame = _frame(reach, ys, 240, 12, WIDTH, (0.05, 0.05), (False, False))
     x, y = frame.x, frame.y
     parts = frame.axes(x_name, y_name, ticks(x.low, x.high), ticks(y.low, y.high))
     if mark is not None:
@@ -232,7 +233,7 @@ def scatter(
         tag("circle", cx=f"{x(a):.1f}", cy=f"{y(b):.1f}", r="4.5", class_=f"dot {kind}")
         for a, b, kind in zip(xs, ys, of)
     ]
-    return _picture(460, frame.height, title, *parts)
+    return _picture(WIDTH, frame.height, title, *parts)
 
 
 def cloud(points: np.ndarray, labels: np.ndarray, names: Sequence[str], title: str) -> Markup:
@@ -241,7 +242,7 @@ def cloud(points: np.ndarray, labels: np.ndarray, names: Sequence[str], title: s
     points, labels = points[fine], labels[fine]
     if not len(points):
         return _nothing()
-    side, edge = 460, 14
+    side, edge = WIDTH, 14
     low, span = points.min(0), float(np.ptp(points, axis=0).max()) or 1.0
     shift = (side - 2 * edge - (points.max(0) - low) / span * (side - 2 * edge)) / 2
     at = edge + shift + (points - low) / span * (side - 2 * edge)
@@ -265,7 +266,7 @@ def cloud(points: np.ndarray, labels: np.ndarray, names: Sequence[str], title: s
 
 def bars(names: Sequence[str], shares: Sequence[float], title: str) -> Markup:
     """Horizontal bars of shares, the first on top."""
-    width, left, row = 460, 170, 26
+    width, left, row = WIDTH, 170, 26
     most = max([*shares, 1e-9])
     parts: list[Markup] = []
     for i, (name, share) in enumerate(zip(names, shares)):
