@@ -81,6 +81,7 @@ class Pulse(tune.Callback):
         self.beat = beat
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Beats at every turn of Tune's loop."""
         self.beat()
 
     def __getstate__(self) -> dict[str, Any]:
