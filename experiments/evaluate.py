@@ -6,9 +6,7 @@ Three rounds of jobs: everything is fitted, then what was chosen on validation i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +14,12 @@ import pandas as pd
 from experiments.bank import Banked, fill_bank, write_bank
 from experiments.columns import EMBEDDING_COLUMNS
 from experiments.finetuning import Tuned, answer_tuned, choose, heads, repeat, tune
-from experiments.pool import Job, RunAll, pool
+from experiments.pool import AllOf, Job, counted, pool
 from experiments.probes import Fitted, answer_jobs, label_free_of, probe_jobs, rank_of
 from experiments.publish import publish
 from experiments.questions import LABELLED_TASKS, Questions, questions
 from experiments.recipe import EvaluateSection, load_recipe, recipe_row
-from experiments.runs import Run, claim, fingerprint
+from experiments.runs import claim, fingerprint
 from experiments.scores import Answer, Measure, Origin, rows, write
 from experiments.subjects import Shelf, Subject, device, spread, subjects
 from mae_core.atomic import replace_file, replace_folder
@@ -31,8 +29,6 @@ from mae_core.evaluation.linear import LinearProbe, save_probe
 from mae_core.training.precision import choose_precision
 
 JUDGED = ("validation", "test")
-AllOf = Callable[[Sequence[Job]], list[Any]]
-"""Makes the calls at once and returns what they return, in order."""
 
 
 def evaluate(recipe: str, root: Path = Path(), workers: int | None = None) -> None:
@@ -99,22 +95,6 @@ def _measure(
         pictured = next((one for one in banked if one.pictures), None)
         write_bank(staging, dataset, "test", pictured)
     _write_heads(root / "heads" / origin.recipe, origin, dataset, chosen, [one for some in fitted for one in some])
-
-
-def counted(run: Run, run_all: RunAll) -> AllOf:
-    """``run_all`` that beats the heart of ``run`` after every job."""
-    done = [0, 0]
-
-    def all_of(jobs: Sequence[Job]) -> list[Any]:
-        done[1] += len(jobs)
-        found = []
-        for result in run_all(jobs):
-            found.append(result)
-            done[0] += 1
-            run.heartbeat(step=done[0], steps=done[1])
-        return found
-
-    return all_of
 
 
 def _fill_jobs(everyone: list[Subject], dataset: Dataset, asked: Questions) -> list[Job]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from experiments.runs import end_with_parent
+from experiments.runs import Run, end_with_parent
 
 MOST = 16
 """Worker processes, each of some 400 MB: a stage has a few dozen jobs."""
@@ -27,6 +27,8 @@ class Job(NamedTuple):
 
 RunAll = Callable[[Sequence[Job]], Iterator[Any]]
 """Makes the calls at once and yields what they return, in order."""
+AllOf = Callable[[Sequence[Job]], list[Any]]
+"""The same, of a list."""
 
 
 @contextmanager
@@ -49,6 +51,22 @@ def pool(workers: int | None = None) -> Iterator[RunAll]:
             child.terminate()  # what is under way has nobody left to tell
         raise
     executor.shutdown()
+
+
+def counted(run: Run, run_all: RunAll) -> AllOf:
+    """``run_all`` that beats the heart of ``run`` after every job."""
+    done = [0, 0]
+
+    def all_of(jobs: Sequence[Job]) -> list[Any]:
+        done[1] += len(jobs)
+        found = []
+        for result in run_all(jobs):
+            found.append(result)
+            done[0] += 1
+            run.heartbeat(step=done[0], steps=done[1])
+        return found
+
+    return all_of
 
 
 def _begin() -> None:

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import yaml
 
-from experiments.evaluate import counted
-from experiments.pool import pool
+from experiments.pool import counted, pool
 from experiments.probes import Fitted, answer_jobs, probe_jobs
 from experiments.publish import publish
 from experiments.questions import Skip, questions
