@@ -124,7 +124,7 @@ def _restore(
         batch = torch.from_numpy(np.array(raw)[None])
         made = model.reconstruct(batch, ratio=ratio, strategy=strategy, seed=seed, ids=torch.tensor([index]))
         seconds = time.perf_counter() - start
-    truth, image, masked = rgb(raw), rgb(made.image[0].numpy()), rgb(made.masked[0].numpy())
+    truth, image, masked = rgb(raw), rgb(made.filled[0].numpy()), rgb(made.masked[0].numpy())
     return Restored(masked, image, error_map(truth, image), float(made.psnr[0]), made.note, seconds)
 
 

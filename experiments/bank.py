@@ -56,7 +56,7 @@ def fill_bank(subject: Subject, folder: Path, split: str, fills: bool, show: boo
         raw = torch.from_numpy(samples[spread(len(samples), SHOWN)]).to(device())
         for mask in BANK:
             made = network.reconstruct(raw, mask.ratio, mask.strategy, mask.seed)
-            pictures[mask.name] = picture_grid(network, raw, made.masked, made.image)
+            pictures[mask.name] = picture_grid(network, raw, made.masked, made.filled)
     return Banked(measures, pictures)
 
 

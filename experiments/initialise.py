@@ -14,12 +14,13 @@ import numpy as np
 import yaml
 
 from experiments.params import enable
-from experiments.recipe import NAME, Recipe, default_patch, resolve
+from experiments.recipe import NAME, Recipe, resolve
 from experiments.words import amount
 from mae_core.atomic import write_text
 from mae_core.data.images import ImageProblem, is_grey, open_image
 from mae_core.data.sources.folder import UNLABELLED, Item, Listing, list_pictures
 from mae_core.flops import train_flops
+from mae_core.modalities.image import ImageModality
 
 PARTS = {
     "train": ("train", "training"),
@@ -191,7 +192,7 @@ def _side(look: _Look, given: int | None) -> tuple[int, str]:
     if given is not None:
         if given < 1:
             raise InitialiseError(f"--size {given}: give pixels a side, such as 64")
-        default_patch(given, given)  # raises where no patch fits
+        _default_patch(given)  # raises where no patch fits
         return given, "as asked for"
     middle = median_low(look.sides)
     side = min(max(middle // MULTIPLE * MULTIPLE, SMALLEST), LARGEST)
@@ -222,9 +223,14 @@ def _labels_of_train(found: _Found) -> Counter[str]:
     return Counter({label: round(n * (1 - cut)) for label, n in counts.items()})
 
 
+def _default_patch(side: int) -> int:
+    """The patch of square pictures. Raises ValueError where none fits."""
+    return ImageModality.default_patch({"sample": {"shape": [1, side, side]}})
+
+
 def _recipe(side: int, depth: int, pictures: int, labels: dict[str, int]) -> Recipe:
     """Defaults of ``Recipe`` but for what depends on the pictures: colour ones are flipped and cropped, few are seen more often."""
-    patch = default_patch(side, side)
+    patch = _default_patch(side)
     natural = depth == 3
     fewest = min(labels.values(), default=0)
     few = [n for n in FEW_LABELS if n <= max(fewest, 1)]

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+import mae_core.registry as registry
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
 from mae_core.flops import train_flops
@@ -91,7 +92,7 @@ class ObjectiveSection(Section):
     """What is minimised: weights of the parts, and what reconstruction predicts."""
 
     reconstruction: Annotated[float, Field(gt=0)] = 1.0
-    target: str = "pixels"
+    target: str = Field("auto", description="auto: the modality's own")
 
     _target = field_validator("target")(_known(TARGETS, "target"))
 
@@ -328,7 +329,7 @@ def resolve(
 
 
 def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], modality: str) -> Resolved:
-    channels, height, width = dataset["sample"]["shape"]
+    kind = registry.resolve(MODALITIES, modality, "modality")
     values: dict[str, Value] = {}
 
     def pick(key: str, default: Any) -> Any:
@@ -343,25 +344,21 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
             values[key] = Value(default, "default")
         return values[key].value
 
+    patch = pick("model.patch", _default_patch(kind, dataset) if recipe.model.patch == "auto" else None)
     encoder: dict[str, Any] = {"kind": recipe.model.encoder.kind}
     encoder |= {"width": pick("model.encoder.width", 128), "depth": pick("model.encoder.depth", 6)}
     encoder["heads"] = pick("model.encoder.heads", max(encoder["width"] // 32, 1))
     decoder: dict[str, Any] = {"kind": recipe.model.decoder.kind}
     decoder |= {"width": pick("model.decoder.width", 64), "depth": pick("model.decoder.depth", 1)}
     decoder["heads"] = pick("model.decoder.heads", max(decoder["width"] // 16, 1))
+    objective = recipe.objective.model_dump()
+    objective["target"] = kind.default_target if objective["target"] == "auto" else objective["target"]
     config = {
-        "modality": {
-            "kind": modality,
-            "channels": channels,
-            "size": [height, width],
-            "patch": pick("model.patch", default_patch(height, width)),
-            "mean": dataset["mean"],
-            "std": dataset["std"],
-        },
+        "modality": {"kind": modality, **kind.configure(dataset, patch)},
         "encoder": encoder,
         "decoder": decoder,
-        "masking": {"strategy": pick("masking.strategy", "random"), "ratio": pick("masking.ratio", 0.75)},
-        "objective": recipe.objective.model_dump(),
+        "masking": {"strategy": pick("masking.strategy", "random"), "ratio": pick("masking.ratio", kind.default_ratio)},
+        "objective": objective,
     }
     p = recipe.pretrain
     settings = Settings(
@@ -382,11 +379,8 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
     return Resolved(values, config, settings)
 
 
-def default_patch(height: int, width: int) -> int:
-    """The largest common divisor of both sides that leaves at least 4 cells a side, at most 16 pixels: few cells learn soonest."""
-    fits = [p for p in range(1, 17) if height % p == 0 and width % p == 0 and min(height, width) // p >= 4]
-    if not fits:
-        raise RecipeError(
-            f"images of {height}x{width} leave no patch with 4 cells a side: set model.patch, or a larger `size`"
-        )
-    return max(fits)
+def _default_patch(kind: Any, dataset: dict[str, Any]) -> Any:
+    try:
+        return kind.default_patch(dataset)
+    except ValueError as problem:
+        raise RecipeError(str(problem)) from None

@@ -12,13 +12,13 @@ import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import ValidationError
 
+import mae_core.registry as registry
 from experiments.recipe import NAME, SEARCHABLE, Recipe, RecipeError, explain, resolve
 from mae_core.draws import key as draw_key
+from mae_core.modalities import MODALITIES
 from mae_core.model import MaskedAutoencoder
 from mae_core.registry import nearest
 
-MIN_CELLS = 4
-"""Cells a side that a patch must leave: with fewer there is nothing to predict one from another."""
 DIGITS = 4
 """Significant digits kept of a sampled float, so that what was tried is what best.yaml says."""
 
@@ -135,12 +135,10 @@ def narrow(keys: dict[str, BaseDistribution], recipe: Recipe, info: dict[str, An
 
 def misfit(recipe: Recipe, info: dict[str, Any], key: str, value: Any, modality: str = "image") -> str:
     """Why a value cannot be used on these samples, '' where it can."""
-    height, width = info["sample"]["shape"][1:]
     if key == "model.patch":
-        if height % value or width % value:
-            return f"it does not divide images of {height}x{width}"
-        if min(height, width) // value < MIN_CELLS:
-            return f"it leaves fewer than {MIN_CELLS} cells a side of images of {height}x{width}"
+        reason = registry.resolve(MODALITIES, modality, "modality").misfit(info, value)
+        if reason:
+            return reason
     return unbuildable(resolve(recipe, info, {key: value}, modality).config)
 
 

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 
 from mae_core.atomic import replace_file
 from mae_core.data.dataset import Dataset
-from mae_core.evaluation.baselines import pixels
 from mae_core.evaluation.classifier import Classifier
 from mae_core.evaluation.features import extract
+from mae_core.modalities import MODALITIES
 from mae_core.model import MaskedAutoencoder, read_config
+from mae_core.registry import resolve
 
 LUMA = (0.299, 0.587, 0.114)
 """Red, green and blue in grey (ITU-R BT.601), as Pillow has it."""
@@ -91,7 +92,7 @@ class Shelf(NamedTuple):
         if not path.exists():
             samples = dataset.split(split).samples
             if subject.folder is None:
-                made = pixels(samples)
+                made = resolve(MODALITIES, dataset.modality, "modality").plain(samples)
             else:
                 network = subject.load()
                 made = extract(network, fitting(samples, network.modality.channels, network.modality.size))

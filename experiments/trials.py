@@ -140,7 +140,7 @@ def _label_free(model: MaskedAutoencoder, dataset: Dataset, precision: str) -> d
     split = dataset.split("validation")
     samples = split.samples[_some(np.arange(len(split.samples)), MOST_UNLABELLED)]
     model.eval()
-    return {"lidar": lidar(masked_views(model, samples)), "explained": explained(model, samples, dataset.mean)}
+    return {"lidar": lidar(masked_views(model, samples)), "explained": explained(model, samples)}
 
 
 def _some(rows: np.ndarray, most: int) -> np.ndarray:

@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from mae_core.masking.plan import count_kept
+from mae_core.modalities import MODALITIES
+from mae_core.modalities.base import Geometry
+from mae_core.registry import resolve
 
 
 def forward_flops(config: Mapping[str, Any]) -> float:
     """FLOPs of one masked forward pass of one sample, from a model's config."""
-    modality, encoder, decoder = config["modality"], config["encoder"], config["decoder"]
-    (height, wide), patch = modality["size"], modality["patch"]
-    ph, pw = (patch, patch) if isinstance(patch, int) else patch
-    cells, values = (height // ph) * (wide // pw), ph * pw * modality["channels"]
+    encoder, decoder = config["encoder"], config["decoder"]
+    cells, inputs, outputs = geometry(config)
     ratio = config["masking"]["ratio"]
     kept = count_kept(cells, ratio)
     hidden = cells if ratio == 0 else cells - kept
     d, e = encoder["width"], decoder["width"]
     seen, queried = kept + 1, 1 + kept + hidden
-    total = 2.0 * kept * values * d + encoder["depth"] * _block(d, seen, seen)
-    total += 2.0 * seen * d * e + 2.0 * hidden * e * values
+    total = 2.0 * kept * inputs * d + encoder["depth"] * _block(d, seen, seen)
+    total += 2.0 * seen * d * e + 2.0 * hidden * e * outputs
     total += max(decoder["depth"] - 1, 0) * _block(e, queried, queried)
     return total + (_block(e, hidden, queried) if decoder["depth"] else 0.0)
 
@@ -32,13 +33,16 @@ def train_flops(config: Mapping[str, Any]) -> float:
 
 def encode_flops(config: Mapping[str, Any]) -> float:
     """FLOPs of encoding one whole sample."""
-    modality, encoder = config["modality"], config["encoder"]
-    (height, wide), patch = modality["size"], modality["patch"]
-    ph, pw = (patch, patch) if isinstance(patch, int) else patch
-    cells = (height // ph) * (wide // pw)
-    return 2.0 * cells * ph * pw * modality["channels"] * encoder["width"] + encoder["depth"] * _block(
-        encoder["width"], cells + 1, cells + 1
-    )
+    encoder = config["encoder"]
+    cells, inputs, _ = geometry(config)
+    blocks = encoder["depth"] * _block(encoder["width"], cells + 1, cells + 1)
+    return 2.0 * cells * inputs * encoder["width"] + blocks
+
+
+def geometry(config: Mapping[str, Any]) -> Geometry:
+    """Counts of cells and values, from a model's config."""
+    modality = dict(config["modality"])
+    return resolve(MODALITIES, modality.pop("kind"), "modality").geometry(modality)
 
 
 def _block(width: int, queries: int, keys: int, mlp_ratio: float = 4.0) -> float:

@@ -20,30 +20,35 @@ from mae_core.encoders import ENCODERS
 from mae_core.masking import MASKERS
 from mae_core.masking.plan import plan_from_scores
 from mae_core.modalities import MODALITIES
+from mae_core.modalities.base import mean_error
 from mae_core.objectives import OBJECTIVES
 from mae_core.registry import resolve
 from mae_core.targets import TARGETS
 
 SCHEMA = 1
-GREY = 128
 
 
 class Reconstruction(NamedTuple):
-    """What a model makes of masked images; all images are uint8 (B, C, H, W)."""
+    """What a model makes of masked samples; all samples are raw, as the dataset holds them."""
 
-    image: Tensor
+    filled: Tensor
     """The true visible cells with the predicted hidden ones pasted in."""
     masked: Tensor
-    """What the encoder saw; hidden cells are mid-grey."""
+    """What the encoder saw; hidden entries are the modality's ``blank``."""
     predicted: Tensor
-    """The hidden cells alone; visible ones are mid-grey."""
+    """The hidden cells alone; visible entries are blank."""
+    hidden: Tensor
+    """Bool, like the samples: the known entries of hidden cells."""
     plan: Plan
     mse: Tensor
-    """(B,), over hidden pixels, of values scaled to 0..1."""
-    psnr: Tensor
-    """(B,) dB, over hidden pixels."""
+    """(B,): the modality's ``error`` over hidden entries; the squared error of pixels in 0..1 for images."""
     used_true_statistics: bool
     note: str
+
+    @property
+    def psnr(self) -> Tensor:
+        """(B,) dB, of hidden entries; for values whose range is 1."""
+        return -10 * self.mse.clamp_min(1e-10).log10()
 
 
 class MaskedAutoencoder(nn.Module):
@@ -61,7 +66,7 @@ class MaskedAutoencoder(nn.Module):
         self.modality = kind(width=encoder["width"], **modality)
         self.encoder = resolve(ENCODERS, encoder.pop("kind"), "encoder")(**encoder)
         self.decoder = resolve(DECODERS, decoder.pop("kind"), "decoder")(encoder["width"], **decoder)
-        self.target = resolve(TARGETS, objective.pop("target"), "target")(self.modality.values_per_cell)
+        self.target = resolve(TARGETS, objective.pop("target"), "target")(self.modality)
         self.head = self.target.head(self.decoder.width)
         self.objectives = [
             (float(weight), resolve(OBJECTIVES, name, "objective")(self.target)) for name, weight in objective.items()
@@ -84,7 +89,7 @@ class MaskedAutoencoder(nn.Module):
                 raise ValueError("forward needs draws to make a plan from, or a plan")
             plan = plan_from_scores(self.masker.score(cells, draws).scores, self.ratio, cells.valid)
         latent = self.encoder(self.modality, cells, plan)
-        prediction = self.head(self.decoder(latent, plan, cells.coords))
+        prediction = self.head(self.decoder(latent, plan, cells.coords), plan)
         view = View(cells, plan, latent, prediction)
         terms = [(weight, objective.forward((view,))) for weight, objective in self.objectives]
         total = torch.stack([weight * term.total for weight, term in terms]).sum()
@@ -117,25 +122,23 @@ class MaskedAutoencoder(nn.Module):
         plan = self.plan(raw, ratio, strategy, seed, ids) if plan is None else plan
         cells = self.modality.split(raw)
         latent = self.encoder(self.modality, cells, plan)
-        decoded = self.target.decode(self.head(self.decoder(latent, plan, cells.coords)), cells, plan)
-        index = plan.hide.unsqueeze(-1).expand_as(decoded.values)
-        image = self.modality.join(cells.values.scatter(1, index, decoded.values))
-        hidden = self.modality.to_map(torch.zeros_like(cells.values).scatter(1, index, 1.0)).bool()
-        grey = torch.full_like(raw, GREY)
-        error = ((image.float() - raw.float()) / 255).square()
-        mse = (error * hidden).flatten(1).sum(1) / hidden.flatten(1).sum(1)
+        prediction = self.head(self.decoder(latent, plan, cells.coords), plan)
+        decoded = self.target.decode(prediction, cells, plan)
+        filled = self.modality.paste(raw, decoded.values, plan)
+        hidden = self.modality.covers(raw, plan.hide, plan.hide_ok)
+        blank = torch.full_like(raw, self.modality.blank)
         note = (
             "shown with the true mean and variance of each hidden patch: compare structure, not brightness"
             if decoded.used_true_statistics
             else ""
         )
         return Reconstruction(
-            image=image,
-            masked=torch.where(hidden, grey, raw),
-            predicted=torch.where(hidden, image, grey),
+            filled=filled,
+            masked=torch.where(hidden, blank, raw),
+            predicted=torch.where(hidden, filled, blank),
+            hidden=hidden,
             plan=plan,
-            mse=mse,
-            psnr=-10 * mse.clamp_min(1e-10).log10(),
+            mse=mean_error(self.modality.error(filled, raw), hidden),
             used_true_statistics=decoded.used_true_statistics,
             note=note,
         )

@@ -39,7 +39,7 @@ def reconstruct_files(
     raw, used, refused = read_images(files, model)
     result = model.reconstruct(raw, ratio, strategy, seed)
     with replace_file(out) as staging:
-        Image.fromarray(picture_grid(model, raw, result.masked, result.image)).save(staging, "PNG")
+        Image.fromarray(picture_grid(model, raw, result.masked, result.filled)).save(staging, "PNG")
     lines = [f"{file}: PSNR of hidden pixels {psnr:.1f} dB" for file, psnr in zip(used, result.psnr.tolist())]
     notes = [result.note] if result.note else []
     return "\n".join([*lines, *(f"set aside: {line}" for line in refused), *notes, str(out)])

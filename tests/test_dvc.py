@@ -6,6 +6,8 @@ import pytest
 import yaml
 from import_closure import ROOT, closure
 
+from mae_core.modalities import MODALITIES
+
 TABLES = frozenset(
     f"mae_core/{name}/__init__.py"
     for name in ("modalities", "masking", "encoders", "decoders", "targets", "objectives", "data/sources")
@@ -23,6 +25,7 @@ ROWS = {
     "mae_core/targets/pixels.py",
     "mae_core/objectives/reconstruction.py",
 }
+MODALITY_ROWS = {row.split(":")[0].replace(".", "/") + ".py" for row in MODALITIES.values()}
 MODALITY = "mae_core/modalities/${item.modality}.py"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
@@ -37,14 +40,16 @@ def wanted(stage: str) -> set[str]:
     files = reached(f"pipelines/{stage}.py")
     rows = ROWS
     if stage == "prepare":
-        rows = {str(path.relative_to(ROOT)) for path in (ROOT / "mae_core/data/sources").glob("[a-z]*.py")}
+        rows = {
+            str(path.relative_to(ROOT)) for path in (ROOT / "mae_core/data/sources").glob("[a-z]*.py")
+        } | MODALITY_ROWS
     elif stage == "report":
         rows = set()
     for path in rows:
         files |= reached(path)
     if stage not in ("prepare", "report"):
-        image = reached("mae_core/modalities/image.py") - {"mae_core/modalities/image.py"}
-        files |= image | ({MODALITY} if stage != "transfer" else set())
+        used = set().union(*(reached(path) for path in MODALITY_ROWS)) - MODALITY_ROWS
+        files |= used | ({MODALITY} if stage != "transfer" else set())
     return files
 
 

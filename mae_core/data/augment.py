@@ -1,4 +1,4 @@
-"""Batch augmentation on the device: random resized crop and flip, drawn per sample."""
+"""Batch augmentation of pictures on the device: random resized crop and flip, drawn per sample."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 from mae_core.draws import Draws
 
 
-def augment(raw: Tensor, draws: Draws, crop: float = 1.0, flip: bool = False) -> Tensor:
+def crop_and_flip(raw: Tensor, draws: Draws, crop: float = 1.0, flip: bool = False) -> Tensor:
     """uint8 (B, C, H, W) → uint8 of the same shape.
 
     Args:
-        crop: the smallest share of the area a crop may have (1 = no cropping); its aspect stays that of the image.
+        crop: the smallest share of the area a crop may have (1 = none); its aspect stays that of the image.
         flip: mirror half of the samples left to right.
     """
     if crop >= 1 and not flip:

@@ -21,7 +21,7 @@ class Split(NamedTuple):
 
     name: str
     samples: np.ndarray
-    """(n, C, H, W) uint8."""
+    """(n, …): raw samples of the modality, (n, C, H, W) uint8 for images."""
     labels: np.ndarray
     """(n,) int64, −1 where there is no label."""
     names: list[str]
@@ -34,10 +34,8 @@ class Dataset:
         self.folder, self.info = folder, info
         self.name: str = info["name"]
         self.modality: str = info["modality"]
-        self.shape: tuple[int, int, int] = tuple(info["sample"]["shape"])
+        self.shape: tuple[int, ...] = tuple(info["sample"]["shape"])
         self.classes: list[str] = info["classes"]
-        self.mean: list[float] = info["mean"]
-        self.std: list[float] = info["std"]
         self.fingerprint: str = info["fingerprint"]
 
     @property

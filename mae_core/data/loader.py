@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     ids: Tensor
     """(b,) long: positions within the split."""
     raw: Tensor
-    """(b, C, H, W) uint8."""
+    """(b, …): raw samples."""
 
 
 class Batches:

@@ -15,9 +15,8 @@ from mae_core.data.dataset import SCHEMA, SPLITS, DatasetError
 from mae_core.data.quarantine import check_share, write_quarantine
 from mae_core.data.sources import Part, Source
 from mae_core.data.split import digests, stratified
-
-STD_FLOOR = 1e-3
-"""Of pixels in 0..1: a constant channel is not divided by zero."""
+from mae_core.modalities import MODALITIES
+from mae_core.registry import resolve
 
 
 class Rules(NamedTuple):
@@ -56,16 +55,17 @@ def pack(source: Source, rules: Rules, folder: Path) -> dict[str, Any]:
             )
     labels = {name: part.labels[indices] for name, (part, indices) in splits.items()}
     notes += _label_notes(labels["train"], source.classes)
-    mean, std = _statistics(*splits["train"])
+    part, indices = splits["train"]
+    facts = resolve(MODALITIES, rules.modality, "modality").facts(part.samples, indices)
+    notes += facts.notes
     info = {
         "schema": SCHEMA,
         "name": rules.name,
         "modality": rules.modality,
-        "sample": {"shape": list(source.parts[0].samples.shape[1:]), "dtype": "uint8"},
+        "sample": {"shape": list(source.parts[0].samples.shape[1:]), "dtype": str(part.samples.dtype)},
         "splits": {n: {"samples": len(v), "labelled": int((v >= 0).sum())} for n, v in labels.items()},
         "classes": source.classes,
-        "mean": mean,
-        "std": std,
+        **facts.entries,
         "licence": rules.licence,
         "source": rules.source,
         "verified": rules.verified,
@@ -132,26 +132,12 @@ def _label_notes(labels: np.ndarray, classes: list[str]) -> list[str]:
     return notes
 
 
-def _statistics(part: Part, indices: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, of pixels in 0..1, in exact integer sums."""
-    counts = np.zeros((part.samples.shape[1], 256), np.int64)
-    for start in range(0, len(indices), 1024):
-        block = part.samples[indices[start : start + 1024]]
-        for channel in range(counts.shape[0]):
-            counts[channel] += np.bincount(block[:, channel].ravel(), minlength=256)
-    values = np.arange(256) / 255
-    shares = counts / counts.sum(1, keepdims=True)
-    mean = shares @ values
-    std = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0))
-    return [round(float(m), 6) for m in mean], [round(float(max(s, STD_FLOOR)), 6) for s in std]
-
-
 def _write(folder: Path, splits: Splits, labels: dict[str, np.ndarray], classes: list[str]) -> str:
     """Writes the arrays of every split; returns the content fingerprint."""
     digest = hashlib.sha256(json.dumps(classes).encode())
     for name, (part, indices) in splits.items():
         shape = (len(indices), *part.samples.shape[1:])
-        packed = np.lib.format.open_memmap(folder / f"{name}-samples.npy", "w+", np.uint8, shape)
+        packed = np.lib.format.open_memmap(folder / f"{name}-samples.npy", "w+", part.samples.dtype, shape)
         digest.update(f"{name}{shape}".encode())
         for start in range(0, len(indices), 1024):
             block = part.samples[indices[start : start + 1024]]

@@ -39,7 +39,7 @@ class ViT(nn.Module):
         ``layer`` stops after that many blocks (all by default) before the final norm. The pooled vector is the mean over the cells seen.
         """
         keep, ok = (None, cells.valid) if plan is None else (plan.keep, plan.keep_ok)
-        x = modality.embed(cells, keep) + self.positions(cells.coords, keep)
+        x = modality.embed(cells, keep, ok) + self.positions(cells.coords, keep)
         x = torch.cat([self.global_token.expand(len(x), -1, -1), x], 1)
         key_ok = None if ok is None else torch.cat([ok.new_ones(len(ok), 1), ok], 1)
         for block in self.blocks[:layer]:

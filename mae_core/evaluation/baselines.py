@@ -1,4 +1,4 @@
-"""What every score stands beside: the same probes on raw pixels and on their principal components."""
+"""What every score stands beside: principal components of the plain features (``Modality.plain``) that the other probes see, too."""
 
 from __future__ import annotations
 
@@ -6,28 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from mae_core.evaluation.linear import LinearProbe, fit_linear
 
-MOST_PIXELS = 4096
-"""Larger images are averaged down until they have no more values: a linear model of more learns nothing but noise, and slowly."""
 COMPONENTS = (16, 32, 64, 128)
-
-
-def pixels(samples: np.ndarray, most: int = MOST_PIXELS) -> np.ndarray:
-    """(n, C, H, W) uint8 → (n, ≤ most) float32 in 0..1: the features of no model at all."""
-    count, channels, height, width = samples.shape
-    shrink = (most / (channels * height * width)) ** 0.5
-    if shrink >= 1:
-        return np.asarray(samples).reshape(count, -1).astype(np.float32) / 255
-    size = (max(int(height * shrink), 1), max(int(width * shrink), 1))
-    blocks = [
-        F.interpolate(torch.from_numpy(np.array(samples[i : i + 512])).float(), size=size, mode="area").flatten(1)
-        for i in range(0, count, 512)
-    ]
-    return torch.cat(blocks).numpy() / 255 if blocks else np.zeros((0, channels * size[0] * size[1]), np.float32)
 
 
 class Components(NamedTuple):
@@ -58,7 +40,7 @@ class PcaProbe(NamedTuple):
     probe: LinearProbe
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """(n, D) pixels → (n,) labels."""
+        """(n, D) plain features → (n,) labels."""
         return self.probe.predict(self.components(x)[:, : self.probe.weight.shape[1]])
 
 

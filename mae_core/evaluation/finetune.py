@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from mae_core.data.loader import Batches
 from mae_core.draws import Draws
@@ -30,7 +30,7 @@ class Settings(NamedTuple):
     weight_decay: float = 0.05
     warmup: float = 0.1
     shift: int = 2
-    """Largest translation in pixels along each axis, edges repeated."""
+    """Largest translation that the modality's ``jitter`` makes: pixels along each axis for images."""
     clip: float = 1.0
     seed: int = 0
     precision: str = "auto"
@@ -44,7 +44,7 @@ class Step(NamedTuple):
 
 
 def train(classifier: Classifier, samples: np.ndarray, labels: np.ndarray, settings: Settings) -> Iterator[Step]:
-    """Trains ``classifier`` in place on (n, C, H, W) uint8 and (n,) labels 0..classes − 1; yields after every step.
+    """Trains ``classifier`` in place on (n, …) raw samples and (n,) labels 0..classes − 1; yields after every step.
 
     AdamW, layer decay, warm-up and cosine. Order and shifts are functions of (seed, step) alone.
     Raises ValueError where a loss is not finite.
@@ -63,7 +63,7 @@ def train(classifier: Classifier, samples: np.ndarray, labels: np.ndarray, setti
         # drawn by place in the batch: of few images, one comes several times and is to be moved differently each time
         draws = Draws(settings.seed, step, torch.arange(len(batch.ids), device=device))
         with precision.autocast(device):
-            logits = classifier(shifted(batch.raw, draws, settings.shift))
+            logits = classifier(classifier.modality.jitter(batch.raw, draws, settings.shift))
         loss = F.cross_entropy(logits.float(), targets[batch.ids])
         loss.backward()
         nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
@@ -77,22 +77,9 @@ def train(classifier: Classifier, samples: np.ndarray, labels: np.ndarray, setti
     classifier.eval()
 
 
-def shifted(raw: Tensor, draws: Draws, most: int) -> Tensor:
-    """uint8 (B, C, H, W) moved by up to ``most`` pixels along each axis; what is uncovered repeats the edge."""
-    if most == 0:
-        return raw
-    height, width = raw.shape[-2:]
-    moves = (draws.uniform("shift", 2) * (2 * most + 1)).long() - most
-    rows = (torch.arange(height, device=raw.device) + moves[:, :1]).clamp(0, height - 1)
-    columns = (torch.arange(width, device=raw.device) + moves[:, 1:]).clamp(0, width - 1)
-    rows = rows[:, None, :, None].expand(-1, raw.shape[1], -1, width)
-    columns = columns[:, None, None, :].expand(-1, raw.shape[1], height, -1)
-    return raw.gather(2, rows).gather(3, columns)
-
-
 @torch.no_grad()
 def predict(classifier: Classifier, samples: np.ndarray, batch: int = 512, precision: str = "auto") -> np.ndarray:
-    """(n, C, H, W) uint8 → (n,) predicted class indices."""
+    """(n, …) raw samples → (n,) predicted class indices."""
     device = classifier.head.weight.device
     classifier.eval()
     found = []

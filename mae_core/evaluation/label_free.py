@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ DELTA = 1e-4
 
 @torch.no_grad()
 def masked_views(model: MaskedAutoencoder, samples: np.ndarray, views: int = VIEWS) -> np.ndarray:
-    """(n, C, H, W) uint8 → (n, views, D) float32: pooled features of each sample under ``views`` fixed random masks."""
+    """(n, …) raw → (n, views, D) float32: pooled features of each sample under ``views`` fixed random masks."""
     blocks = []
     for first, raw in _batches(model, samples):
         ids = torch.arange(first, first + len(raw), device=raw.device)
@@ -57,33 +56,21 @@ def lidar(views: np.ndarray, delta: float = DELTA) -> float:
 
 
 @torch.no_grad()
-def explained(
-    model: MaskedAutoencoder,
-    samples: np.ndarray,
-    mean: Sequence[float],
-    bank: Sequence[tuple[str, float]] = BANK,
-) -> float:
-    """Share of the variance of hidden pixels about ``mean`` (per channel, 0..1) that is filled in, averaged over a fixed mask bank.
+def explained(model: MaskedAutoencoder, samples: np.ndarray, bank: Sequence[tuple[str, float]] = BANK) -> float:
+    """Share of the error of the train split's best constant that the model removes in hidden entries, averaged over a fixed mask bank.
 
-    1 is perfect, 0 is no better than the mean colour, less is worse. In raw pixels, so runs of any patch, ratio or target compare.
+    1 is perfect, 0 is no better than that constant (the mean colour of pictures), less is worse. In raw units, so runs of any patch,
+    ratio or target compare.
     """
     totals = np.zeros((len(bank), 2))
     for first, raw in _batches(model, samples):
         ids = torch.arange(first, first + len(raw), device=raw.device)
-        colour = torch.tensor(list(mean), device=raw.device).view(1, -1, 1, 1)
-        variance = (raw.float() / 255 - colour).square()
         for row, (strategy, ratio) in enumerate(bank):
-            filled = model.reconstruct(raw, ratio, strategy, 0, ids)
-            hidden = _hidden(model, raw, filled.plan.hide)
-            totals[row] += float((filled.mse * hidden.flatten(1).sum(1)).sum()), float((variance * hidden).sum())
+            made = model.reconstruct(raw, ratio, strategy, 0, ids)
+            trivial = model.modality.error(model.modality.trivial(raw, made.hidden), raw)
+            entries = made.hidden.flatten(1).sum(1)
+            totals[row] += float((made.mse * entries).sum()), float(trivial[made.hidden].sum())
     return float(np.mean(1 - totals[:, 0] / np.maximum(totals[:, 1], 1e-12)))
-
-
-def _hidden(model: MaskedAutoencoder, raw: Tensor, hide: Tensor) -> Tensor:
-    """(B, C, H, W): 1 where a pixel's cell is hidden."""
-    blank = torch.zeros_like(model.modality.split(raw).values)
-    on: Any = blank.scatter(1, hide.unsqueeze(-1).expand(-1, -1, blank.shape[-1]), 1.0)
-    return model.modality.to_map(on)
 
 
 def _batches(model: MaskedAutoencoder, samples: np.ndarray) -> Iterator[tuple[int, Tensor]]:

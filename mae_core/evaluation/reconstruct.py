@@ -58,12 +58,10 @@ def fill_quality(model: MaskedAutoencoder, samples: np.ndarray, mask: Mask) -> d
     device = next(model.parameters()).device
     raw = torch.from_numpy(np.array(samples)).to(device)
     found = model.eval().reconstruct(raw, mask.ratio, mask.strategy, mask.seed)
-    cells = model.modality.split(raw).values
-    index = found.plan.hide.unsqueeze(-1).expand(-1, -1, cells.shape[-1])
-    hidden = model.modality.to_map(torch.zeros_like(cells).scatter(1, index, 1.0)).bool().cpu()
+    hidden = found.hidden.cpu()
     truth = raw.cpu()
     filled = {
-        "model": found.image.cpu(),
+        "model": found.filled.cpu(),
         "mean_fill": mean_fill(truth, hidden),
         "harmonic_fill": harmonic_fill(truth, hidden),
     }

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, gather_cells
+from mae_core.cells import Cells, Plan, gather_cells
+from mae_core.data.augment import crop_and_flip
+from mae_core.draws import Draws
+from mae_core.modalities.base import Facts, Geometry, Modality
+
+STD_FLOOR = 1e-3
+"""Of pixels in 0..1: a constant channel is not divided by zero."""
+MOST_PATCH, LEAST_CELLS = 16, 4
+"""Pixels a side of the default patch, and cells a side that it leaves."""
+MOST_PIXELS = 4096
+"""Larger images are averaged down until they have no more values: a linear model of more learns nothing but noise, and slowly."""
+BLOCK = 1024
 
 
-class ImageModality(nn.Module):
+class ImageModality(Modality):
     """Raw uint8 images (B, C, H, W) ↔ cells of P = ph · pw · C values in (row, column, channel) order, rows of patches first.
 
     Args:
@@ -24,6 +38,8 @@ class ImageModality(nn.Module):
 
     default_ratio = 0.75
     default_target = "pixels"
+    blank = 128.0
+    unit = "of pixels in 0..1"
 
     def __init__(
         self,
@@ -65,6 +81,74 @@ class ImageModality(nn.Module):
     std: Tensor
     coords: Tensor
 
+    @staticmethod
+    def facts(samples: np.ndarray, indices: np.ndarray) -> Facts:
+        """Mean and standard deviation of each channel, of pixels in 0..1, in exact integer sums."""
+        counts = np.zeros((samples.shape[1], 256), np.int64)
+        for start in range(0, len(indices), BLOCK):
+            block = samples[indices[start : start + BLOCK]]
+            for channel in range(counts.shape[0]):
+                counts[channel] += np.bincount(block[:, channel].ravel(), minlength=256)
+        values = np.arange(256) / 255
+        shares = counts / counts.sum(1, keepdims=True)
+        mean = shares @ values
+        std = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0))
+        entries = {
+            "mean": [round(float(m), 6) for m in mean],
+            "std": [round(float(max(s, STD_FLOOR)), 6) for s in std],
+        }
+        return Facts(entries, [])
+
+    @staticmethod
+    def default_patch(info: dict[str, Any]) -> int:
+        """The largest common divisor of both sides that leaves at least 4 cells a side, at most 16 pixels: few cells learn soonest."""
+        height, width = info["sample"]["shape"][1:]
+        sides = [p for p in range(1, MOST_PATCH + 1) if height % p == 0 and width % p == 0]
+        fits = [p for p in sides if min(height, width) // p >= LEAST_CELLS]
+        if not fits:
+            raise ValueError(
+                f"images of {height}x{width} leave no patch with 4 cells a side: set model.patch, or a larger `size`"
+            )
+        return max(fits)
+
+    @staticmethod
+    def misfit(info: dict[str, Any], patch: int) -> str:
+        """A patch has to divide both sides and to leave 4 cells a side: with fewer there is nothing to predict one from another."""
+        height, width = info["sample"]["shape"][1:]
+        if height % patch or width % patch:
+            return f"it does not divide images of {height}x{width}"
+        if min(height, width) // patch < LEAST_CELLS:
+            return f"it leaves fewer than {LEAST_CELLS} cells a side of images of {height}x{width}"
+        return ""
+
+    @staticmethod
+    def configure(info: dict[str, Any], patch: int | list[int]) -> dict[str, Any]:
+        """Channels, size, patch and the train split's statistics."""
+        channels, height, width = info["sample"]["shape"]
+        return {"channels": channels, "size": [height, width], "patch": patch, "mean": info["mean"], "std": info["std"]}
+
+    @staticmethod
+    def geometry(config: dict[str, Any]) -> Geometry:
+        """Of a grid of patches."""
+        (height, wide), patch = config["size"], config["patch"]
+        ph, pw = (patch, patch) if isinstance(patch, int) else patch
+        values = ph * pw * config["channels"]
+        return Geometry((height // ph) * (wide // pw), values, values)
+
+    @staticmethod
+    def plain(samples: np.ndarray, most: int = MOST_PIXELS) -> np.ndarray:
+        """Pixels in 0..1, (n, at most ``most``)."""
+        count, channels, height, width = samples.shape
+        shrink = (most / (channels * height * width)) ** 0.5
+        if shrink >= 1:
+            return np.asarray(samples).reshape(count, -1).astype(np.float32) / 255
+        size = (max(int(height * shrink), 1), max(int(width * shrink), 1))
+        blocks = [
+            F.interpolate(torch.from_numpy(np.array(samples[i : i + 512])).float(), size=size, mode="area").flatten(1)
+            for i in range(0, count, 512)
+        ]
+        return torch.cat(blocks).numpy() / 255 if blocks else np.zeros((0, channels * size[0] * size[1]), np.float32)
+
     @property
     def cells(self) -> int:
         """N."""
@@ -97,7 +181,7 @@ class ImageModality(nn.Module):
         values = images.view(-1, self.channels, gh, ph, gw, pw).permute(0, 2, 4, 3, 5, 1)
         return Cells(values.reshape(-1, gh * gw, self.values_per_cell), self.coords)
 
-    def embed(self, cells: Cells, keep: Tensor | None = None) -> Tensor:
+    def embed(self, cells: Cells, keep: Tensor | None = None, ok: Tensor | None = None) -> Tensor:
         """(B, N, D), or (B, V, D) of the kept cells alone."""
         return self.project(cells.values if keep is None else gather_cells(cells.values, keep))
 
@@ -110,6 +194,44 @@ class ImageModality(nn.Module):
     def join(self, values: Tensor) -> Tensor:
         """Normalised cell values (B, N, P) → raw uint8 images (B, C, H, W)."""
         return self.unscale(self.to_map(values))
+
+    def covers(self, raw: Tensor, index: Tensor, ok: Tensor | None = None) -> Tensor:
+        """Bool (B, C, H, W): the pixels of the cells ``index`` (B, M)."""
+        flags = torch.zeros(len(raw), self.cells, dtype=torch.bool, device=raw.device)
+        flags.scatter_(1, index, True if ok is None else ok)
+        return self.to_map(flags.unsqueeze(-1).expand(-1, -1, self.values_per_cell).contiguous())
+
+    def paste(self, raw: Tensor, values: Tensor, plan: Plan) -> Tensor:
+        """uint8 images whose hidden cells hold ``values`` (B, M, P), normalised."""
+        cells = self.split(raw).values
+        index = plan.hide.unsqueeze(-1).expand_as(values)
+        filled = self.join(cells.scatter(1, index, values.to(cells.dtype)))
+        return torch.where(self.covers(raw, plan.hide, plan.hide_ok), filled, raw)
+
+    def error(self, filled: Tensor, raw: Tensor) -> Tensor:
+        """Squared, of pixels in 0..1."""
+        return ((filled.float() - raw.float()) / 255).square()
+
+    def trivial(self, raw: Tensor, hidden: Tensor) -> Tensor:
+        """Hidden pixels become the mean colour of the train split."""
+        colour = (self.mean * 255).round().to(torch.uint8)
+        return torch.where(hidden, colour, raw)
+
+    def augment(self, raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:
+        """Random resized crop and flip."""
+        return crop_and_flip(raw, draws, crop, flip)
+
+    def jitter(self, raw: Tensor, draws: Draws, most: int) -> Tensor:
+        """Moved by up to ``most`` pixels along each axis; what is uncovered repeats the edge."""
+        if most == 0:
+            return raw
+        height, width = raw.shape[-2:]
+        moves = (draws.uniform("shift", 2) * (2 * most + 1)).long() - most
+        rows = (torch.arange(height, device=raw.device) + moves[:, :1]).clamp(0, height - 1)
+        columns = (torch.arange(width, device=raw.device) + moves[:, 1:]).clamp(0, width - 1)
+        rows = rows[:, None, :, None].expand(-1, raw.shape[1], -1, width)
+        columns = columns[:, None, None, :].expand(-1, raw.shape[1], height, -1)
+        return raw.gather(2, rows).gather(3, columns)
 
     def render(self, raw: Tensor) -> Tensor:
         """Raw (B, C, H, W) → uint8 RGB (B, H, W, 3): grey repeated, the first three channels of many, two padded with black."""

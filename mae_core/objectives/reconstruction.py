@@ -20,7 +20,7 @@ class Reconstruction:
     def forward(self, views: tuple[View, ...]) -> Terms:
         """The mean over the batch's valid hidden cells."""
         (view,) = views
-        per_cell = self.target.cell_loss(view.prediction, self.target.target(view.cells), view.plan)
+        per_cell = self.target.cell_loss(view.prediction, self.target.target(view.cells, view.plan), view.plan)
         ok = view.plan.hide_ok
         hidden: Tensor | int
         if ok is None:

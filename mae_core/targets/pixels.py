@@ -7,13 +7,14 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from mae_core.cells import Cells, Plan, gather_cells
+from mae_core.modalities.base import Modality
 
 VARIANCE_EPS = 1e-6
 """Inside the root, as in the official code; the variance is the unbiased one."""
 
 
 class Decoded(NamedTuple):
-    """Predictions in the units of the cells."""
+    """Predictions as the modality pastes them."""
 
     values: Tensor
     """(B, M, P)."""
@@ -21,20 +22,30 @@ class Decoded(NamedTuple):
     """True where the hidden patch's own mean and variance were needed to undo the normalisation: a hint of the answer."""
 
 
+class LinearHead(nn.Linear):
+    """D_dec → values of a cell, the same for every cell."""
+
+    def __init__(self, width: int, values: int) -> None:
+        super().__init__(width, values)
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, plan: Plan) -> Tensor:  # type: ignore[override]
+        """(B, M, D_dec) → (B, M, P); ``plan`` tells other heads which cells these are."""
+        return super().forward(x)
+
+
 class Pixels:
     """The cell's values as they are, normalised with the dataset's statistics alone."""
 
-    def __init__(self, values_per_cell: int) -> None:
-        self.values_per_cell = values_per_cell
+    def __init__(self, modality: Modality) -> None:
+        self.values_per_cell: int = modality.values_per_cell
 
-    def head(self, width: int) -> nn.Linear:
+    def head(self, width: int) -> nn.Module:
         """D_dec → P."""
-        head = nn.Linear(width, self.values_per_cell)
-        nn.init.xavier_uniform_(head.weight)
-        nn.init.zeros_(head.bias)
-        return head
+        return LinearHead(width, self.values_per_cell)
 
-    def target(self, cells: Cells) -> Tensor:
+    def target(self, cells: Cells, plan: Plan) -> Tensor:
         """(B, N, P)."""
         return cells.values
 
@@ -50,14 +61,14 @@ class Pixels:
 class NormPixels(Pixels):
     """Each cell less its mean, over its standard deviation (unbiased)."""
 
-    def __init__(self, values_per_cell: int) -> None:
-        if values_per_cell < 2:
+    def __init__(self, modality: Modality) -> None:
+        if modality.values_per_cell < 2:
             raise ValueError(
                 "a cell of one value has no variance to normalise by: use target 'pixels' or larger patches"
             )
-        super().__init__(values_per_cell)
+        super().__init__(modality)
 
-    def target(self, cells: Cells) -> Tensor:
+    def target(self, cells: Cells, plan: Plan) -> Tensor:
         """(B, N, P)."""
         mean, std = _statistics(cells.values)
         return (cells.values - mean) / std

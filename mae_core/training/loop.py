@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mae_core.data.augment import augment
 from mae_core.data.loader import Batch, Batches
 from mae_core.draws import Draws
+from mae_core.modalities.base import Modality
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.optim import set_lr
 from mae_core.training.precision import Precision, choose_precision
@@ -94,7 +94,7 @@ def fit(
 
     Args:
         state: model, optimiser and step, on the device to train on; at a yield it may be saved, and later resumed exactly.
-        samples: (n, C, H, W) uint8, usually memory-mapped.
+        samples: (n, …) raw samples, usually memory-mapped.
         world: this rank. Every draw depends on (seed, step, sample) and every loss on the global batch, so results do not depend on it.
 
     Raises TrainingDiverged after ``max_nonfinite`` skipped steps in a row.
@@ -112,7 +112,7 @@ def fit(
         lr = lr_at(state.step, settings.steps, settings.lr, settings.warmup)
         with clock.waiting():
             batch = batches(state.step)
-        loss = _backward(runner, batch, state.step, settings, world, precision)
+        loss = _backward(runner, state.model.modality, batch, state.step, settings, world, precision)
         set_lr(state.optimizer, lr)
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip or float("inf"))
         norm = _whole(norm)
@@ -136,24 +136,40 @@ def fit(
 
 
 def _backward(
-    runner: nn.Module, batch: Batch, step: int, settings: Settings, world: World, precision: Precision
+    runner: nn.Module,
+    modality: Modality,
+    batch: Batch,
+    step: int,
+    settings: Settings,
+    world: World,
+    precision: Precision,
 ) -> Tensor:
     """Gradients of the global batch's mean loss; returns this rank's share of that mean, detached."""
     rows = len(batch.ids)
     passes = world.passes(settings.batch_size, settings.micro_batch)
-    total = torch.zeros((), device=batch.raw.device)
+    total, counted = torch.zeros((), device=batch.raw.device), torch.zeros((), device=batch.raw.device)
+    ragged, expected = False, 1
     for i in range(passes):
         part = slice(rows * i // passes, rows * (i + 1) // passes)
         ids = batch.ids[part]
         draws = Draws(settings.seed, step, ids)
-        raw = augment(batch.raw[part], draws, settings.crop, settings.flip)
+        raw = modality.augment(batch.raw[part], draws, settings.crop, settings.flip)
         waiting = getattr(runner, "no_sync", nullcontext)
         with nullcontext() if i == passes - 1 else waiting():
             with precision.autocast(raw.device):
                 terms = runner(raw, draws)
-            share = terms.total * (len(ids) / settings.batch_size)
+            expected = settings.batch_size * terms.per_cell.shape[1]
+            share = terms.total * (terms.hidden / expected)
             (share * world.size).backward()  # the ranks' gradients are averaged, their losses are to be summed
         total += share.detach()
+        if isinstance(terms.hidden, Tensor):
+            ragged, counted = True, counted + terms.hidden
+    if ragged:  # how many cells the whole batch hid is known only now
+        correction = expected / world.sum(counted).clamp_min(1)
+        for parameter in runner.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(correction)
+        total = total * correction
     return total
 
 

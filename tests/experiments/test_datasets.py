@@ -130,7 +130,9 @@ def test_mnist_of_a_mirror_is_mnist(root, shared_data, monkeypatch):
     dataset = open_dataset(root / "data" / "mnist")
     assert np.bincount(dataset.split("test").labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     # published figures of the training part: mean 0.1307, deviation 0.3081
-    assert dataset.mean == pytest.approx([0.1307], abs=2e-4) and dataset.std == pytest.approx([0.3081], abs=2e-4)
+    assert dataset.info["mean"] == pytest.approx([0.1307], abs=2e-4) and dataset.info["std"] == pytest.approx(
+        [0.3081], abs=2e-4
+    )
 
 
 def test_a_tree_without_a_mirror_says_where_to_put_it(root):

@@ -147,7 +147,7 @@ def test_size_and_channels_may_be_given(root, tmp_path):
         initialise(folder, root, "other", None, 2)
     with pytest.raises(InitialiseError, match="--size 0"):
         initialise(folder, root, "other", 0)
-    with pytest.raises(RecipeError, match="leave no patch"):
+    with pytest.raises(ValueError, match="leave no patch"):
         initialise(folder, root, "other", 3)
     assert not list(root.glob("experiments/*/other.yaml"))
 

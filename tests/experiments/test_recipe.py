@@ -6,13 +6,13 @@ from experiments.recipe import (
     SEARCHABLE,
     Recipe,
     RecipeError,
-    default_patch,
     load_recipe,
     parse_recipe,
     recipe_row,
     resolve,
 )
 from mae_core.flops import train_flops
+from mae_core.modalities.image import ImageModality
 from mae_core.model import MaskedAutoencoder
 
 DATASET = {"sample": {"shape": [1, 28, 28]}, "mean": [0.13], "std": [0.31]}
@@ -76,13 +76,13 @@ def test_a_resolved_config_builds():
     ("size", "patch"), [((28, 28), 7), ((32, 32), 8), ((224, 224), 16), ((64, 64), 16), ((48, 96), 12)]
 )
 def test_default_patch_divides_and_leaves_cells(size, patch):
-    assert default_patch(*size) == patch
+    assert ImageModality.default_patch({"sample": {"shape": [1, *size]}}) == patch
     assert size[0] % patch == 0 and size[1] % patch == 0
 
 
 def test_default_patch_refuses_tiny_images():
     with pytest.raises(RecipeError, match="4 cells a side"):
-        default_patch(3, 3)
+        resolve(Recipe(), {**DATASET, "sample": {"shape": [1, 3, 3]}})
 
 
 def test_params_row_names_what_is_missing(tmp_path):

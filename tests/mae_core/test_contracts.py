@@ -130,7 +130,7 @@ def the_same_again(s: Subject) -> None:
     torch.rand(7)
     assert torch.equal(s.model(s.raw, s.draws).total, other(s.raw, s.draws).total)
     assert torch.equal(s.model.eval()(s.raw, s.draws).total, other.train()(s.raw, s.draws).total)
-    assert torch.equal(s.model.reconstruct(s.raw, seed=4).image, other.reconstruct(s.raw, seed=4).image)
+    assert torch.equal(s.model.reconstruct(s.raw, seed=4).filled, other.reconstruct(s.raw, seed=4).filled)
     assert torch.equal(s.model.encode(s.raw), other.encode(s.raw))
 
 
@@ -150,8 +150,8 @@ def bf16_is_close(s: Subject) -> None:
 def visible_cells_come_back_bit_equal(s: Subject) -> None:
     plan = s.plan()
     found = s.model.reconstruct(s.raw, plan=plan)
-    assert found.image.dtype == torch.uint8 and found.image.shape == s.raw.shape
-    original, returned = (s.model.modality.split(x.float()).values for x in (s.raw, found.image))
+    assert found.filled.dtype == torch.uint8 and found.filled.shape == s.raw.shape
+    original, returned = (s.model.modality.split(x.float()).values for x in (s.raw, found.filled))
     assert torch.equal(gather_cells(original, plan.keep), gather_cells(returned, plan.keep))
     grey = s.model.modality.split(found.masked.float()).values
     assert (gather_cells(grey, plan.hide) == 128).all()
@@ -178,7 +178,7 @@ def hidden_cells_do_not_leak(s: Subject) -> None:
     def look(raw: Tensor) -> tuple[Tensor, Tensor]:
         cells = s.model.modality.split(raw)
         latent = s.model.encoder(s.model.modality, cells, plan)
-        return latent.tokens, s.model.head(s.model.decoder(latent, plan, cells.coords))
+        return latent.tokens, s.model.head(s.model.decoder(latent, plan, cells.coords), plan)
 
     assert all(torch.equal(a, b) for a, b in zip(look(s.raw), look(other)))
     pictures = [s.model.reconstruct(raw, plan=plan).predicted for raw in (s.raw, other)]
@@ -217,7 +217,7 @@ def saved_is_loaded(s: Subject, folder: Any = None) -> None:
     assert torch.equal(back.encode(s.raw), s.model.encode(s.raw))
     assert torch.equal(back(s.raw, s.draws).total, s.model(s.raw, s.draws).total)
     a, b = back.reconstruct(s.raw, seed=1), s.model.reconstruct(s.raw, seed=1)
-    assert torch.equal(a.image, b.image) and torch.equal(a.plan.hide, b.plan.hide)
+    assert torch.equal(a.filled, b.filled) and torch.equal(a.plan.hide, b.plan.hide)
     assert {**s.config, "schema": 1} == back.config
 
 

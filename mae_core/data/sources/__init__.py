@@ -26,7 +26,7 @@ class Part(NamedTuple):
 
     name: str
     samples: np.ndarray
-    """(n, C, H, W) uint8."""
+    """(n, …): raw samples of the modality, (n, C, H, W) uint8 for images."""
     labels: np.ndarray
     """(n,) int64, −1 where there is no label."""
     names: list[str]

@@ -43,7 +43,7 @@ def test_a_packed_dataset_reads_back(tmp_path):
         assert isinstance(split.samples, np.memmap)
         assert np.bincount(split.labels).tolist() == [len(split.labels) // 2] * 2
     train = dataset.split("train").samples / 255
-    assert dataset.mean == pytest.approx([train.mean()], abs=1e-5) and dataset.std == pytest.approx(
+    assert dataset.info["mean"] == pytest.approx([train.mean()], abs=1e-5) and dataset.info["std"] == pytest.approx(
         [train.std()], abs=1e-5
     )
     assert dataset.labelled

@@ -1,23 +1,9 @@
-"""Pixels and their components."""
+"""Principal components of plain features."""
 
 import numpy as np
 import pytest
 
-from mae_core.evaluation.baselines import fit_components, fit_pca, pixels
-
-
-def test_small_images_are_taken_as_they_are():
-    x = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4)).astype(np.uint8)
-    np.testing.assert_array_equal(pixels(x), x.reshape(5, -1).astype(np.float32) / 255)
-
-
-def test_large_images_are_averaged_down():
-    x = np.zeros((2, 1, 8, 8), np.uint8)
-    x[:, :, :4] = 200
-    found = pixels(x, most=16)
-    assert found.shape == (2, 16) and found.dtype == np.float32
-    np.testing.assert_allclose(found[0].reshape(4, 4)[:, 0], np.array([200, 200, 0, 0]) / 255, rtol=1e-6)
-    assert pixels(x[:0], most=16).shape == (0, 16)
+from mae_core.evaluation.baselines import fit_components, fit_pca
 
 
 def test_components_equal_scikit_learn_up_to_sign():

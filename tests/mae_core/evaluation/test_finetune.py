@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mae_core.draws import Draws
 from mae_core.evaluation.classifier import Classifier
-from mae_core.evaluation.finetune import Settings, predict, shifted, train
+from mae_core.evaluation.finetune import Settings, predict, train
 
 FAST = Settings(steps=40, batch_size=16, lr=3e-3, shift=1, precision="fp32")
 
@@ -51,21 +50,6 @@ def test_a_loss_that_is_not_finite_names_its_rate(config, images, monkeypatch):
     monkeypatch.setattr("mae_core.evaluation.finetune.F.cross_entropy", lambda x, y: x.sum() * float("nan"))
     with pytest.raises(ValueError, match=r"loss of step 0 is nan at lr 0\.003"):
         trained(config, samples, labels)
-
-
-def test_shifts_are_translations_with_repeated_edges():
-    raw = torch.arange(2 * 3 * 5 * 4, dtype=torch.uint8).view(2, 3, 5, 4)
-    draws = Draws(0, 0, torch.arange(2))
-    moves = (draws.uniform("shift", 2) * 5).long() - 2
-    found = shifted(raw, Draws(0, 0, torch.arange(2)), 2)
-    for i, (down, right) in enumerate(moves.tolist()):
-        for y in range(5):
-            for x in range(4):
-                source = raw[i, :, min(max(y + down, 0), 4), min(max(x + right, 0), 3)]
-                assert torch.equal(found[i, :, y, x], source)
-    assert shifted(raw, draws, 0) is raw
-    many = (Draws(0, 0, torch.arange(500)).uniform("shift", 2) * 5).long() - 2
-    assert set(many.unique().tolist()) == {-2, -1, 0, 1, 2}
 
 
 def test_predict_in_blocks_and_of_nothing(config, images):

@@ -37,7 +37,7 @@ def test_all_three_layouts_round_trip(model, make_raw, tmp_path):
     assert all(torch.equal(value, to_official(back)[name]) for name, value in to_official(model).items())
     raw = make_raw(2, model.config)
     assert torch.equal(model.encode(raw), back.encode(raw))
-    assert torch.equal(model.reconstruct(raw).image, back.reconstruct(raw).image)
+    assert torch.equal(model.reconstruct(raw).filled, back.reconstruct(raw).filled)
     assert torch.equal(model.modality.std, back.modality.std)
     assert (back.ratio, back.config["objective"]["target"]) == (0.6, "norm_pixels")
 

@@ -90,7 +90,7 @@ def test_round_trip_is_bit_exact(shape, make_config, make_raw, tmp_path):
         assert torch.equal(value, back.state_dict()[name]), name
     assert back.config["masking"] == config["masking"] and back.config["objective"] == config["objective"]
     raw = make_raw(2, config)
-    assert torch.equal(model.reconstruct(raw).image, back.reconstruct(raw).image)
+    assert torch.equal(model.reconstruct(raw).filled, back.reconstruct(raw).filled)
     assert torch.equal(model.encode(raw), back.encode(raw))
     again = export(back)
     assert all(torch.equal(value, again[name]) for name, value in export(model).items())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mae_core.draws import Draws
 from mae_core.modalities.image import ImageModality
 
 SIDES = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4)).filter(
@@ -127,3 +129,33 @@ def test_other_shapes_are_refused(shape, dtype):
 def test_raw_is_uint8():
     with pytest.raises(TypeError, match="raw images are uint8"):
         image().scale(torch.zeros(1, 3, 8, 12))
+
+
+def test_small_images_are_taken_as_they_are():
+    x = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4)).astype(np.uint8)
+    np.testing.assert_array_equal(ImageModality.plain(x), x.reshape(5, -1).astype(np.float32) / 255)
+
+
+def test_large_images_are_averaged_down():
+    x = np.zeros((2, 1, 8, 8), np.uint8)
+    x[:, :, :4] = 200
+    found = ImageModality.plain(x, most=16)
+    assert found.shape == (2, 16) and found.dtype == np.float32
+    np.testing.assert_allclose(found[0].reshape(4, 4)[:, 0], np.array([200, 200, 0, 0]) / 255, rtol=1e-6)
+    assert ImageModality.plain(x[:0], most=16).shape == (0, 16)
+
+
+def test_shifts_are_translations_with_repeated_edges():
+    raw = torch.arange(2 * 3 * 5 * 4, dtype=torch.uint8).view(2, 3, 5, 4)
+    draws = Draws(0, 0, torch.arange(2))
+    moves = (draws.uniform("shift", 2) * 5).long() - 2
+    modality = ImageModality(8, 3, (5, 4), (5, 2))
+    found = modality.jitter(raw, draws, 2)
+    for i, (down, right) in enumerate(moves.tolist()):
+        for y in range(5):
+            for x in range(4):
+                source = raw[i, :, min(max(y + down, 0), 4), min(max(x + right, 0), 3)]
+                assert torch.equal(found[i, :, y, x], source)
+    assert modality.jitter(raw, draws, 0) is raw
+    many = (Draws(0, 0, torch.arange(500)).uniform("shift", 2) * 5).long() - 2
+    assert set(many.unique().tolist()) == {-2, -1, 0, 1, 2}

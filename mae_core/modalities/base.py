@@ -1,0 +1,128 @@
+"""What a modality is: how raw samples become cells, and how predicted cells become a sample again.
+
+A raw batch is one tensor of a fixed shape; what is not there (a gap, a missing value, padding) is marked inside it, so that every part of
+the platform that only carries samples (files, batches, workers) is the same for all modalities. A new modality is one file with a
+subclass and one row in ``MODALITIES``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mae_core.cells import Cells, Plan
+from mae_core.draws import Draws
+
+
+class Geometry(NamedTuple):
+    """What a sample costs: counts that are known before anything is built."""
+
+    cells: int
+    """N, padding included."""
+    inputs: int
+    """Values embedded for each cell."""
+    outputs: int
+    """Values predicted for each hidden cell."""
+
+
+class Facts(NamedTuple):
+    """What a dataset's train split says of a modality."""
+
+    entries: dict[str, Any]
+    """Join ``dataset.json``; ``configure`` reads them."""
+    notes: list[str]
+    """What a reader of the dataset should know."""
+
+
+class Modality(nn.Module):
+    """Raw (B, …) ↔ cells. The class methods work without an instance: they serve ``prepare``, recipes and costs."""
+
+    default_ratio: ClassVar[float] = 0.75
+    default_target: ClassVar[str]
+    blank: ClassVar[float]
+    """What a hidden entry of a raw sample shows."""
+    unit: ClassVar[str]
+    """Of ``error``."""
+    values_per_cell: int
+    """P, of decoded values."""
+
+    @staticmethod
+    def facts(samples: np.ndarray, indices: np.ndarray) -> Facts:
+        """What ``dataset.json`` has to know of the train split: ``samples[indices]``, read block by block."""
+        raise NotImplementedError
+
+    @staticmethod
+    def default_patch(info: dict[str, Any]) -> Any:
+        """The patch of a recipe that leaves it ``auto``. Raises ValueError where none fits."""
+        raise NotImplementedError
+
+    @staticmethod
+    def misfit(info: dict[str, Any], patch: Any) -> str:
+        """Why a patch is no sensible choice for a search on this dataset, '' where it is."""
+        return ""
+
+    @staticmethod
+    def configure(info: dict[str, Any], patch: Any) -> dict[str, Any]:
+        """The modality's part of a model's config, from ``dataset.json``: what the constructor takes beside ``width``."""
+        raise NotImplementedError
+
+    @staticmethod
+    def geometry(config: dict[str, Any]) -> Geometry:
+        """Counts of what ``configure`` gave."""
+        raise NotImplementedError
+
+    @staticmethod
+    def plain(samples: np.ndarray) -> np.ndarray:
+        """(n, D) float32: the features of no model at all, which every score stands beside."""
+        raise NotImplementedError
+
+    def init_weights(self) -> None:
+        """Initialises its own parameters."""
+        raise NotImplementedError
+
+    def split(self, raw: Tensor) -> Cells:
+        """Raw samples → cells."""
+        raise NotImplementedError
+
+    def embed(self, cells: Cells, keep: Tensor | None = None, ok: Tensor | None = None) -> Tensor:
+        """(B, N, D), or (B, V, D) of the kept cells alone; nothing of a cell that is not kept (or not ``ok``) may enter."""
+        raise NotImplementedError
+
+    def covers(self, raw: Tensor, index: Tensor, ok: Tensor | None) -> Tensor:
+        """Bool like ``raw``: the entries of the cells ``index`` (B, M) that are known and ``ok``."""
+        raise NotImplementedError
+
+    def paste(self, raw: Tensor, values: Tensor, plan: Plan) -> Tensor:
+        """``raw`` with the hidden cells replaced by decoded ``values`` (B, M, P)."""
+        raise NotImplementedError
+
+    def error(self, filled: Tensor, raw: Tensor) -> Tensor:
+        """Float like ``raw``: the error of each entry, squared for numbers, in units that runs of one dataset share."""
+        raise NotImplementedError
+
+    def trivial(self, raw: Tensor, hidden: Tensor) -> Tensor:
+        """``raw`` with hidden entries replaced by the best constant that train knows: what any model must beat."""
+        raise NotImplementedError
+
+    def augment(self, raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:
+        """A training batch, changed at random as the recipe asks. Raises ValueError for changes that make no sense here."""
+        if crop < 1 or flip:
+            raise ValueError(f"pretrain.crop and pretrain.flip are for pictures, not for {type(self).__name__}")
+        return raw
+
+    def jitter(self, raw: Tensor, draws: Draws, most: int) -> Tensor:
+        """A batch for fine-tuning, moved by up to ``most`` places where moving keeps the label; itself by default."""
+        return raw
+
+    def render(self, raw: Tensor) -> Tensor:
+        """Raw samples → pictures, uint8 RGB (B, H, W, 3); blank entries are seen as such."""
+        raise NotImplementedError
+
+
+def mean_error(error: Tensor, where: Tensor) -> Tensor:
+    """(B,): the mean of ``error`` over the entries of ``where``; 0 for a sample without any."""
+    weight = where.flatten(1)
+    return torch.where(weight, error.flatten(1), 0.0).sum(1) / weight.sum(1).clamp_min(1)
