@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from experiments.halving import Job, Outcome, identity
+from experiments.runs import append_line
 
 
 def append(path: Path, outcome: Outcome, seconds: float) -> None:
     """Adds one line, on disk before this returns; the torn line of a killed writer is closed first."""
     line = json.dumps({**outcome._asdict(), "job": outcome.job._asdict(), "seconds": round(seconds, 3)})
-    with open(path, "a+b") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read(1) == b"\n" else f"\n{line}"
-        file.write(f"{line}\n".encode())
-        file.flush()
-        os.fsync(file.fileno())
+    append_line(path, line)
 
 
 def read(path: Path) -> dict[str, Outcome]:

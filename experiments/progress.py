@@ -53,7 +53,7 @@ class Printer:
             for row in rows:
                 if row.get("event") == "resumed":
                     print(f"{self.recipe} {self.name}  resumed at step {row['step']}", flush=True)
-            steps = [row for row in rows if "loss" in row]
+            steps = [row for row in rows if row.get("loss") is not None]
             if steps:
                 print(line(self.recipe, steps[-1]), flush=True)
 

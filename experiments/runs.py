@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -26,6 +27,17 @@ import yaml
 from mae_core.atomic import write_text
 
 SCHEMA = 1
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a file; the torn line of a writer that was killed is closed first, so that only that one is lost."""
+    with open(path, "a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else f"\n{line}"
+        file.write(f"{line}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class RunBusy(RuntimeError):
@@ -51,9 +63,11 @@ class Run:
         write_text(self.folder / "heartbeat.json", json.dumps(beat))
 
     def log(self, **row: Any) -> None:
-        """Appends one row to ``log.jsonl``."""
-        with open(self.folder / "log.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+        """Appends one row to ``log.jsonl``; a number that is not finite becomes null, as JSON has it."""
+        finite = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()
+        }
+        append_line(self.folder / "log.jsonl", json.dumps(finite))
 
     def log_rows(self) -> list[dict[str, Any]]:
         """The rows logged so far; a torn last line is left out."""

@@ -18,7 +18,6 @@ from mae_core.evaluation.knn import knn_accuracy
 from mae_core.evaluation.label_free import explained, lidar, masked_views
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings, fit, start
-from mae_core.training.state import TrainState
 
 NEIGHBOURS = 20
 MOST_SAMPLES = 10_000
@@ -94,7 +93,7 @@ def measure(work: Work) -> Measured:
         train = dataset.split("train").samples
         reports = [(p.step, p.loss) for p in fit(state, train, settings, report_every=every)]
         loss = float(np.mean([value for step, value in reports if step > 0.9 * settings.steps]))
-        measures = SCORES[work.metric](_averaged(state), dataset, settings.precision)
+        measures = SCORES[work.metric](state.result(), dataset, settings.precision)
     except Exception as problem:  # whatever it is, the next trial may do better
         reason = f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}"
         return Measured({}, None, parameters, time.perf_counter() - began, reason)
@@ -112,15 +111,6 @@ def measure(work: Work) -> Measured:
 @lru_cache(maxsize=1)
 def _dataset(folder: str) -> Dataset:
     return open_dataset(Path(folder))
-
-
-@torch.no_grad()
-def _averaged(state: TrainState) -> MaskedAutoencoder:
-    """The model with its averaged weights, where such are kept."""
-    for name, parameter in state.model.named_parameters():
-        if state.ema is not None:
-            parameter.copy_(state.ema[name])
-    return state.model
 
 
 def _knn(model: MaskedAutoencoder, dataset: Dataset, precision: str) -> dict[str, float]:
