@@ -12,38 +12,43 @@ import torch
 from experiments.scores import DIGITS, Measure
 from experiments.subjects import Subject, device, spread
 from mae_core.data.dataset import Dataset, open_dataset
-from mae_core.evaluation.reconstruct import BANK, Quality, fill_quality, picture_grid
+from mae_core.evaluation.reconstruct import fill_quality
 from mae_core.evaluation.statistics import over_items
+from mae_core.modalities.base import Mask
 from mae_core.model import MaskedAutoencoder
 
 SCHEMA = 1
 MEASURED, SHOWN = 200, 8
 """Images of a split: spread evenly over it, so that every class of a sorted one is there."""
-FILLS = ("mean_fill", "harmonic_fill")
 
 
 class Banked(NamedTuple):
     """What one model does with the bank on one split."""
 
     measures: list[Measure]
+    masks: tuple[Mask, ...]
+    """The bank."""
     pictures: dict[str, np.ndarray]
     """By mask: RGB uint8; empty unless asked for."""
 
 
 def fill_bank(subject: Subject, folder: Path, split: str, fills: bool, show: bool) -> Banked:
-    """PSNR and SSIM of a model under each mask and averaged over them; with ``fills`` also of what needs no model."""
+    """The measures of a model's fills under each mask and averaged over them; with ``fills`` also of what needs no model."""
     dataset = open_dataset(folder)
     samples = dataset.split(split).samples
     rows = spread(len(samples), MEASURED)
     network = subject.load()
     assert isinstance(network, MaskedAutoencoder), subject
-    found = {mask.name: fill_quality(network, samples[rows], mask) for mask in BANK}
+    bank = network.modality.bank
+    found = {mask.name: fill_quality(network, samples[rows], mask) for mask in bank}
     n_train = dataset.info["splits"]["train"]["samples"]
     measures = []
-    for who in ("model", *(FILLS if fills else ())):
+    for who, of_first in found[bank[0].name].items():
+        if who != "model" and not fills:
+            continue
         model, seed = (subject.model, subject.seed) if who == "model" else (who, None)
-        for metric in Quality._fields:
-            by_mask = {mask: getattr(quality[who], metric) for mask, quality in found.items()}
+        for metric in of_first:
+            by_mask = {mask: quality[who][metric] for mask, quality in found.items()}
             named = {metric: np.mean(list(by_mask.values()), 0)}
             named |= {f"{metric}.{mask}": values for mask, values in by_mask.items()}
             for name, values in named.items():
@@ -54,10 +59,10 @@ def fill_bank(subject: Subject, folder: Path, split: str, fills: bool, show: boo
     pictures = {}
     if show:
         raw = torch.from_numpy(samples[spread(len(samples), SHOWN)]).to(device())
-        for mask in BANK:
+        for mask in bank:
             made = network.reconstruct(raw, mask.ratio, mask.strategy, mask.seed)
-            pictures[mask.name] = picture_grid(network, raw, made.masked, made.filled)
-    return Banked(measures, pictures)
+            pictures[mask.name] = network.modality.picture(raw, made.masked, made.filled)
+    return Banked(measures, bank, pictures)
 
 
 def write_bank(folder: Path, dataset: Dataset, split: str, banked: Banked | None) -> None:
@@ -70,7 +75,7 @@ def write_bank(folder: Path, dataset: Dataset, split: str, banked: Banked | None
     if banked is not None:
         labels = dataset.split(split).labels
         images = [{"index": int(i), "split": split, "label": int(labels[i])} for i in spread(len(labels), SHOWN)]
-        masks = [mask._asdict() for mask in BANK]
+        masks = [mask._asdict() for mask in banked.masks]
         for one in banked.measures:
             metric, _, mask = one.metric.partition(".")
             if mask and one.model == "pretrained":

@@ -22,7 +22,7 @@ from mae_core.masking.plan import plan_from_scores
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import mean_error
 from mae_core.objectives import OBJECTIVES
-from mae_core.registry import resolve
+from mae_core.registry import nearest, resolve
 from mae_core.targets import TARGETS
 
 SCHEMA = 1
@@ -63,6 +63,8 @@ class MaskedAutoencoder(nn.Module):
         self.ratio = float(masking["ratio"])
         self.masker = resolve(MASKERS, masking["strategy"], "masking strategy")()
         kind = resolve(MODALITIES, modality.pop("kind"), "modality")
+        _allow(kind.maskers, masking["strategy"], "masking strategy", config["modality"]["kind"])
+        _allow(kind.targets, objective["target"], "target", config["modality"]["kind"])
         self.modality = kind(width=encoder["width"], **modality)
         self.encoder = resolve(ENCODERS, encoder.pop("kind"), "encoder")(**encoder)
         self.decoder = resolve(DECODERS, decoder.pop("kind"), "decoder")(encoder["width"], **decoder)
@@ -193,6 +195,13 @@ def pooled(latent: Latent, pool: str) -> Tensor:
     if pool == "tokens":
         return latent.tokens
     raise ValueError(f"unknown pool {pool!r}: there are mean, global, tokens")
+
+
+def _allow(known: tuple[str, ...], name: str, what: str, modality: str) -> None:
+    if name not in known:
+        raise ValueError(
+            f"{what} {name!r} does not fit the modality {modality!r}{nearest(name, known)}: there are {', '.join(known)}"
+        )
 
 
 def read_config(folder: Path) -> dict[str, Any]:

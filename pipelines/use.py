@@ -12,7 +12,6 @@ from mae_core.atomic import replace_file
 from mae_core.data.dataset import open_dataset
 from mae_core.data.images import SUFFIXES, ImageProblem, decode_image
 from mae_core.evaluation.features import extract
-from mae_core.evaluation.reconstruct import picture_grid
 from mae_core.model import MaskedAutoencoder
 
 
@@ -39,7 +38,7 @@ def reconstruct_files(
     raw, used, refused = read_images(files, model)
     result = model.reconstruct(raw, ratio, strategy, seed)
     with replace_file(out) as staging:
-        Image.fromarray(picture_grid(model, raw, result.masked, result.filled)).save(staging, "PNG")
+        Image.fromarray(model.modality.picture(raw, result.masked, result.filled)).save(staging, "PNG")
     lines = [f"{file}: PSNR of hidden pixels {psnr:.1f} dB" for file, psnr in zip(used, result.psnr.tolist())]
     notes = [result.note] if result.note else []
     return "\n".join([*lines, *(f"set aside: {line}" for line in refused), *notes, str(out)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -10,8 +10,6 @@ from torch import Tensor
 
 from mae_core.model import MaskedAutoencoder
 
-BANK = (("random", 0.5), ("random", 0.75), ("block", 0.5))
-"""Strategy and ratio of the masks that every model has to fill, whatever it was trained with."""
 VIEWS = 8
 VIEW_RATIO = 0.5
 BATCH = 512
@@ -56,17 +54,18 @@ def lidar(views: np.ndarray, delta: float = DELTA) -> float:
 
 
 @torch.no_grad()
-def explained(model: MaskedAutoencoder, samples: np.ndarray, bank: Sequence[tuple[str, float]] = BANK) -> float:
-    """Share of the error of the train split's best constant that the model removes in hidden entries, averaged over a fixed mask bank.
+def explained(model: MaskedAutoencoder, samples: np.ndarray) -> float:
+    """Share of the error of the train split's best constant that the model removes in hidden entries, averaged over the mask bank.
 
     1 is perfect, 0 is no better than that constant (the mean colour of pictures), less is worse. In raw units, so runs of any patch,
     ratio or target compare.
     """
+    bank = model.modality.bank
     totals = np.zeros((len(bank), 2))
     for first, raw in _batches(model, samples):
         ids = torch.arange(first, first + len(raw), device=raw.device)
-        for row, (strategy, ratio) in enumerate(bank):
-            made = model.reconstruct(raw, ratio, strategy, 0, ids)
+        for row, mask in enumerate(bank):
+            made = model.reconstruct(raw, mask.ratio, mask.strategy, mask.seed, ids)
             trivial = model.modality.error(model.modality.trivial(raw, made.hidden), raw)
             entries = made.hidden.flatten(1).sum(1)
             totals[row] += float((made.mse * entries).sum()), float(trivial[made.hidden].sum())

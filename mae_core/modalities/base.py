@@ -7,6 +7,7 @@ subclass and one row in ``MODALITIES``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -37,17 +38,46 @@ class Facts(NamedTuple):
     """What a reader of the dataset should know."""
 
 
+class Example(NamedTuple):
+    """A small synthetic case: what contract tests run and what a reader sees."""
+
+    config: dict[str, Any]
+    """As ``configure`` gives."""
+    raw: Callable[[int, torch.Generator], Tensor]
+    """n raw samples; where samples may lack entries, some of these do."""
+
+
+class Mask(NamedTuple):
+    """One mask of a bank."""
+
+    name: str
+    strategy: str
+    ratio: float
+    seed: int = 0
+
+
 class Modality(nn.Module):
     """Raw (B, …) ↔ cells. The class methods work without an instance: they serve ``prepare``, recipes and costs."""
 
     default_ratio: ClassVar[float] = 0.75
     default_target: ClassVar[str]
+    targets: ClassVar[tuple[str, ...]]
+    """Rows of ``TARGETS`` that make sense here."""
+    maskers: ClassVar[tuple[str, ...]]
+    """Rows of ``MASKERS`` that make sense here."""
     blank: ClassVar[float]
     """What a hidden entry of a raw sample shows."""
     unit: ClassVar[str]
     """Of ``error``."""
+    bank: ClassVar[tuple[Mask, ...]]
+    """Masks that every model has to fill, whatever it was trained with, so that figures of runs compare. Patch sizes still differ."""
     values_per_cell: int
     """P, of decoded values."""
+
+    @staticmethod
+    def examples() -> dict[str, Example]:
+        """Small cases by name: the plain one, and whatever is awkward."""
+        raise NotImplementedError
 
     @staticmethod
     def facts(samples: np.ndarray, indices: np.ndarray) -> Facts:
@@ -105,6 +135,18 @@ class Modality(nn.Module):
 
     def trivial(self, raw: Tensor, hidden: Tensor) -> Tensor:
         """``raw`` with hidden entries replaced by the best constant that train knows: what any model must beat."""
+        raise NotImplementedError
+
+    def fills(self, raw: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+        """By name: ``raw`` with hidden entries filled by methods that need no training; what stands beside a model's reconstruction."""
+        raise NotImplementedError
+
+    def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:
+        """Measures (n,) of how near ``filled`` is to ``raw`` where ``hidden``, the one to show first."""
+        raise NotImplementedError
+
+    def picture(self, raw: Tensor, masked: Tensor, filled: Tensor) -> np.ndarray:
+        """RGB uint8 (height, width, 3): a row for each sample: original, masked, reconstruction and where they differ."""
         raise NotImplementedError
 
     def augment(self, raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from mae_core.cells import Cells, Plan, gather_cells
 from mae_core.data.augment import crop_and_flip
 from mae_core.draws import Draws
-from mae_core.modalities.base import Facts, Geometry, Modality
+from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
 
 STD_FLOOR = 1e-3
 """Of pixels in 0..1: a constant channel is not divided by zero."""
@@ -38,8 +39,16 @@ class ImageModality(Modality):
 
     default_ratio = 0.75
     default_target = "pixels"
+    targets = ("pixels", "norm_pixels")
+    maskers = ("random", "grid", "block")
     blank = 128.0
     unit = "of pixels in 0..1"
+    bank = (
+        Mask("random-75", "random", 0.75),
+        Mask("random-50", "random", 0.5),
+        Mask("grid-75", "grid", 0.75),
+        Mask("block-50", "block", 0.5),
+    )
 
     def __init__(
         self,
@@ -80,6 +89,26 @@ class ImageModality(Modality):
     mean: Tensor
     std: Tensor
     coords: Tensor
+
+    @staticmethod
+    def examples() -> dict[str, Example]:
+        """Grey squares, wide colour, and an odd grid of oblong patches over two channels."""
+        found = {}
+        for name, channels, size, patch in (
+            ("grey", 1, [8, 8], 2),
+            ("wide", 3, [8, 12], 4),
+            ("odd grid", 2, [9, 10], [3, 2]),
+            ("four channels", 4, [8, 8], 4),
+        ):
+            config = {
+                "channels": channels,
+                "size": size,
+                "patch": patch,
+                "mean": [0.4] * channels,
+                "std": [0.25] * channels,
+            }
+            found[name] = Example(config, partial(_noise, (channels, *size)))
+        return found
 
     @staticmethod
     def facts(samples: np.ndarray, indices: np.ndarray) -> Facts:
@@ -217,6 +246,24 @@ class ImageModality(Modality):
         colour = (self.mean * 255).round().to(torch.uint8)
         return torch.where(hidden, colour, raw)
 
+    def fills(self, raw: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+        """The mean of each image's visible pixels, and the smoothest surface through them."""
+        from mae_core.evaluation.image_quality import harmonic_fill, mean_fill
+
+        return {"mean_fill": mean_fill(raw, hidden), "harmonic_fill": harmonic_fill(raw, hidden)}
+
+    def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:
+        """PSNR and SSIM."""
+        from mae_core.evaluation.image_quality import measure
+
+        return measure(filled.cpu().numpy(), raw.cpu().numpy(), hidden.cpu().numpy())
+
+    def picture(self, raw: Tensor, masked: Tensor, filled: Tensor) -> np.ndarray:
+        """Original, masked, reconstruction, error in colours."""
+        from mae_core.evaluation.image_quality import picture_grid
+
+        return picture_grid(*(self.render(x).cpu().numpy() for x in (raw, masked, filled)))
+
     def augment(self, raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:
         """Random resized crop and flip."""
         return crop_and_flip(raw, draws, crop, flip)
@@ -241,3 +288,8 @@ class ImageModality(Modality):
         elif shown.shape[1] == 2:
             shown = torch.cat([shown, torch.zeros_like(shown[:, :1])], 1)
         return shown.permute(0, 2, 3, 1)
+
+
+def _noise(shape: tuple[int, ...], n: int, generator: torch.Generator) -> Tensor:
+    """(n, *shape) uint8, uniform."""
+    return torch.randint(0, 256, (n, *shape), generator=generator).to(torch.uint8)

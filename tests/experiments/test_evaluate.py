@@ -17,7 +17,7 @@ from mae_core.evaluation.classifier import Classifier
 from mae_core.evaluation.features import extract
 from mae_core.evaluation.finetune import Settings, predict
 from mae_core.evaluation.linear import load_probe
-from mae_core.evaluation.reconstruct import BANK
+from mae_core.modalities.image import ImageModality
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings as Training
 from mae_core.training.loop import fit, start
@@ -112,7 +112,7 @@ def test_the_read_model_finds_nothing_wrong_and_no_trace_of_place_or_time(root):
     stage.evaluate("tiny", root, workers=1)
     store = Store(root)
     bank = store.reconstruction_bank("tiny")
-    assert set(bank.pictures) == {mask.name for mask in BANK} == set(bank.scores)
+    assert set(bank.pictures) == {mask.name for mask in ImageModality.bank} == set(bank.scores)
     assert bank.images[0]["split"] == "test" and len(bank.images) == 8
     assert len(store.scores("tiny")) == len(table(root)) and store.champions()[0].folder == "models/tiny/seed-0"
     maps = store.embeddings("tiny")
