@@ -4,4 +4,7 @@ MASKERS = {
     "random": "mae_core.masking.random:RandomMasker",
     "grid": "mae_core.masking.grid:GridMasker",
     "block": "mae_core.masking.block:BlockMasker",
+    "span": "mae_core.masking.span:SpanMasker",
+    "tail": "mae_core.masking.span:TailMasker",
+    "line": "mae_core.masking.span:LineMasker",
 }
