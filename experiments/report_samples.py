@@ -117,7 +117,7 @@ def reconstructions(found: Store, recipe: str) -> Markup | None:
         if picture is None:
             continue
         name = f"{mask.get('strategy', '')}, {_percent(mask.get('ratio'))} hidden, mask seed {mask.get('seed', words.NONE)}"
-        drawn = tag("img", src=embedded(picture), alt=f"{words.short(recipe)}: {name}", loading="lazy")
+        drawn = tag("img", src=embedded(picture), alt=f"{words.short(recipe)}: {name}")
         shown.append(
             tag("figure", drawn, tag("figcaption", tag("strong", name), _mask_scores(bank.scores, mask["name"])))
         )

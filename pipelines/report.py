@@ -6,14 +6,11 @@ import sys
 from pathlib import Path
 
 from experiments.report import write_report
-from experiments.report_text import scores_text
 
 
 def main(root: Path = Path()) -> None:
-    """Writes the report and prints the scores in short, then where the page is."""
-    page = write_report(root)
-    print(scores_text(root))
-    print(f"\n{page}")
+    """Writes the report and says where it is."""
+    print(write_report(root))
 
 
 if __name__ == "__main__":
