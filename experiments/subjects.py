@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from mae_core.atomic import replace_file
 from mae_core.data.dataset import Dataset
@@ -17,9 +16,6 @@ from mae_core.evaluation.features import extract
 from mae_core.modalities import MODALITIES
 from mae_core.model import MaskedAutoencoder, read_config
 from mae_core.registry import resolve
-
-LUMA = (0.299, 0.587, 0.114)
-"""Red, green and blue in grey (ITU-R BT.601), as Pillow has it."""
 
 
 class Subject(NamedTuple):
@@ -95,7 +91,7 @@ class Shelf(NamedTuple):
                 made = resolve(MODALITIES, dataset.modality, "modality").plain(samples)
             else:
                 network = subject.load()
-                made = extract(network, fitting(samples, network.modality.channels, network.modality.size))
+                made = extract(network, network.modality.fitted(samples))
             with replace_file(path) as staging, open(staging, "wb") as file:
                 np.save(file, made)
         return np.load(path, mmap_mode="r", allow_pickle=False)
@@ -103,37 +99,3 @@ class Shelf(NamedTuple):
     def clear(self) -> None:
         """Throws the files away."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class Fitting:
-    """Samples of one shape, read as another, block by block: stretched with antialiasing, grey repeated, colour to grey."""
-
-    def __init__(self, samples: np.ndarray, channels: int, size: tuple[int, int]) -> None:
-        self.samples, self.channels, self.size = samples, channels, size
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        x = torch.from_numpy(np.array(self.samples[rows])).float()
-        if x.shape[1] == 1:
-            x = x.expand(-1, self.channels, -1, -1)
-        elif self.channels == 1:
-            x = (x * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        if tuple(x.shape[-2:]) != self.size:
-            x = F.interpolate(x, size=self.size, mode="bilinear", antialias=True, align_corners=False)
-        return x.round().clamp(0, 255).to(torch.uint8).numpy()
-
-
-def fitting(samples: np.ndarray, channels: int, size: tuple[int, int]) -> np.ndarray | Fitting:
-    """``samples`` (n, C, H, W) as a model of that shape takes them; themselves where they fit already.
-
-    Raises ValueError for channels that nothing sensible leads to: only grey and red-green-blue are turned into each other.
-    """
-    if samples.shape[1:] == (channels, *size):
-        return samples
-    if samples.shape[1] != channels and {samples.shape[1], channels} != {1, 3}:
-        raise ValueError(
-            f"samples have {samples.shape[1]} channels, the model takes {channels}: only 1 and 3 are turned into each other"
-        )
-    return Fitting(samples, channels, size)

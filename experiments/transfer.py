@@ -19,7 +19,7 @@ from experiments.questions import Skip, questions
 from experiments.recipe import NAME, RecipeError, load_recipe, recipe_row
 from experiments.runs import claim, fingerprint
 from experiments.scores import Answer, Origin, rows, write
-from experiments.subjects import Shelf, Subject, device, fitting, subjects
+from experiments.subjects import Shelf, Subject, device, subjects
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.registry import nearest
 from mae_core.training.precision import choose_precision
@@ -90,12 +90,12 @@ def pair_of(name: str, root: Path = Path()) -> Pair:
 
 
 def _check_shape(everyone: list[Subject], dataset: Dataset) -> None:
-    """Refuses at once, before anything is extracted, what ``fitting`` cannot bring to shape."""
+    """Refuses at once, before anything is extracted, what ``fitted`` cannot bring to shape."""
     for subject in everyone:
         if subject.folder is not None:
             network = subject.load()
             try:
-                fitting(dataset.split("train").samples, network.modality.channels, network.modality.size)
+                network.modality.fitted(dataset.split("train").samples)
             except ValueError as problem:
                 raise ValueError(f"{subject.folder} on {dataset.name}: {problem}") from None
 

@@ -110,8 +110,7 @@ def enable(
     from experiments.recipe import load_recipe
 
     load_recipe(recipe, ROOT)
-    load_dataset_spec(dataset, ROOT)
-    add(ROOT, recipe, dataset)
+    add(ROOT, recipe, dataset, load_dataset_spec(dataset, ROOT).modality)
     print(f"params.yaml lists {recipe} on {dataset}. Next: dvc repro report")
 
 

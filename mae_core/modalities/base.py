@@ -7,7 +7,7 @@ subclass and one row in ``MODALITIES``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -73,6 +73,8 @@ class Modality(nn.Module):
     """Masks that every model has to fill, whatever it was trained with, so that figures of runs compare. Patch sizes still differ."""
     values_per_cell: int
     """P, of decoded values."""
+    shape: tuple[int, ...]
+    """Of one raw sample."""
 
     @staticmethod
     def examples() -> dict[str, Example]:
@@ -80,8 +82,11 @@ class Modality(nn.Module):
         raise NotImplementedError
 
     @staticmethod
-    def facts(samples: np.ndarray, indices: np.ndarray) -> Facts:
-        """What ``dataset.json`` has to know of the train split: ``samples[indices]``, read block by block."""
+    def facts(samples: np.ndarray, indices: np.ndarray, described: Mapping[str, Any]) -> Facts:
+        """What ``dataset.json`` has to know of the train split: ``samples[indices]``, read block by block.
+
+        ``described`` is what the source knows of all samples alike.
+        """
         raise NotImplementedError
 
     @staticmethod
@@ -108,6 +113,15 @@ class Modality(nn.Module):
     def plain(samples: np.ndarray) -> np.ndarray:
         """(n, D) float32: the features of no model at all, which every score stands beside."""
         raise NotImplementedError
+
+    def fitted(self, samples: np.ndarray) -> Any:
+        """(n, …) samples of any dataset of this modality, to be read in blocks in the shape of this model.
+
+        Raises ValueError where nothing sensible leads there.
+        """
+        if samples.shape[1:] != self.shape:
+            raise ValueError(f"samples have the shape {samples.shape[1:]}, the model takes {self.shape}")
+        return samples
 
     def init_weights(self) -> None:
         """Initialises its own parameters."""

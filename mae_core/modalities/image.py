@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from mae_core.cells import Cells, Plan, gather_cells
 from mae_core.data.augment import crop_and_flip
 from mae_core.draws import Draws
 from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
+from mae_core.modalities.image_fitting import fitting
 
 STD_FLOOR = 1e-3
 """Of pixels in 0..1: a constant channel is not divided by zero."""
@@ -71,6 +72,7 @@ class ImageModality(Modality):
         if height * wide == ph * pw:
             raise ValueError(f"patch {ph}x{pw} covers the whole image {height}x{wide}: at least two cells are needed")
         self.channels, self.size, self.patch = channels, (height, wide), (ph, pw)
+        self.shape = (channels, height, wide)
         self.grid = (height // ph, wide // pw)
         self.values_per_cell = ph * pw * channels
         for name, value, default in (("mean", mean, 0.0), ("std", std, 1.0)):
@@ -111,7 +113,7 @@ class ImageModality(Modality):
         return found
 
     @staticmethod
-    def facts(samples: np.ndarray, indices: np.ndarray) -> Facts:
+    def facts(samples: np.ndarray, indices: np.ndarray, described: Mapping[str, Any]) -> Facts:
         """Mean and standard deviation of each channel, of pixels in 0..1, in exact integer sums."""
         counts = np.zeros((samples.shape[1], 256), np.int64)
         for start in range(0, len(indices), BLOCK):
@@ -182,6 +184,10 @@ class ImageModality(Modality):
     def cells(self) -> int:
         """N."""
         return self.grid[0] * self.grid[1]
+
+    def fitted(self, samples: np.ndarray) -> Any:
+        """Stretched, grey repeated, colour to grey."""
+        return fitting(samples, self.channels, self.size)
 
     def init_weights(self) -> None:
         """As the official code: the projection like a Linear, its bias as torch leaves a convolution's."""

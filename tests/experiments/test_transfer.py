@@ -10,11 +10,11 @@ from project import make_project, stripes
 
 from experiments import transfer as stage
 from experiments.recipe import RecipeError, load_recipe, resolve
-from experiments.subjects import fitting
 from mae_core.data.dataset import open_dataset
 from mae_core.data.pack import Rules, pack
 from mae_core.data.sources import Part, Source
 from mae_core.evaluation.classifier import Classifier
+from mae_core.modalities.image_fitting import fitting
 from mae_core.model import MaskedAutoencoder
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,3 +42,5 @@ class Source(NamedTuple):
     refused: list[Refused]
     ignored: int
     notes: list[str]
+    described: Mapping[str, Any] = MappingProxyType({})
+    """What the modality has to know beyond the samples, such as the names of columns; joins ``dataset.json``."""
