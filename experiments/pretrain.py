@@ -21,7 +21,7 @@ from experiments.runs import Run, claim, fingerprint
 from experiments.train import Job, train
 from mae_core.atomic import replace_folder, write_text
 from mae_core.data.dataset import Dataset, open_dataset
-from mae_core.flops import train_flops
+from mae_core.flops import geometry, train_flops
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.precision import Precision, choose_precision
 
@@ -125,7 +125,7 @@ def provenance(name: str, seed: int, context: Context, mark: str) -> dict[str, A
 def card(name: str, seed: int, context: Context) -> str:
     """The model card: what it is, what it saw, how to use it."""
     config, settings, data = context.resolved.config, context.resolved.settings, context.dataset
-    encoder, masking = config["encoder"], config["masking"]
+    encoder, masking, cells = config["encoder"], config["masking"], geometry(config)
     return f"""# {name}, pretraining seed {seed}
 
 A masked autoencoder ({encoder["kind"]}, width {encoder["width"]}, depth {encoder["depth"]}) pretrained without labels on the train split of
@@ -134,21 +134,21 @@ A masked autoencoder ({encoder["kind"]}, width {encoder["width"]}, depth {encode
 | | |
 |---|---|
 | masking | {masking["strategy"]}, {masking["ratio"]:.0%} hidden |
-| cells | {config["modality"]["patch"]} pixels a side of {config["modality"]["size"]} |
+| cells | {cells.cells} of {cells.inputs} values, {config["modality"]["kind"]} |
 | target | {config["objective"]["target"]} |
 | training | {settings.steps:,} steps of {settings.batch_size}, peak learning rate {settings.lr:.2g}, {context.precision.name} |
 
 Scores stand beside their baselines in `results/{name}/scores.csv` and in the report.
 
 ```
-maestro reconstruct models/{name}/seed-{seed} PICTURE --out r.png
+maestro reconstruct models/{name}/seed-{seed} FILE --out r.png
 maestro embed models/{name}/seed-{seed} FOLDER --out features.parquet
 ```
 
 ```python
 from mae_core.model import MaskedAutoencoder
 model = MaskedAutoencoder.load("models/{name}/seed-{seed}")
-features = model.encode(raw)      # uint8 (B, {", ".join(map(str, data.shape))}) → (B, {encoder["width"]})
+features = model.encode(raw)      # {data.info["sample"]["dtype"]} (B, {", ".join(map(str, data.shape))}) → (B, {encoder["width"]})
 ```
 
 Everything else that made it stands in `config.json`.

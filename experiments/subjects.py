@@ -88,7 +88,7 @@ class Shelf(NamedTuple):
         if not path.exists():
             samples = dataset.split(split).samples
             if subject.folder is None:
-                made = resolve(MODALITIES, dataset.modality, "modality").plain(samples)
+                made = resolve(MODALITIES, dataset.modality, "modality").plain(samples, dataset.info)
             else:
                 network = subject.load()
                 made = extract(network, network.modality.fitted(samples))

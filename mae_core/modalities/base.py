@@ -110,8 +110,8 @@ class Modality(nn.Module):
         raise NotImplementedError
 
     @staticmethod
-    def plain(samples: np.ndarray) -> np.ndarray:
-        """(n, D) float32: the features of no model at all, which every score stands beside."""
+    def plain(samples: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
+        """(n, D) float32: the features of no model at all, which every score stands beside; ``info`` is the ``dataset.json``."""
         raise NotImplementedError
 
     def fitted(self, samples: np.ndarray) -> Any:

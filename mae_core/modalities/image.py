@@ -167,7 +167,7 @@ class ImageModality(Modality):
         return Geometry((height // ph) * (wide // pw), values, values)
 
     @staticmethod
-    def plain(samples: np.ndarray, most: int = MOST_PIXELS) -> np.ndarray:
+    def plain(samples: np.ndarray, info: Mapping[str, Any], most: int = MOST_PIXELS) -> np.ndarray:
         """Pixels in 0..1, (n, at most ``most``)."""
         count, channels, height, width = samples.shape
         shrink = (most / (channels * height * width)) ** 0.5

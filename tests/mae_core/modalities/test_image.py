@@ -133,16 +133,16 @@ def test_raw_is_uint8():
 
 def test_small_images_are_taken_as_they_are():
     x = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4)).astype(np.uint8)
-    np.testing.assert_array_equal(ImageModality.plain(x), x.reshape(5, -1).astype(np.float32) / 255)
+    np.testing.assert_array_equal(ImageModality.plain(x, {}), x.reshape(5, -1).astype(np.float32) / 255)
 
 
 def test_large_images_are_averaged_down():
     x = np.zeros((2, 1, 8, 8), np.uint8)
     x[:, :, :4] = 200
-    found = ImageModality.plain(x, most=16)
+    found = ImageModality.plain(x, {}, most=16)
     assert found.shape == (2, 16) and found.dtype == np.float32
     np.testing.assert_allclose(found[0].reshape(4, 4)[:, 0], np.array([200, 200, 0, 0]) / 255, rtol=1e-6)
-    assert ImageModality.plain(x[:0], most=16).shape == (0, 16)
+    assert ImageModality.plain(x[:0], {}, most=16).shape == (0, 16)
 
 
 def test_shifts_are_translations_with_repeated_edges():
