@@ -99,3 +99,11 @@ class Shelf(NamedTuple):
     def clear(self) -> None:
         """Throws the files away."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def unlike(network: MaskedAutoencoder | Classifier, dataset: Dataset) -> str:
+    """Why samples of a dataset mean nothing to a network, '' where they do."""
+    kind = network.config["modality"]["kind"]
+    if kind != dataset.modality:
+        return f"the model takes samples of modality {kind}, {dataset.name} holds {dataset.modality}"
+    return network.modality.differs(dataset.info)

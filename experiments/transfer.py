@@ -19,7 +19,7 @@ from experiments.questions import Skip, questions
 from experiments.recipe import NAME, RecipeError, load_recipe, recipe_row
 from experiments.runs import claim, fingerprint
 from experiments.scores import Answer, Origin, rows, write
-from experiments.subjects import Shelf, Subject, device, subjects
+from experiments.subjects import Shelf, Subject, device, subjects, unlike
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.registry import nearest
 from mae_core.training.precision import choose_precision
@@ -94,6 +94,8 @@ def _check_shape(everyone: list[Subject], dataset: Dataset) -> None:
     for subject in everyone:
         if subject.folder is not None:
             network = subject.load()
+            if problem := unlike(network, dataset):
+                raise ValueError(f"{subject.folder} on {dataset.name}: {problem}")
             try:
                 network.modality.fitted(dataset.split("train").samples)
             except ValueError as problem:

@@ -117,25 +117,25 @@ def enable(
 @app.command()
 def reconstruct(
     model: ModelFolder,
-    images: Annotated[list[Path], typer.Argument(help="image files")],
-    out: Annotated[Path, typer.Option(help="PNG to write: original, masked, reconstruction in rows")],
+    files: Annotated[list[Path], typer.Argument(help="files of the kind that the model was trained on")],
+    out: Annotated[Path, typer.Option(help="PNG to write: originals, what was seen of them, reconstructions")],
     ratio: Annotated[float | None, typer.Option(help="share hidden; default: as trained")] = None,
     strategy: Annotated[str | None, typer.Option(help="masking strategy; default: as trained")] = None,
     seed: Annotated[int, typer.Option(help="of the mask")] = 0,
 ) -> None:
-    """Hide part of pictures and let a model fill it in."""
+    """Hide part of what files hold and let a model fill it in."""
     from pipelines.use import reconstruct_files
 
-    print(reconstruct_files(model, images, out, ratio, strategy, seed))
+    print(reconstruct_files(model, files, out, ratio, strategy, seed))
 
 
 @app.command()
 def embed(
     model: ModelFolder,
-    source: Annotated[Path, typer.Argument(help="a prepared dataset (data/NAME) or a folder of images")],
+    source: Annotated[Path, typer.Argument(help="a prepared dataset (data/NAME) or a folder of files")],
     out: Annotated[Path, typer.Option(help="parquet to write")],
 ) -> None:
-    """Write one feature vector per picture to a parquet file."""
+    """Write one feature vector per sample to a parquet file."""
     from pipelines.use import embed_files
 
     print(embed_files(model, source, out))

@@ -1,51 +1,81 @@
-"""Using a model on files: what ``maestro reconstruct`` and ``maestro embed`` do."""
+"""Using a model on files: what ``maestro reconstruct`` and ``maestro embed`` do, whatever the files hold."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
+from experiments import words
+from experiments.subjects import unlike
 from mae_core.atomic import replace_file
 from mae_core.data.dataset import open_dataset
-from mae_core.data.images import SUFFIXES, ImageProblem, decode_image
 from mae_core.evaluation.features import extract
 from mae_core.model import MaskedAutoencoder
 
+MOST_SHOWN = 16
+"""Rows of a picture of reconstructions."""
 
-def read_images(files: list[Path], model: MaskedAutoencoder) -> tuple[torch.Tensor, list[Path], list[str]]:
-    """(n, C, H, W) uint8 in the shape a model takes, the files they came from, and a line for each file set aside."""
-    height, width = model.modality.size
-    images, used, refused = [], [], []
+
+class Read(NamedTuple):
+    """What files held."""
+
+    raw: np.ndarray
+    """(n, …) in the shape that a model takes."""
+    names: list[str]
+    """(n,): the file of each, numbered where one file gave several."""
+    refused: list[str]
+    """A line for each file set aside."""
+
+
+def read_files(files: list[Path], model: MaskedAutoencoder, base: Path | None = None) -> Read:
+    """Reads files as the model's modality does; names are relative to ``base``. Raises ValueError where none is usable."""
+    modality = model.modality
+    blocks, names, refused = [], [], []
     for file in files:
         try:
-            images.append(decode_image(file.read_bytes(), (height, width), model.modality.channels))
-            used.append(file)
-        except (OSError, ImageProblem) as problem:
+            block = modality.read(file.read_bytes())
+        except (OSError, ValueError) as problem:
             refused.append(f"{file}: {problem}")
-    if not images:
-        raise ValueError("no usable picture:\n  " + "\n  ".join(refused or ["none given"]))
-    return torch.from_numpy(np.stack(images)), used, refused
+            continue
+        name = str(file.relative_to(base)) if base else str(file)
+        blocks.append(block)
+        names += [name] if len(block) == 1 else [f"{name}[{i}]" for i in range(len(block))]
+    if not blocks:
+        raise ValueError(f"no usable {modality.noun}:\n  " + "\n  ".join(refused or ["none given"]))
+    return Read(np.concatenate(blocks), names, refused)
 
 
 def reconstruct_files(
     folder: Path, files: list[Path], out: Path, ratio: float | None, strategy: str | None, seed: int
 ) -> str:
-    """Writes a grid of original, masked, reconstruction and error to ``out`` and says how good it is."""
+    """Writes a picture of originals, what was seen of them and reconstructions to ``out``; says how good they are."""
     model = MaskedAutoencoder.load(folder)
-    raw, used, refused = read_images(files, model)
+    found = read_files(files, model)
+    raw = torch.from_numpy(found.raw)
     result = model.reconstruct(raw, ratio, strategy, seed)
+    shown = slice(MOST_SHOWN)
     with replace_file(out) as staging:
-        Image.fromarray(model.modality.picture(raw, result.masked, result.filled)).save(staging, "PNG")
-    lines = [f"{file}: PSNR of hidden pixels {psnr:.1f} dB" for file, psnr in zip(used, result.psnr.tolist())]
+        picture = model.modality.picture(raw[shown], result.masked[shown], result.filled[shown])
+        Image.fromarray(picture).save(staging, "PNG")
+    metric, values = next(iter(model.modality.quality(result.filled, raw, result.hidden).items()))
+    lines = [
+        f"{name}: {words.metric(metric)} {words.score(value, metric)}"
+        for name, value in zip(found.names, values.tolist())
+    ]
+    said = model.modality.words(result.filled)
+    lines = [f"{line}\n{text}" for line, text in zip(lines, said)] if said else lines
     notes = [result.note] if result.note else []
-    return "\n".join([*lines, *(f"set aside: {line}" for line in refused), *notes, str(out)])
+    if len(raw) > MOST_SHOWN:
+        notes.append(f"the picture shows the first {MOST_SHOWN} of {len(raw)}")
+    return "\n".join([*lines, *(f"set aside: {line}" for line in found.refused), *notes, str(out)])
 
 
 def embed_files(folder: Path, source: Path, out: Path) -> str:
-    """Writes ``origin, split, label, f0, f1, …`` for every picture of a prepared dataset or of a folder of images."""
+    """Writes ``origin, split, label, f0, f1, …`` for every sample of a prepared dataset or of a folder of files."""
     import pandas as pd
 
     model = MaskedAutoencoder.load(folder)
@@ -53,20 +83,22 @@ def embed_files(folder: Path, source: Path, out: Path) -> str:
     refused: list[str] = []
     if (source / "dataset.json").is_file():
         dataset = open_dataset(source)
-        if tuple(dataset.shape) != (model.modality.channels, *model.modality.size):
-            raise ValueError(
-                f"{source} holds {dataset.shape} images, {folder} takes {model.modality.channels, *model.modality.size}"
-            )
+        if problem := unlike(model, dataset):
+            raise ValueError(f"{folder} on {source}: {problem}")
+        if tuple(dataset.shape) != model.modality.shape:
+            raise ValueError(f"{source} holds samples of shape {dataset.shape}, {folder} takes {model.modality.shape}")
         for name in ("train", "validation", "test"):
             split = dataset.split(name)
             frames.append(_frame(extract(model, split.samples), list(split.names), name, split.labels.tolist()))
     else:
         if not source.is_dir():
-            raise FileNotFoundError(f"{source} is neither a prepared dataset (data/NAME) nor a folder of images")
-        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
-        raw, used, refused = read_images(files, model)
-        names = [str(file.relative_to(source)) for file in used]
-        frames.append(_frame(extract(model, raw.numpy()), names, "", [-1] * len(names)))
+            kind = f"a folder of {model.modality.noun}s"
+            raise FileNotFoundError(f"{source} is neither a prepared dataset (data/NAME) nor {kind}")
+        suffixes = model.modality.suffixes
+        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in suffixes)
+        found = read_files(files, model, source)
+        refused = found.refused
+        frames.append(_frame(extract(model, found.raw), found.names, "", [-1] * len(found.names)))
     table = pd.concat(frames, ignore_index=True)
     with replace_file(out) as staging:
         table.to_parquet(staging, index=False)

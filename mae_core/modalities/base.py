@@ -67,6 +67,10 @@ class Modality(nn.Module):
     """Rows of ``MASKERS`` that make sense here."""
     blank: ClassVar[float]
     """What a hidden entry of a raw sample shows."""
+    noun: ClassVar[str]
+    """What people call what a file holds: picture, text."""
+    suffixes: ClassVar[frozenset[str]]
+    """Of the files that ``read`` takes, in lower case."""
     unit: ClassVar[str]
     """Of ``error``."""
     bank: ClassVar[tuple[Mask, ...]]
@@ -122,6 +126,18 @@ class Modality(nn.Module):
         if samples.shape[1:] != self.shape:
             raise ValueError(f"samples have the shape {samples.shape[1:]}, the model takes {self.shape}")
         return samples
+
+    def read(self, data: bytes) -> np.ndarray:
+        """What one file holds, as (n, …) raw samples that this model takes. Raises ValueError saying what is wrong with it."""
+        raise NotImplementedError
+
+    def differs(self, info: dict[str, Any]) -> str:
+        """Why numbers of a dataset (its ``dataset.json``) mean something else to this model, '' where they do not."""
+        return ""
+
+    def words(self, raw: Tensor) -> list[str]:
+        """A text for each raw sample, where that says more than a picture; none by default."""
+        return []
 
     def init_weights(self) -> None:
         """Initialises its own parameters."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mae_core.cells import Cells, Plan, gather_cells
 from mae_core.data.augment import crop_and_flip
+from mae_core.data.images import SUFFIXES, decode_image
 from mae_core.draws import Draws
 from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
 from mae_core.modalities.image_fitting import fitting
@@ -44,6 +45,8 @@ class ImageModality(Modality):
     maskers = ("random", "grid", "block")
     blank = 128.0
     unit = "of pixels in 0..1"
+    noun = "picture"
+    suffixes = SUFFIXES
     bank = (
         Mask("random-75", "random", 0.75),
         Mask("random-50", "random", 0.5),
@@ -188,6 +191,10 @@ class ImageModality(Modality):
     def fitted(self, samples: np.ndarray) -> Any:
         """Stretched, grey repeated, colour to grey."""
         return fitting(samples, self.channels, self.size)
+
+    def read(self, data: bytes) -> np.ndarray:
+        """One picture, upright, cropped at its centre to the model's aspect and resized."""
+        return decode_image(data, self.size, self.channels)[None]
 
     def init_weights(self) -> None:
         """As the official code: the projection like a Linear, its bias as torch leaves a convolution's."""
