@@ -18,7 +18,7 @@ from experiments.recipe import NAME, Recipe, resolve
 from experiments.words import amount
 from mae_core.atomic import write_text
 from mae_core.data.images import ImageProblem, is_grey, open_image
-from mae_core.data.sources.folder import UNLABELLED, Item, Listing, list_pictures
+from mae_core.data.sources.folder import UNLABELLED, Item, Listing, list_files
 from mae_core.flops import train_flops
 from mae_core.modalities.image import ImageModality
 
@@ -144,14 +144,14 @@ def _find(folder: Path) -> _Found:
     folders = {path.name.lower(): path.name for path in sorted(folder.iterdir()) if path.is_dir()}
     parts = {part: folders[word] for part, words in PARTS.items() for word in reversed(words) if word in folders}
     if "train" not in parts:
-        whole = list_pictures(folder, folder, "ignore")
+        whole = list_files(folder, folder, "ignore")
         loose = whole.stray > 0
-        return _Found(None, {"all": list_pictures(folder, folder, "loose") if loose else whole}, loose, [])
+        return _Found(None, {"all": list_files(folder, folder, "loose") if loose else whole}, loose, [])
     others = sorted(name for name in folders.values() if name not in parts.values() and not name.startswith("."))
-    listings = {part: list_pictures(folder / place, folder, "ignore") for part, place in parts.items()}
+    listings = {part: list_files(folder / place, folder, "ignore") for part, place in parts.items()}
     loose = any(part.stray for part in listings.values())
     if loose:
-        listings = {part: list_pictures(folder / place, folder, "loose") for part, place in parts.items()}
+        listings = {part: list_files(folder / place, folder, "loose") for part, place in parts.items()}
     return _Found(parts, listings, loose, others)
 
 

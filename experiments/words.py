@@ -15,6 +15,8 @@ MASK = "."
 UNITS = {
     "psnr": "dB",
     "psnr_hidden": "dB",
+    "rmse_db_hidden": "dB",
+    "mae_db_hidden": "dB",
     "rank": "dimensions",
     "effective_rank": "dimensions",
     "lidar": "dimensions",
@@ -27,6 +29,8 @@ METRIC_WORDS = {
     "psnr": "PSNR of the whole image",
     "ssim": "SSIM of the whole image",
     "mse": "mean squared error",
+    "rmse_db_hidden": "RMSE of hidden levels",
+    "mae_db_hidden": "mean absolute error of hidden levels",
     "effective_rank": "effective rank (RankMe)",
     "rank": "effective rank (RankMe)",
     "effective_rank_share": "effective rank over width",
@@ -46,8 +50,9 @@ MODEL_WORDS = {
     "pixels_knn": "raw pixels, k-NN",
     "pixels_logistic": "raw pixels, logistic regression",
     "pca": "PCA of pixels",
-    "mean_fill": "mean of the visible pixels",
+    "mean_fill": "mean of what is visible",
     "harmonic_fill": "smooth fill from the border",
+    "linear_fill": "straight lines over time",
 }
 TASK_WORDS = {
     "linear": "linear probe",

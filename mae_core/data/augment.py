@@ -1,4 +1,4 @@
-"""Batch augmentation of pictures on the device: random resized crop and flip, drawn per sample."""
+"""Batch augmentation on the device, drawn per sample: random resized crop and flip of pictures, shifts of any grid."""
 
 from __future__ import annotations
 
@@ -27,3 +27,17 @@ def crop_and_flip(raw: Tensor, draws: Draws, crop: float = 1.0, flip: bool = Fal
     grid = F.affine_grid(theta, list(raw.shape), align_corners=False)
     moved = F.grid_sample(raw.float(), grid, padding_mode="border", align_corners=False)
     return moved.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def shift(raw: Tensor, draws: Draws, most: int) -> Tensor:
+    """(B, …, H, W) moved by up to ``most`` places along each of the last two axes; what is uncovered repeats the edge."""
+    if most == 0:
+        return raw
+    height, width = raw.shape[-2:]
+    moves = (draws.uniform("shift", 2) * (2 * most + 1)).long() - most
+    rows = (torch.arange(height, device=raw.device) + moves[:, :1]).clamp(0, height - 1)
+    columns = (torch.arange(width, device=raw.device) + moves[:, 1:]).clamp(0, width - 1)
+    between = (1,) * (raw.dim() - 3)
+    rows = rows.view(-1, *between, height, 1).expand_as(raw)
+    columns = columns.view(-1, *between, 1, width).expand_as(raw)
+    return raw.gather(-2, rows).gather(-1, columns)

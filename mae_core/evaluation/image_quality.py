@@ -90,18 +90,18 @@ def picture_grid(original: np.ndarray, hidden: np.ndarray, filled: np.ndarray) -
     heat = ((1 - share) * HEAT[low] + share * HEAT[low + 1]).astype(np.uint8)
     scale = max(-(-CELL // original.shape[2]), 1)
     lines = [
-        np.concatenate(_spaced([_enlarge(x[i], scale) for x in (original, hidden, filled, heat)], 1), 1)
+        np.concatenate(spaced([enlarge(x[i], scale) for x in (original, hidden, filled, heat)], 1), 1)
         for i in range(len(original))
     ]
-    return np.concatenate(_spaced(lines, 0), 0)
+    return np.concatenate(spaced(lines, 0), 0)
 
 
-def _enlarge(image: np.ndarray, scale: int) -> np.ndarray:
+def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
     """Nearest neighbour: a pixel stays a pixel."""
     return image.repeat(scale, 0).repeat(scale, 1)
 
 
-def _spaced(parts: list[np.ndarray], axis: int) -> list[np.ndarray]:
+def spaced(parts: list[np.ndarray], axis: int) -> list[np.ndarray]:
     """The parts with white gaps between them."""
     shape = list(parts[0].shape)
     shape[axis] = GAP

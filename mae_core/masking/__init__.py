@@ -7,4 +7,5 @@ MASKERS = {
     "span": "mae_core.masking.span:SpanMasker",
     "tail": "mae_core.masking.span:TailMasker",
     "line": "mae_core.masking.span:LineMasker",
+    "stripe": "mae_core.masking.span:StripeMasker",
 }

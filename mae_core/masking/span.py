@@ -40,12 +40,21 @@ class TailMasker:
 class LineMasker:
     """Whole lines along the first axis are hidden one after another: channels of a series, rows of a picture, moments of sound."""
 
+    axis = 0
+    """Of the coordinates, along which lines are told apart."""
+
     def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
         """Scores (B, N): the drawn rank of a cell's line plus noise that orders cells within it."""
         coords = cells.coords if cells.coords.dim() == 3 else cells.coords.unsqueeze(0)
-        line = coords[..., 0].long().expand(len(draws.ids), -1)
+        line = coords[..., self.axis].long().expand(len(draws.ids), -1)
         rank = draws.uniform("line", line.shape[1]).argsort(1).argsort(1).float()
         return Scored(rank.gather(1, line) + 0.9 * draws.uniform("mask", line.shape[1]))
+
+
+class StripeMasker(LineMasker):
+    """Whole lines along the last axis are hidden one after another: columns of a picture, frequencies of sound."""
+
+    axis = -1
 
 
 def _last_axis(cells: Cells, batch: int) -> torch.Tensor:

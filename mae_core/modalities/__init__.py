@@ -1,3 +1,6 @@
 """How a raw sample becomes cells and predicted cells become a sample again. The one table of modalities."""
 
-MODALITIES = {"image": "mae_core.modalities.image:ImageModality"}
+MODALITIES = {
+    "image": "mae_core.modalities.image:ImageModality",
+    "audio": "mae_core.modalities.audio:AudioModality",
+}

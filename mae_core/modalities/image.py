@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mae_core.cells import Cells, Plan, gather_cells
-from mae_core.data.augment import crop_and_flip
+from mae_core.data.augment import crop_and_flip, shift
 from mae_core.data.images import SUFFIXES, decode_image
 from mae_core.draws import Draws
 from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
@@ -283,15 +283,7 @@ class ImageModality(Modality):
 
     def jitter(self, raw: Tensor, draws: Draws, most: int) -> Tensor:
         """Moved by up to ``most`` pixels along each axis; what is uncovered repeats the edge."""
-        if most == 0:
-            return raw
-        height, width = raw.shape[-2:]
-        moves = (draws.uniform("shift", 2) * (2 * most + 1)).long() - most
-        rows = (torch.arange(height, device=raw.device) + moves[:, :1]).clamp(0, height - 1)
-        columns = (torch.arange(width, device=raw.device) + moves[:, 1:]).clamp(0, width - 1)
-        rows = rows[:, None, :, None].expand(-1, raw.shape[1], -1, width)
-        columns = columns[:, None, None, :].expand(-1, raw.shape[1], height, -1)
-        return raw.gather(2, rows).gather(3, columns)
+        return shift(raw, draws, most)
 
     def render(self, raw: Tensor) -> Tensor:
         """Raw (B, C, H, W) → uint8 RGB (B, H, W, 3): grey repeated, the first three channels of many, two padded with black."""

@@ -3,4 +3,6 @@
 TARGETS = {
     "pixels": "mae_core.targets.pixels:Pixels",
     "norm_pixels": "mae_core.targets.pixels:NormPixels",
+    "values": "mae_core.targets.values:Values",
+    "norm_values": "mae_core.targets.values:NormValues",
 }

@@ -16,6 +16,7 @@ SOURCES = {
     "folder": "mae_core.data.sources.folder:read",
     "parquet": "mae_core.data.sources.parquet:read",
     "cifar_binary": "mae_core.data.sources.cifar_binary:read",
+    "audio": "mae_core.data.sources.audio:read",
 }
 
 

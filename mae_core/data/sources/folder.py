@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +47,7 @@ def read(
     for name, root in roots.items():
         if not root.is_dir():
             raise SourceError(f"part {name}: {root} is not a folder")
-    listings = {name: list_pictures(root, folder, unlabelled) for name, root in roots.items()}
+    listings = {name: list_files(root, folder, unlabelled) for name, root in roots.items()}
     classes = sorted({label for listing in listings.values() for label in listing.classes})
     refused: list[Refused] = []
     notes: list[str] = []
@@ -91,8 +91,8 @@ class Listing(NamedTuple):
     """Pictures beside the class folders, among the ignored."""
 
 
-def list_pictures(root: Path, base: Path, unlabelled: str) -> Listing:
-    """Picture files with the class of their first folder; dot files, links out of the tree and other files are ignored."""
+def list_files(root: Path, base: Path, unlabelled: str, suffixes: Collection[str] = SUFFIXES) -> Listing:
+    """Files of these suffixes with the class of their first folder; dot files, links out of the tree and others are ignored."""
     classes = [
         path.name
         for path in sorted(root.iterdir())
@@ -106,7 +106,7 @@ def list_pictures(root: Path, base: Path, unlabelled: str) -> Listing:
         place = path.relative_to(root)
         hidden = any(part.startswith(".") for part in place.parts)
         outside = path.is_symlink() and not path.resolve().is_relative_to(base.resolve())
-        if hidden or outside or path.suffix.lower() not in SUFFIXES:
+        if hidden or outside or path.suffix.lower() not in suffixes:
             ignored += 1
             continue
         loose = len(place.parts) == 1

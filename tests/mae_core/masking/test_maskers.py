@@ -196,3 +196,8 @@ class TestSequences:
         maps = hidden_maps("line", (4, 9), 0.5, n=500)
         assert set(np.unique(maps.sum(2))) == {0, 9} and (maps.any(2).sum(1) == 2).all()
         assert np.abs(maps.any(2).mean(0) - 0.5).max() < 0.12
+
+    def test_stripes_are_hidden_whole(self):
+        maps = hidden_maps("stripe", (9, 4), 0.5, n=500)
+        assert set(np.unique(maps.sum(1))) == {0, 9} and (maps.any(1).sum(1) == 2).all()
+        assert np.abs(maps.any(1).mean(0) - 0.5).max() < 0.12
