@@ -29,6 +29,26 @@ def crop_and_flip(raw: Tensor, draws: Draws, crop: float = 1.0, flip: bool = Fal
     return moved.round_().clamp_(0, 255).to(torch.uint8)
 
 
+def excerpt(raw: Tensor, draws: Draws, share: float) -> Tensor:
+    """float (B, H, W) → a part of each, stretched to the same size; the two sides are drawn apart, each at least the root of ``share``.
+
+    What is next to NaN becomes NaN.
+    """
+    side = share**0.5 + (1 - share**0.5) * draws.uniform("excerpt", 2)
+    start = draws.uniform("excerpt start", 2) * (1 - side)
+    for axis in (0, 1):
+        size = raw.shape[1 + axis]
+        at = (
+            start[:, axis, None] + side[:, axis, None] * ((torch.arange(size, device=raw.device) + 0.5) / size)
+        ) * size - 0.5
+        low = at.clamp(0, size - 1).floor().long()
+        high = (low + 1).clamp_max(size - 1)
+        part = (at.clamp(0, size - 1) - low).to(raw.dtype)
+        low, high, part = (x.unsqueeze(2 - axis).expand_as(raw) for x in (low, high, part))
+        raw = torch.lerp(raw.gather(1 + axis, low), raw.gather(1 + axis, high), part)
+    return raw
+
+
 def shift(raw: Tensor, draws: Draws, most: int) -> Tensor:
     """(B, …, H, W) moved by up to ``most`` places along each of the last two axes; what is uncovered repeats the edge."""
     if most == 0:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Cells, Plan, gather_cells
-from mae_core.data.augment import shift
+from mae_core.data.augment import excerpt, shift
 from mae_core.data.sounds import SUFFIXES
 from mae_core.draws import Draws
 from mae_core.modalities.audio_file import Look, hear
@@ -245,6 +245,12 @@ class AudioModality(Modality):
 
         original, seen, found = (self.render(x).cpu().numpy() for x in (raw, masked, filled))
         return picture_rows(original, seen, found, self.error(filled, raw).sqrt().cpu().numpy())
+
+    def augment(self, raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:
+        """Excerpts, stretched back: slower and faster, higher and lower speech (random resize crop, Niizumi et al. 2021, BYOL-A)."""
+        if flip:
+            raise ValueError("pretrain.flip is for pictures: sound has no mirror image that is sound")
+        return raw if crop >= 1 else excerpt(raw, draws, crop)
 
     def jitter(self, raw: Tensor, draws: Draws, most: int) -> Tensor:
         """Moved by up to ``most`` frames and bands: speech a little later or earlier, from a longer or shorter throat."""

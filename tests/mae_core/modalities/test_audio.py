@@ -148,9 +148,29 @@ def test_render():
     assert (shown[0, :, 3:] == 255).all(), "white behind the end"
 
 
-def test_crops_and_flips_are_for_pictures():
-    with pytest.raises(ValueError, match=r"crop and pretrain\.flip are for pictures, not for AudioModality"):
-        audio().augment(noise([8]), Draws(0, 0, torch.arange(1)), 0.5, False)
+def test_flips_are_for_pictures():
+    with pytest.raises(ValueError, match=r"pretrain\.flip is for pictures"):
+        audio().augment(noise([8]), Draws(0, 0, torch.arange(1)), 1.0, True)
+
+
+def test_excerpts_stretch_time_and_pitch():
+    """Of a plane, an excerpt is a plane of smaller slope that lies within it."""
+    draws = Draws(0, 0, torch.arange(50))
+    plane = (10 * torch.arange(8.0)[:, None] + torch.arange(8.0)).expand(50, -1, -1)
+    found = audio().augment(plane, draws, 0.36, False)
+    over_time, over_bands = found[:, 4, 4] - found[:, 3, 4], found[:, 4, 4] - found[:, 4, 3]
+    assert (over_time > 5.99).all() and (over_time < 10.01).all() and over_time.std() > 0.5
+    assert (over_bands > 0.599).all() and (over_bands < 1.001).all() and not torch.allclose(over_time, 10 * over_bands)
+    assert found.min() >= 0 and found.max() <= 77
+    assert audio().augment(plane, draws, 1.0, False) is plane
+
+
+def test_an_excerpt_keeps_the_end_of_a_sound():
+    raw = noise([4] * 20)
+    found = audio().augment(raw, Draws(0, 0, torch.arange(20)), 0.5, False)
+    known = ~found.isnan()
+    assert torch.equal(known.any(2), known.all(2)) and known.all(2).sum(1).max() <= 6 and known.any((1, 2)).all()
+    assert (known.all(2).int().diff(dim=1) <= 0).all(), "padding stays behind"
 
 
 def test_reading_and_listening():
