@@ -84,6 +84,9 @@ class MaskingSection(Section):
 
     strategy: str = "random"
     ratio: Ratio | Auto = Field("auto", description="share of cells hidden")
+    ratio_spread: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.0, description="each batch draws its ratio evenly from ratio ± this; 0: fixed"
+    )
 
     _strategy = field_validator("strategy")(_known(MASKERS, "masking strategy"))
 
@@ -357,7 +360,11 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
         "modality": {"kind": modality, **kind.configure(dataset, patch)},
         "encoder": encoder,
         "decoder": decoder,
-        "masking": {"strategy": pick("masking.strategy", "random"), "ratio": pick("masking.ratio", kind.default_ratio)},
+        "masking": {
+            "strategy": pick("masking.strategy", "random"),
+            "ratio": pick("masking.ratio", kind.default_ratio),
+            "ratio_spread": recipe.masking.ratio_spread,
+        },
         "objective": objective,
     }
     p = recipe.pretrain

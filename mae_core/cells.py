@@ -21,6 +21,8 @@ class Cells(NamedTuple):
     """(N,) long: which modality a cell of a joint input belongs to."""
     valid: Tensor | None = None
     """(B, N) bool: False for padding or a value never observed; None = all valid."""
+    group: Tensor | None = None
+    """(B, N) long in 0..N − 1: cells of one number belong together, as letters of a word. For maskers alone: it depends on every cell."""
 
 
 class Plan(NamedTuple):

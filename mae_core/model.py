@@ -18,7 +18,7 @@ from mae_core.decoders import DECODERS
 from mae_core.draws import Draws
 from mae_core.encoders import ENCODERS
 from mae_core.masking import MASKERS
-from mae_core.masking.plan import plan_from_scores
+from mae_core.masking.plan import plan_from_scores, ratio_buckets
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import mean_error
 from mae_core.objectives import OBJECTIVES
@@ -61,6 +61,7 @@ class MaskedAutoencoder(nn.Module):
         modality, objective = dict(config["modality"]), dict(config["objective"])
         masking = config["masking"]
         self.ratio = float(masking["ratio"])
+        self.ratios = ratio_buckets(self.ratio, float(masking.get("ratio_spread", 0.0)))
         self.masker = resolve(MASKERS, masking["strategy"], "masking strategy")()
         kind = resolve(MODALITIES, modality.pop("kind"), "modality")
         _allow(kind.maskers, masking["strategy"], "masking strategy", config["modality"]["kind"])
@@ -89,7 +90,8 @@ class MaskedAutoencoder(nn.Module):
         if plan is None:
             if draws is None:
                 raise ValueError("forward needs draws to make a plan from, or a plan")
-            plan = plan_from_scores(self.masker.score(cells, draws).scores, self.ratio, cells.valid)
+            ratio = self.ratios[int(draws.shared("ratio") * len(self.ratios))]
+            plan = plan_from_scores(self.masker.score(cells, draws).scores, ratio, cells.valid)
         latent = self.encoder(self.modality, cells, plan)
         prediction = self.head(self.decoder(latent, plan, cells.coords), plan)
         view = View(cells, plan, latent, prediction)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 
-def digests(samples: np.ndarray) -> np.ndarray:
+def digests(samples: Iterable[np.ndarray]) -> np.ndarray:
     """(n, 16) uint8: a hash of each sample's bytes."""
     rows = [hashlib.blake2b(np.ascontiguousarray(sample).data, digest_size=16).digest() for sample in samples]
     return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 16)

@@ -8,4 +8,5 @@ MASKERS = {
     "tail": "mae_core.masking.span:TailMasker",
     "line": "mae_core.masking.span:LineMasker",
     "stripe": "mae_core.masking.span:StripeMasker",
+    "whole_word": "mae_core.masking.groups:WholeWordMasker",
 }

@@ -20,6 +20,23 @@ def count_kept(n: int, ratio: float) -> int:
     return max(min(int(n * (1 - ratio) + 1e-9), n - 1), 1)
 
 
+BUCKETS = 8
+"""Mask ratios that a spread gives: shapes stay few."""
+
+
+def ratio_buckets(ratio: float, spread: float) -> list[float]:
+    """Mask ratios that training draws from, all as likely: the middles of eight equal parts of ratio ± spread, within 0..1.
+
+    ``ratio`` alone where the spread is 0.
+    """
+    if not 0 <= spread <= 0.5:
+        raise ValueError(f"ratio_spread {spread} is outside [0, 0.5]")
+    if spread == 0 or ratio == 0:
+        return [ratio]
+    low, high = max(ratio - spread, 0.0), min(ratio + spread, 1.0)
+    return [low + (high - low) * (k + 0.5) / BUCKETS for k in range(BUCKETS)]
+
+
 def plan_from_scores(scores: Tensor, ratio: float, valid: Tensor | None = None) -> Plan:
     """The plan that hides the cells of highest score.
 

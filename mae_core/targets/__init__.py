@@ -5,4 +5,5 @@ TARGETS = {
     "norm_pixels": "mae_core.targets.pixels:NormPixels",
     "values": "mae_core.targets.values:Values",
     "norm_values": "mae_core.targets.values:NormValues",
+    "tokens": "mae_core.targets.tokens:Tokens",
 }

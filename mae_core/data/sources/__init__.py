@@ -17,6 +17,7 @@ SOURCES = {
     "parquet": "mae_core.data.sources.parquet:read",
     "cifar_binary": "mae_core.data.sources.cifar_binary:read",
     "audio": "mae_core.data.sources.audio:read",
+    "text": "mae_core.data.sources.text:read",
 }
 
 
