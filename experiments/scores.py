@@ -30,7 +30,7 @@ HEADLINES = {
     "linear": ("accuracy",),
     "few_label": ("accuracy",),
     "finetune": ("accuracy",),
-    "reconstruction": ("psnr_hidden", "rmse_hidden", "rmse_db_hidden"),
+    "reconstruction": ("psnr_hidden", "rmse_hidden", "rmse_db_hidden", "accuracy_hidden"),
     "rank": ("effective_rank",),
     "label_free": ("lidar",),
 }

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-PERCENT = ("accuracy", "auroc", "effective_rank_share", "dead_features")
+PERCENT = ("accuracy", "accuracy_hidden", "auroc", "effective_rank_share", "dead_features")
 """Metrics that are fractions and are read in percent."""
 GAIN = "_gain_over_"
 """`accuracy_gain_over_pca` is the paired difference of two accuracies: points, with a sign."""
@@ -37,6 +37,7 @@ METRIC_WORDS = {
     "feature_std": "spread of the features",
     "dead_features": "features that never change",
     "lidar": "LiDAR",
+    "accuracy_hidden": "right of hidden tokens",
     "explained": "variance explained of hidden pixels",
     "label_free": "mean rank of the label-free measures",
 }
@@ -53,6 +54,7 @@ MODEL_WORDS = {
     "mean_fill": "mean of what is visible",
     "harmonic_fill": "smooth fill from the border",
     "linear_fill": "straight lines over time",
+    "unigram_fill": "most frequent token",
 }
 TASK_WORDS = {
     "linear": "linear probe",

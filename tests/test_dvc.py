@@ -21,10 +21,12 @@ ROWS = {
     "mae_core/masking/grid.py",
     "mae_core/masking/block.py",
     "mae_core/masking/span.py",
+    "mae_core/masking/groups.py",
     "mae_core/encoders/vit.py",
     "mae_core/decoders/joint.py",
     "mae_core/targets/pixels.py",
     "mae_core/targets/values.py",
+    "mae_core/targets/tokens.py",
     "mae_core/objectives/reconstruction.py",
 }
 MODALITY_ROWS = {row.split(":")[0].replace(".", "/") + ".py" for row in MODALITIES.values()}

@@ -57,7 +57,7 @@ class TextModality(Modality):
         self.tokenizer: Tokenizer = tokenizer_of(self.tokens)
         self.context, self.shape = context, (context,)
         pieces = self.tokenizer.pieces
-        shares = [0.0] * len(pieces) if log_shares is None else list(log_shares)
+        shares = [0.0] * len(pieces) if log_shares is None else [float(share) for share in log_shares]
         if len(shares) != len(pieces):
             raise ValueError(f"log_shares has {len(shares)} entries for {len(pieces)} tokens")
         self.register_buffer("log_shares", torch.tensor(shares).log_softmax(0), persistent=False)
