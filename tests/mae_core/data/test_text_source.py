@@ -48,7 +48,7 @@ def test_hostile_texts_are_refused_with_a_reason(shared_data, name, words):
 
 def test_one_hostile_file_among_good_ones_is_set_aside(shared_data):
     folder = shared_data / "broken" / "text"
-    source = read(folder, {"train": ["crlf-bom.txt", "invalid-utf8.txt", "empty.txt"]}, 3, hold_out=SHARES)
+    source = read(folder, {"train": ["crlf-bom.txt", "invalid-utf8.txt", "empty.txt"]}, 2, hold_out=SHARES)
     assert [(row.file, row.reason) for row in source.refused] == [
         ("invalid-utf8.txt", "not UTF-8"),
         ("empty.txt", "empty file"),
