@@ -19,9 +19,11 @@ QUIET = {
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    "RAY_worker_niceness": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
-"""Environment of Ray, where the user has not set it: nothing is sent anywhere, and a worker without a GPU sees none."""
+"""Environment of Ray, where the user has not set it: nothing is sent anywhere, a worker without a GPU sees none, and workers are not
+pushed aside by every other process of the machine (Ray's own niceness is 15)."""
 
 
 class Machines(NamedTuple):

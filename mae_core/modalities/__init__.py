@@ -4,4 +4,5 @@ MODALITIES = {
     "image": "mae_core.modalities.image:ImageModality",
     "audio": "mae_core.modalities.audio:AudioModality",
     "text": "mae_core.modalities.text:TextModality",
+    "series": "mae_core.modalities.series:SeriesModality",
 }

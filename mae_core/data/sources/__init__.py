@@ -15,6 +15,8 @@ SOURCES = {
     "idx": "mae_core.data.sources.idx:read",
     "folder": "mae_core.data.sources.folder:read",
     "parquet": "mae_core.data.sources.parquet:read",
+    "ucr": "mae_core.data.sources.ucr:read",
+    "clock": "mae_core.data.sources.clock:read",
     "cifar_binary": "mae_core.data.sources.cifar_binary:read",
     "audio": "mae_core.data.sources.audio:read",
     "text": "mae_core.data.sources.text:read",

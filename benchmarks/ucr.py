@@ -1,0 +1,161 @@
+"""``python -m benchmarks.ucr``: frozen features of nine UCR sets beside 1-nearest-neighbour and the untrained encoder.
+
+Each set is pretrained on its own train split without labels (recipe ``series_small``), then probed by logistic regression whose C is
+chosen on the quarter of train that is held out as validation. 1-NN needs no choice; the band of DTW is a tenth of the length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.rows import Row, publish
+from experiments.datasets import prepare
+from experiments.recipe import load_recipe, resolve
+from mae_core.data.dataset import Dataset, DatasetError, open_dataset
+from mae_core.evaluation.features import extract
+from mae_core.evaluation.knn import knn_predict
+from mae_core.evaluation.linear import fit_linear
+from mae_core.evaluation.statistics import over_seeds
+from mae_core.modalities.series import SeriesModality
+from mae_core.model import MaskedAutoencoder
+from mae_core.training.loop import fit, start
+
+COMMAND = "MAESTRO_MIRROR=… python -m benchmarks.ucr"
+RECIPE = "series_small"
+SETS = (
+    "chinatown", "ecg200", "ecgfive_days", "gun_point", "italy_power_demand",
+    "medical_images", "plane", "power_cons", "strawberry",
+)  # fmt: skip
+BAND = 0.1
+
+
+class Scores(NamedTuple):
+    """Test accuracies of one set, one per pretraining seed where a network has one."""
+
+    pretrained: list[float]
+    untrained: list[float]
+    logistic: float
+    euclid: float
+    dtw: float
+
+
+def measure(name: str, seeds: list[int], root: Path = Path()) -> Scores:
+    """Everything on one set."""
+    try:
+        dataset = open_dataset(root / "data" / f"ucr_{name}")
+    except DatasetError:
+        prepare(f"ucr_{name}", root)
+        dataset = open_dataset(root / "data" / f"ucr_{name}")
+    splits = {split: dataset.split(split) for split in ("train", "validation", "test")}
+    labels = {split: np.asarray(one.labels) for split, one in splits.items()}
+    plain = {split: SeriesModality.plain(one.samples) for split, one in splits.items()}
+    resolved = resolve(load_recipe(RECIPE, root), dataset.info, {}, "series")
+    networks: dict[str, list[float]] = {"pretrained": [], "untrained": []}
+    for seed in seeds:
+        settings = replace(resolved.settings, seed=seed)
+        untrained = MaskedAutoencoder.build(resolved.config, seed)
+        networks["untrained"].append(_probe(untrained, dataset, labels))
+        state = start(resolved.config, settings)
+        for _ in fit(state, splits["train"].samples, settings, report_every=settings.steps):
+            pass
+        networks["pretrained"].append(_probe(state.result(), dataset, labels))
+    # everything labelled votes: no choice is made, so nothing has to be held out
+    bank = np.concatenate([plain["train"], plain["validation"]])
+    known = np.concatenate([labels["train"], labels["validation"]])
+    near = knn_predict(bank, known, plain["test"], k=1)
+    warped = known[_dtw(plain["test"], bank, round(BAND * plain["test"].shape[1])).argmin(1)]
+    linear = fit_linear(plain["train"], labels["train"], plain["validation"], labels["validation"])
+    right = labels["test"]
+    return Scores(
+        networks["pretrained"],
+        networks["untrained"],
+        float(np.mean(linear.predict(plain["test"]) == right)),
+        float(np.mean(near == right)),
+        float(np.mean(warped == right)),
+    )
+
+
+def _probe(model: MaskedAutoencoder, dataset: Dataset, labels: dict[str, np.ndarray]) -> float:
+    features = {split: extract(model, dataset.split(split).samples) for split in labels}
+    probe = fit_linear(features["train"], labels["train"], features["validation"], labels["validation"])
+    return float(np.mean(probe.predict(features["test"]) == labels["test"]))
+
+
+def _dtw(queries: np.ndarray, bank: np.ndarray, band: int) -> np.ndarray:
+    """(n, m) squared dynamic-time-warping distances (Sakoe & Chiba 1978) of (n, T) to (m, T) series within ``band`` moments."""
+    length = bank.shape[1]
+    far = np.empty((len(queries), len(bank)), np.float32)
+    for i, query in enumerate(queries):
+        above = np.full((length + 1, len(bank)), np.inf, np.float32)
+        above[0] = 0
+        for t in range(length):
+            row = np.full((length + 1, len(bank)), np.inf, np.float32)
+            for u in range(max(0, t - band), min(length, t + band + 1)):
+                cost = (query[t] - bank[:, u]) ** 2
+                row[u + 1] = cost + np.minimum(np.minimum(above[u], above[u + 1]), row[u])
+            above = row
+        far[i] = above[-1]
+    return far
+
+
+def rows_of(found: dict[str, Scores]) -> list[Row]:
+    """A row per set, and the mean over the sets against each baseline, with its interval over pretraining seeds."""
+    rows = []
+    for name, one in found.items():
+        ours = float(np.mean(one.pretrained))
+        facts = {"untrained": float(np.mean(one.untrained)), "logistic": one.logistic, "dtw": one.dtw}
+        rows.append(_row(f"{name}_accuracy_vs_1nn_euclid", ours, one.euclid, None, None, len(one.pretrained), facts))
+    ours_by_seed = np.mean([one.pretrained for one in found.values()], 0)
+    baselines = {
+        "untrained": np.mean([one.untrained for one in found.values()], 0),
+        "1nn_euclid": np.mean([one.euclid for one in found.values()]),
+        "1nn_dtw": np.mean([one.dtw for one in found.values()]),
+        "logistic": np.mean([one.logistic for one in found.values()]),
+    }
+    for name, theirs in baselines.items():
+        gain = over_seeds(ours_by_seed - theirs, "pretraining seeds")
+        facts = {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high, "sets": len(found)}
+        rows.append(
+            _row(
+                f"mean_accuracy_vs_{name}",
+                float(ours_by_seed.mean()),
+                float(np.mean(theirs)),
+                None,
+                None,
+                gain.n,
+                facts,
+            )
+        )
+    return rows
+
+
+def _row(
+    name: str, ours: float, theirs: float, low: float | None, high: float | None, n: int, facts: dict[str, float]
+) -> Row:
+    return Row(name, ours, theirs, ours / theirs, low, high, n, COMMAND, facts)
+
+
+def main() -> None:
+    """Measures, prints, writes benchmarks/out/ucr.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3, help="pretraining seeds")
+    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=SETS)
+    given = parser.parse_args()
+    found = {}
+    for name in given.sets:
+        began = time.perf_counter()
+        found[name] = measure(name, list(range(given.seeds)))
+        print(f"{name}: {found[name]} in {time.perf_counter() - began:.0f} s", flush=True)
+    publish("ucr", rows_of(found))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()

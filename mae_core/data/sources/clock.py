@@ -1,0 +1,161 @@
+"""Long recordings on a clock, one CSV file each, cut into windows.
+
+Time stamps may be out of order (sorted, counted), repeated (averaged, counted), missing (NaN, counted) or no dates at all (set aside). The
+clock is the most frequent step between stamps; a value that lies off it goes to the nearest tick.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mae_core.data.quarantine import Refused
+from mae_core.data.sources import Part, Source, SourceError
+
+MISSING = ("", "NA", "NaN", "nan", "NULL", "?")
+LONGEST_TICKS = 50_000_000
+"""Of one recording: a stamp that is centuries off would ask for all memory."""
+
+
+class Recording(NamedTuple):
+    """One file on its clock."""
+
+    values: np.ndarray
+    """(C, ticks) float32, NaN = not there."""
+    start: float
+    """Unix seconds of the first tick."""
+    step: float
+    """Seconds between ticks."""
+    notes: list[str]
+    refused: list[Refused]
+
+
+def read(
+    folder: Path,
+    files: Sequence[str],
+    columns: Sequence[str],
+    time: str | Sequence[str],
+    window: int,
+    stride: int,
+    splits: Sequence[float] = (0.7, 0.1),
+    least: float = 0.5,
+) -> Source:
+    """Windows (1 a sample) of the ``columns`` of CSV files; nothing is labelled.
+
+    Args:
+        time: the column of ISO time stamps, or the columns year, month, day, hour.
+        window, stride: ticks of a window, and between the starts of two.
+        splits: shares of each recording that are train and validation, in order of time; the rest is test. No window reaches over a border.
+        least: share of a window's values that have to be there.
+    """
+    if not 0 < splits[0] < 1 or not 0 < splits[1] < 1 or sum(splits) >= 1:
+        raise SourceError(
+            f"splits {list(splits)}: give the shares of train and validation, which leave something for test"
+        )
+    parts: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
+    origins: dict[str, list[str]] = {name: [] for name in parts}
+    notes: list[str] = []
+    refused: list[Refused] = []
+    sparse = 0
+    for file in files:
+        one = record(folder / file, columns, time)
+        refused += one.refused
+        notes += [f"{file}: {note}" for note in one.notes]
+        ticks = one.values.shape[1]
+        edges = [0, round(ticks * splits[0]), round(ticks * sum(splits)), ticks]
+        for name, first, last in zip(parts, edges, edges[1:]):
+            for start in range(first, last - window + 1, stride):
+                piece = one.values[:, start : start + window]
+                if np.isfinite(piece).mean() < least:
+                    sparse += 1
+                    continue
+                parts[name].append(piece)
+                origins[name].append(f"{file}@{start}")
+    if sparse:
+        notes.append(f"{sparse} windows were left out: less than {least:.0%} of their values are there")
+    for name, some in parts.items():
+        if not some:
+            raise SourceError(f"no window of {window} ticks fits into {name}: choose a shorter window or other splits")
+    found = [Part(n, np.stack(some), np.full(len(some), -1, np.int64), origins[n]) for n, some in parts.items()]
+    return Source(found, [], refused, 0, notes, {"columns": list(columns), "window": window})
+
+
+def record(path: Path, columns: Sequence[str], time: str | Sequence[str]) -> Recording:
+    """One CSV file on its clock. Raises SourceError naming the file and what is wrong with it."""
+    stamps, rows, refused = _rows(path, columns, [time] if isinstance(time, str) else list(time))
+    if len(stamps) < 2:
+        raise SourceError(f"{path} holds {len(stamps)} readable rows: a clock needs two")
+    at, values = np.array(stamps), np.array(rows, np.float64)
+    notes = []
+    disordered = int((np.diff(at) < 0).sum())
+    if disordered:
+        notes.append(f"{disordered} time stamps come before the one above them: sorted")
+    order = np.argsort(at, kind="stable")
+    at, values = at[order], values[order]
+    gaps = np.diff(np.unique(at))
+    if not len(gaps):
+        raise SourceError(f"{path}: all {len(at)} rows have the same time stamp")
+    step = float(Counter(gaps.tolist()).most_common(1)[0][0])
+    tick = np.round((at - at[0]) / step).astype(np.int64)
+    ticks = int(tick[-1]) + 1
+    if ticks > LONGEST_TICKS:
+        raise SourceError(f"{path}: its time stamps span {ticks:,} steps of {step:g} s: is one of them wrong?")
+    repeated = len(tick) - len(np.unique(tick))
+    if repeated:
+        notes.append(f"{repeated} time stamps are repeated: their values are averaged")
+    there = np.isfinite(values)
+    total, count = np.zeros((ticks, len(columns))), np.zeros((ticks, len(columns)))
+    np.add.at(total, tick, np.where(there, values, 0))
+    np.add.at(count, tick, there)
+    absent = ticks - len(np.unique(tick))
+    if absent:
+        notes.append(f"{absent} of {ticks} moments of the clock ({step:g} s) have no row: gaps")
+    with np.errstate(invalid="ignore"):
+        mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return Recording(mean.T.astype(np.float32), float(at[0]), step, notes, refused)
+
+
+def _rows(path: Path, columns: Sequence[str], time: list[str]) -> tuple[list[float], list[list[float]], list[Refused]]:
+    if not path.is_file():
+        raise SourceError(f"{path} is missing")
+    stamps: list[float] = []
+    rows: list[list[float]] = []
+    refused: list[Refused] = []
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        absent = [name for name in [*time, *columns] if name not in (reader.fieldnames or [])]
+        if absent:
+            raise SourceError(f"{path} has no column {', '.join(absent)}: it has {', '.join(reader.fieldnames or [])}")
+        for row in reader:
+            origin = f"{path.name}:{reader.line_num}"
+            try:
+                stamp = _stamp([row[name] or "" for name in time])
+                values = [_value(row[name]) for name in columns]
+            except ValueError as problem:
+                refused.append(Refused(origin, "unreadable row", str(problem)))
+                continue
+            if any(np.isinf(value) for value in values):
+                refused.append(Refused(origin, "not finite", "inf is neither a value nor a gap"))
+                continue
+            stamps.append(stamp)
+            rows.append(values)
+    return stamps, rows, refused
+
+
+def _stamp(fields: list[str]) -> float:
+    """Unix seconds of an ISO stamp (UTC unless it says otherwise), or of year, month, day, hour."""
+    if len(fields) > 1:
+        return datetime(*[int(field) for field in fields], tzinfo=UTC).timestamp()  # type: ignore[misc,arg-type]
+    stamp = datetime.fromisoformat(fields[0].strip())
+    return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
+
+
+def _value(text: str | None) -> float:
+    text = (text or "").strip()
+    return float("nan") if text in MISSING else float(text)

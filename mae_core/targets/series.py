@@ -1,0 +1,40 @@
+"""The target of time series: moments at the level that the visible part of the sample shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mae_core.cells import Cells, Plan, gather_cells
+from mae_core.targets.pixels import Decoded, LinearHead
+
+
+class VisibleLevel:
+    """Each cell's moments less the visible mean of their channel, over its visible standard deviation."""
+
+    def __init__(self, modality: Any) -> None:
+        self.modality = modality
+
+    def head(self, width: int) -> nn.Module:
+        """D_dec → p."""
+        return LinearHead(width, self.modality.values_per_cell)
+
+    def target(self, cells: Cells, plan: Plan) -> Tensor:
+        """(B, N, 2p): normalised moments, then whether they are there."""
+        level = self.modality.level(cells, plan.keep, plan.keep_ok)
+        x, there = cells.values.float().chunk(2, -1)
+        return torch.cat([(x - level.mean) / level.std * there, there], -1)
+
+    def cell_loss(self, prediction: Tensor, target: Tensor, plan: Plan) -> Tensor:
+        """(B, M): the squared error of each hidden cell, averaged over the moments that are there, in float32."""
+        x, there = gather_cells(target, plan.hide).chunk(2, -1)
+        error = (prediction.float() - x).square() * there
+        return error.sum(-1) / there.sum(-1).clamp_min(1)
+
+    def decode(self, prediction: Tensor, cells: Cells, plan: Plan) -> Decoded:
+        """Predictions (B, M, p) in raw units, at the level that was visible."""
+        level = self.modality.level(cells, plan.keep, plan.keep_ok)
+        std, mean = gather_cells(level.std, plan.hide), gather_cells(level.mean, plan.hide)
+        return Decoded(prediction.float() * std + mean, used_true_statistics=False)
