@@ -55,7 +55,7 @@ def measure(name: str, seeds: list[int], root: Path = Path()) -> Scores:
         dataset = open_dataset(root / "data" / f"ucr_{name}")
     splits = {split: dataset.split(split) for split in ("train", "validation", "test")}
     labels = {split: np.asarray(one.labels) for split, one in splits.items()}
-    plain = {split: SeriesModality.plain(one.samples) for split, one in splits.items()}
+    plain = {split: SeriesModality.plain(one.samples, dataset.info) for split, one in splits.items()}
     resolved = resolve(load_recipe(RECIPE, root), dataset.info, {}, "series")
     networks: dict[str, list[float]] = {"pretrained": [], "untrained": []}
     for seed in seeds:

@@ -15,7 +15,7 @@ import pandas as pd
 from experiments.words import GAIN
 
 DATA_BASELINES = ("pixels_knn", "pixels_logistic", "pca")  # made from the dataset alone: the same whatever the recipe
-LOWER_IS_BETTER = ("mse", "mae", "loss", "rmse_db_hidden", "mae_db_hidden")
+LOWER_IS_BETTER = ("mse", "mae", "loss", "rmse_hidden", "rmse_db_hidden", "mae_db_hidden")
 NOTHING = "–"
 COLUMNS = [
     "recipe", "model", "value", "low", "high", "covers", "n_seeds", "n_probe_seeds", "n_train", "n_test", "validation",

@@ -29,6 +29,7 @@ METRIC_WORDS = {
     "psnr": "PSNR of the whole image",
     "ssim": "SSIM of the whole image",
     "mse": "mean squared error",
+    "rmse_hidden": "RMSE of hidden values, in standard deviations",
     "rmse_db_hidden": "RMSE of hidden levels",
     "mae_db_hidden": "mean absolute error of hidden levels",
     "effective_rank": "effective rank (RankMe)",
@@ -55,6 +56,7 @@ MODEL_WORDS = {
     "harmonic_fill": "smooth fill from the border",
     "linear_fill": "straight lines over time",
     "unigram_fill": "most frequent token",
+    "last_fill": "last visible value",
 }
 TASK_WORDS = {
     "linear": "linear probe",

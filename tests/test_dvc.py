@@ -25,6 +25,7 @@ ROWS = {
     "mae_core/encoders/vit.py",
     "mae_core/decoders/joint.py",
     "mae_core/targets/pixels.py",
+    "mae_core/targets/series.py",
     "mae_core/targets/values.py",
     "mae_core/targets/tokens.py",
     "mae_core/objectives/reconstruction.py",

@@ -153,7 +153,7 @@ class SeriesModality(Modality):
         )
 
     @staticmethod
-    def plain(samples: np.ndarray) -> np.ndarray:
+    def plain(samples: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """(n, C · T): each channel of a sample standardised by itself, as 1-nearest-neighbour benchmarks do; 0 where nothing is there."""
         x = np.asarray(samples, np.float32)
         there = np.isfinite(x)
@@ -170,6 +170,24 @@ class SeriesModality(Modality):
                 f"samples have the shape {samples.shape[1:]}, the model takes {self.channels, self.length} or shorter ones"
             )
         return samples
+
+    def read(self, data: bytes) -> np.ndarray:
+        """Lines of numbers, one sample each (one channel), separated by tabs or commas; an empty field is a gap. As (n, 1, T) float32."""
+        if self.channels != 1:
+            raise ValueError(f"a file of lines holds series of one channel, this model takes {self.channels}")
+        rows = []
+        for number, text in enumerate(data.decode("utf-8").splitlines(), 1):
+            fields = text.split("\t" if "\t" in text else ",")
+            try:
+                row = [float(field) if field.strip() else math.nan for field in fields]
+            except ValueError as problem:
+                raise ValueError(f"line {number}: {problem}") from None
+            if len(row) > self.length:
+                raise ValueError(f"line {number} has {len(row)} values, this model takes at most {self.length}")
+            rows.append(row + [math.nan] * (self.length - len(row)))
+        if not rows:
+            raise ValueError("it is empty")
+        return np.array(rows, np.float32)[:, None]
 
     def init_weights(self) -> None:
         """Xavier-uniform, zero bias."""

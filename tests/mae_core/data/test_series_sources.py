@@ -1,0 +1,95 @@
+"""Series from the UCR form and from clocks: disorder is mended by a stated rule and counted."""
+
+import numpy as np
+import pytest
+
+from mae_core.data.sources import SourceError, clock, ucr
+
+
+def test_ucr_lines(tmp_path):
+    (tmp_path / "a").write_text("2\t1\t2\t3\n-1\t4\t5\n2\tx\t1\n1\t1\tinf\n1\tnan\tnan\n")
+    (tmp_path / "b").write_text("10\t7\t8\t9\n")
+    source = ucr.read(tmp_path, {"train": "a", "test": "b"})
+    train, test = source.parts
+    assert source.classes == ["-1", "2", "10"] and train.labels.tolist() == [1, 0] and test.labels.tolist() == [2]
+    np.testing.assert_array_equal(train.samples, [[[1, 2, 3]], [[4, 5, np.nan]]])
+    assert [(item.file, item.reason) for item in source.refused] == [
+        ("a:3", "not a number"), ("a:4", "not finite"), ("a:5", "no values"),
+    ]  # fmt: skip
+    assert train.names == ["a:1", "a:2"]
+
+
+def test_ucr_length_and_missing_split(tmp_path):
+    (tmp_path / "a").write_text("1\t1\t2\t3\n")
+    source = ucr.read(tmp_path, {"all": "a"}, length=2)
+    assert source.parts[0].samples.shape == (1, 1, 2) and source.notes == ["1 series were cut to 2 moments"]
+    with pytest.raises(SourceError, match=r"ECG5000_TEST\.tsv is missing: a split that was not published"):
+        ucr.read(tmp_path, {"train": "a", "test": "ECG5000_TEST.tsv"})
+
+
+def write(path, rows, header="timestamp,value"):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_disorder_repeats_gaps_and_bad_dates_are_counted(shared_data):
+    one = clock.record(shared_data / "broken" / "csv" / "timestamps-disordered.csv", ["value"], "timestamp")
+    assert [item.reason for item in one.refused] == ["unreadable row"] and "not a date" in one.refused[0].detail
+    words = " ".join(one.notes)
+    assert (
+        "1 time stamps come before" in words and "1 time stamps are repeated" in words and "have no row: gaps" in words
+    )
+    assert one.step == 3600
+    np.testing.assert_array_equal(one.values[0, :3], [1, 3, 3])  # 02:00 is there twice, 2 and 4: averaged
+    assert np.isnan(one.values[0, 3:48]).all() and one.values[0, 48] == 5
+
+
+def test_real_recordings_with_known_disorder(shared_data):
+    folder = shared_data / "nab" / "data" / "realKnownCause"
+    one = clock.record(folder / "machine_temperature_system_failure.csv", ["value"], "timestamp")
+    assert any("come before the one above" in note for note in one.notes) and one.step == 300
+
+
+def test_windows_keep_to_their_split(tmp_path):
+    rows = [f"2024-01-01 {h // 60:02d}:{h % 60:02d}:00,{h}" for h in range(100)]
+    write(tmp_path / "x.csv", rows)
+    source = clock.read(tmp_path, ["x.csv"], ["value"], "timestamp", window=10, stride=5, splits=(0.5, 0.2))
+    spans = {part.name: (part.samples.min(), part.samples.max()) for part in source.parts}
+    assert spans == {"train": (0, 49), "validation": (50, 69), "test": (70, 99)}
+    assert source.parts[0].samples.shape == (9, 1, 10) and source.classes == []
+
+
+def test_values_that_are_missing_or_no_values(tmp_path):
+    write(
+        tmp_path / "x.csv",
+        [f"2024-01-01 00:0{i}:00,{v}" for i, v in enumerate(["1", "NA", "?", "", "inf", "six", "7"])],
+    )
+    one = clock.record(tmp_path / "x.csv", ["value"], "timestamp")
+    assert [item.reason for item in one.refused] == ["not finite", "unreadable row"]
+    np.testing.assert_array_equal(one.values[0], [1, np.nan, np.nan, np.nan, np.nan, np.nan, 7])
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "words"),
+    [
+        ("time,value", ["a,1"], "no column timestamp: it has time, value"),
+        ("timestamp,value", ["2024-01-01,1"], "holds 1 readable rows"),
+        ("timestamp,value", ["2024-01-01,1", "2024-01-01,2"], "same time stamp"),
+        (
+            "timestamp,value",
+            ["1024-01-01,1", "2024-01-01,1", "2024-01-01 00:00:01,2", "2024-01-01 00:00:02,2"],
+            "is one of them wrong",
+        ),
+    ],
+)
+def test_hopeless_files_are_refused(tmp_path, header, rows, words):
+    with pytest.raises(SourceError, match=words):
+        clock.record(write(tmp_path / "x.csv", rows, header), ["value"], "timestamp")
+
+
+def test_splits_and_windows_that_leave_nothing(tmp_path):
+    write(tmp_path / "x.csv", [f"2024-01-01 00:{i:02d}:00,{i}" for i in range(20)])
+    with pytest.raises(SourceError, match="which leave something for test"):
+        clock.read(tmp_path, ["x.csv"], ["value"], "timestamp", 5, 5, splits=(0.8, 0.2))
+    with pytest.raises(SourceError, match="no window of 15 ticks fits into validation"):
+        clock.read(tmp_path, ["x.csv"], ["value"], "timestamp", 15, 5, splits=(0.8, 0.1))
