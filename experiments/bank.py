@@ -40,7 +40,8 @@ def fill_bank(subject: Subject, folder: Path, split: str, fills: bool, show: boo
     network = subject.load()
     assert isinstance(network, MaskedAutoencoder), subject
     bank = network.modality.bank
-    found = {mask.name: fill_quality(network, samples[rows], mask) for mask in bank}
+    train = dataset.split("train").samples if fills else None
+    found = {mask.name: fill_quality(network, samples[rows], mask, train) for mask in bank}
     n_train = dataset.info["splits"]["train"]["samples"]
     measures = []
     for who, of_first in found[bank[0].name].items():
@@ -49,12 +50,12 @@ def fill_bank(subject: Subject, folder: Path, split: str, fills: bool, show: boo
         model, seed = (subject.model, subject.seed) if who == "model" else (who, None)
         for metric in of_first:
             by_mask = {mask: quality[who][metric] for mask, quality in found.items()}
-            named = {metric: np.mean(list(by_mask.values()), 0)}
+            named = {metric: _mean(np.stack(list(by_mask.values())))}
             named |= {f"{metric}.{mask}": values for mask, values in by_mask.items()}
             for name, values in named.items():
-                mean = over_items(values)
+                mean = over_items(values[~np.isnan(values)])
                 low, high = (None if np.isnan(end) else end for end in (mean.low, mean.high))
-                numbers = (n_train, len(rows), split, mean.mean, low, high)
+                numbers = (n_train, mean.n, split, mean.mean, low, high)
                 measures.append(Measure(model, "reconstruction", name, seed, *numbers))
     pictures = {}
     if show:
@@ -63,6 +64,13 @@ def fill_bank(subject: Subject, folder: Path, split: str, fills: bool, show: boo
             made = network.reconstruct(raw, mask.ratio, mask.strategy, mask.seed)
             pictures[mask.name] = network.modality.picture(raw, made.masked, made.filled)
     return Banked(measures, bank, pictures)
+
+
+def _mean(by_mask: np.ndarray) -> np.ndarray:
+    """(n,) mean over masks of (masks, n); NaN where a measure says nothing of a sample under any mask."""
+    known = ~np.isnan(by_mask)
+    total = np.where(known, by_mask, 0).sum(0)
+    return np.divide(total, known.sum(0), out=np.full(len(total), np.nan), where=known.any(0))
 
 
 def write_bank(folder: Path, dataset: Dataset, split: str, banked: Banked | None) -> None:

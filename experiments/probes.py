@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -14,16 +15,17 @@ from experiments.scores import Answer, Measure
 from experiments.subjects import Shelf, Subject, spread
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.evaluation.baselines import fit_pca
+from mae_core.evaluation.boosting import fit_boosting
 from mae_core.evaluation.few_label import few
 from mae_core.evaluation.knn import knn_predict
 from mae_core.evaluation.label_free import explained, lidar, masked_views
 from mae_core.evaluation.linear import fit_linear, fit_scaler
 from mae_core.evaluation.rank import measure_rank
+from mae_core.modalities import MODALITIES
 from mae_core.model import MaskedAutoencoder
+from mae_core.registry import resolve
 
 MOST_UNLABELLED = 1_000
-OF_PIXELS = {"knn": "pixels_knn", "linear": "pixels_logistic", "few_label": "pixels_logistic", "pca": "pca"}
-"""What the probes of raw pixels are called in scores.csv."""
 
 
 class Predictor(Protocol):
@@ -31,6 +33,12 @@ class Predictor(Protocol):
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """(n, D) features → (n,) labels."""
+
+
+OF_PLAIN = {"knn": "pixels_knn", "linear": "pixels_logistic", "few_label": "pixels_logistic"}
+"""What the probes of plain features are called in scores.csv."""
+BASELINES: dict[str, Callable[..., Predictor]] = {"pca": fit_pca, "boosting": fit_boosting}
+"""What else a modality may name as its baselines: all but the linear probe that is fitted on plain features with all labels."""
 
 
 class KnnProbe(NamedTuple):
@@ -80,16 +88,16 @@ def fit_probes(
     validation = _labelled(shelf, subject, dataset, "validation")
     found: list[Fitted] = []
 
-    def add(task: str, probe: Predictor, amount: int | None, seed: int | None, n_train: int) -> None:
-        model = subject.model if subject.folder else OF_PIXELS[task]
-        found.append(Fitted(model, "linear" if task == "pca" else task, amount, subject.seed, seed, n_train, probe))
+    def add(task: str, probe: Predictor, amount: int | None, seed: int | None, n_train: int, name: str = "") -> None:
+        model = name or (subject.model if subject.folder else OF_PLAIN[task])
+        found.append(Fitted(model, task, amount, subject.seed, seed, n_train, probe))
 
     if "knn" in asked.tasks:
         add("knn", KnnProbe(shelf, subject, folder, k), None, None, len(train.y))
     if "linear" in asked.tasks:
         add("linear", fit_linear(*train, *validation), None, None, len(train.y))
-        if subject.folder is None:
-            add("pca", fit_pca(*train, *validation), None, None, len(train.y))
+        for name in resolve(MODALITIES, dataset.modality, "modality").baselines if subject.folder is None else ():
+            add("linear", BASELINES[name](*train, *validation), None, None, len(train.y), name)
     if "few_label" in asked.tasks:
         scaler = fit_scaler(shelf.fill(subject, dataset, "train"))
         for amount in asked.few_label:

@@ -26,6 +26,7 @@ METRIC_WORDS = {
     "auroc": "AUROC",
     "psnr_hidden": "PSNR of hidden pixels",
     "ssim_hidden": "SSIM where hidden",
+    "nll_hidden": "surprise at a hidden value (nats)",
     "psnr": "PSNR of the whole image",
     "ssim": "SSIM of the whole image",
     "mse": "mean squared error",
@@ -38,7 +39,7 @@ METRIC_WORDS = {
     "feature_std": "spread of the features",
     "dead_features": "features that never change",
     "lidar": "LiDAR",
-    "accuracy_hidden": "right of hidden tokens",
+    "accuracy_hidden": "right of hidden tokens and categories",
     "explained": "variance explained of hidden pixels",
     "label_free": "mean rank of the label-free measures",
 }
@@ -57,6 +58,11 @@ MODEL_WORDS = {
     "linear_fill": "straight lines over time",
     "unigram_fill": "most frequent token",
     "last_fill": "last visible value",
+    "boosting": "gradient boosting",
+    "column_fill": "mean or mode of the column",
+    "knn_fill": "mean of the 10 nearest rows",
+    "ridge_fill": "ridge regression on all that is seen",
+    "marginal": "distribution of train",
 }
 TASK_WORDS = {
     "linear": "linear probe",

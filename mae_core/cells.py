@@ -23,6 +23,8 @@ class Cells(NamedTuple):
     """(B, N) bool: False for padding or a value never observed; None = all valid."""
     group: Tensor | None = None
     """(B, N) long in 0..N − 1: cells of one number belong together, as letters of a word. For maskers alone: it depends on every cell."""
+    gaps: Tensor | None = None
+    """(K, N) bool: which cells some samples of the train split lack, for maskers that copy them; None = none is known."""
 
 
 class Plan(NamedTuple):

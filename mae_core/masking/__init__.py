@@ -9,4 +9,6 @@ MASKERS = {
     "line": "mae_core.masking.span:LineMasker",
     "stripe": "mae_core.masking.span:StripeMasker",
     "whole_word": "mae_core.masking.groups:WholeWordMasker",
+    "column": "mae_core.masking.column:ColumnMasker",
+    "copy": "mae_core.masking.column:CopyMasker",
 }

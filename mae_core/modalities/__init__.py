@@ -5,4 +5,5 @@ MODALITIES = {
     "audio": "mae_core.modalities.audio:AudioModality",
     "text": "mae_core.modalities.text:TextModality",
     "series": "mae_core.modalities.series:SeriesModality",
+    "table": "mae_core.modalities.table:TableModality",
 }

@@ -65,6 +65,8 @@ class Modality(nn.Module):
     """Rows of ``TARGETS`` that make sense here."""
     maskers: ClassVar[tuple[str, ...]]
     """Rows of ``MASKERS`` that make sense here."""
+    baselines: ClassVar[tuple[str, ...]] = ("pca",)
+    """What is fitted on plain features beside the linear probe, with as many settings tried on validation."""
     blank: ClassVar[float]
     """What a hidden entry of a raw sample shows."""
     noun: ClassVar[str]
@@ -170,6 +172,10 @@ class Modality(nn.Module):
     def fills(self, raw: Tensor, hidden: Tensor) -> dict[str, Tensor]:
         """By name: ``raw`` with hidden entries filled by methods that need no training; what stands beside a model's reconstruction."""
         raise NotImplementedError
+
+    def fills_from(self, raw: Tensor, hidden: Tensor, train: np.ndarray) -> dict[str, Tensor]:
+        """The same by methods that learn from the train split's raw samples; none by default."""
+        return {}
 
     def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:
         """Measures (n,) of how near ``filled`` is to ``raw`` where ``hidden``, the one to show first."""

@@ -7,4 +7,5 @@ TARGETS = {
     "values": "mae_core.targets.values:Values",
     "norm_values": "mae_core.targets.values:NormValues",
     "tokens": "mae_core.targets.tokens:Tokens",
+    "columns": "mae_core.targets.columns:Columns",
 }

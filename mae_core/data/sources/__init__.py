@@ -20,6 +20,9 @@ SOURCES = {
     "cifar_binary": "mae_core.data.sources.cifar_binary:read",
     "audio": "mae_core.data.sources.audio:read",
     "text": "mae_core.data.sources.text:read",
+    "csv": "mae_core.data.sources.csv:read",
+    "npz": "mae_core.data.sources.npz:read",
+    "sklearn": "mae_core.data.sources.sklearn:read",
 }
 
 

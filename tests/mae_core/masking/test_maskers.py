@@ -40,6 +40,8 @@ def hidden_maps(name: str, grid: tuple[int, int], ratio: float, n: int = 4000) -
 
 DIRECTED = {"tail"}
 """Nothing is drawn: these hide the same places in every sample."""
+SHARED = {"column"}
+"""What is drawn holds for the whole batch."""
 GRIDS = st.tuples(st.integers(1, 9), st.integers(2, 9))
 
 
@@ -71,6 +73,8 @@ class TestAll:
     def test_masks_vary(self, name, change):
         if name in DIRECTED:
             pytest.skip("hides the same places in every sample")
+        if name in SHARED and "ids" in change:
+            pytest.skip("hides the same places in the whole batch")
         base = {"seed": 0, "step": 0, "ids": torch.arange(64)}
         a, b = plan_of(name, (7, 23), 0.5, **base), plan_of(name, (7, 23), 0.5, **{**base, **change})
         assert (a.keep.sort(1).values != b.keep.sort(1).values).any(1).float().mean() > 0.8
@@ -80,6 +84,8 @@ class TestAll:
         """No side or corner is favoured: turned upside down or mirrored, the frequencies are the same."""
         if name in DIRECTED:
             pytest.skip("favours one side by intent")
+        if name in SHARED:
+            pytest.skip("one draw for all samples")
         maps = hidden_maps(name, (6, 8), ratio)
         often = maps.mean(0)
         bound = 5 * math.sqrt(2 * 0.25 / len(maps))
@@ -201,3 +207,24 @@ class TestSequences:
         maps = hidden_maps("stripe", (9, 4), 0.5, n=500)
         assert set(np.unique(maps.sum(1))) == {0, 9} and (maps.any(1).sum(1) == 2).all()
         assert np.abs(maps.any(1).mean(0) - 0.5).max() < 0.12
+
+
+def test_columns_are_hidden_in_the_whole_batch_and_each_as_often():
+    hides = [plan_of("column", (1, 6), 0.5, step=step).hide for step in range(600)]
+    assert all((hide == hide[:1]).all() for hide in hides)
+    often = torch.stack([hide[0] for hide in hides]).flatten().bincount(minlength=6) / 600
+    assert (often - 0.5).abs().max() < 5 * math.sqrt(0.25 / 600)
+
+
+def test_gaps_are_copied_first_and_the_rest_is_random():
+    gaps = torch.tensor([[True, False, True, False, False, False], [False, True, False, False, False, False]])
+    cells = Cells(None, torch.arange(6.0).unsqueeze(-1), gaps=gaps)
+    masker, draws = resolve(MASKERS, "copy", "masker")(), Draws(0, 0, torch.arange(4000))
+    hide = plan_from_scores(masker.score(cells, draws).scores, 0.5).hide
+    hidden = torch.zeros(4000, 6, dtype=torch.bool).scatter(1, hide, True)
+    first = hidden[:, 0] & hidden[:, 2]
+    assert (first | hidden[:, 1]).all() and 0.45 < hidden[:, 1].float().mean() < 0.75
+    of_second = hidden[hidden[:, 1] & ~first].float().mean(0)
+    assert (of_second[3:] - of_second[3]).abs().max() < 0.07
+    alone = masker.score(cells._replace(gaps=None), draws).scores
+    assert torch.equal(alone, resolve(MASKERS, "random", "masker")().score(cells, draws).scores)
