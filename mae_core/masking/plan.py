@@ -48,9 +48,6 @@ def plan_from_scores(scores: Tensor, ratio: float, valid: Tensor | None = None) 
     batch, cells = scores.shape
     if ratio == 0:
         everything = torch.arange(cells, device=scores.device).expand(batch, cells)
-        if valid is not None:  # those that are not come last, as everywhere
-            everything = (~valid).long().argsort(dim=1, stable=True)
-            valid = valid.gather(1, everything)
         return Plan(everything, everything, valid, valid)
     n_keep = count_kept(cells, ratio)
     if valid is None:
