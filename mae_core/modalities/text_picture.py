@@ -13,15 +13,15 @@ from mae_core.data.texts import PADDING
 if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont
 
-COLUMNS, SLOT, LINE, SIZE, MARGIN = 56, 10, 18, 14, 4
-"""Characters of a line, pixels of a character and of a line, of the letters, and around a text: 568 pixels wide."""
+WIDTH, COLUMNS, LINE, SIZE, MARGIN = 560, 64, 18, 13, 4
+"""Pixels of a picture, characters of a line, pixels of a line, of the letters, and around a text."""
+SLOT = (WIDTH - 2 * MARGIN) / COLUMNS
+"""Pixels of a character."""
 INK, PAPER, RULE = (26, 26, 26), (255, 255, 255), (214, 214, 214)
 HIDDEN, RIGHT, WRONG = (196, 196, 196), (184, 226, 196), (247, 190, 176)
 """Behind a token that is not shown, that was guessed right, and that was guessed wrong."""
 TRUE = (176, 48, 32)
 """What should have been there, in the line below a wrong guess."""
-SHOWN = {"\n": "¶", "\t": "»"}
-"""Marks for characters that show nothing themselves."""
 
 
 class Token(NamedTuple):
@@ -75,28 +75,30 @@ def _block(text: Sequence[Token], lines: int, height: int) -> np.ndarray:
     """(lines · height, W, 3) uint8."""
     from PIL import Image, ImageDraw
 
-    image = Image.new("RGB", (COLUMNS * SLOT + 2 * MARGIN, lines * height + 2 * MARGIN), PAPER)
+    image = Image.new("RGB", (WIDTH, lines * height + 2 * MARGIN), PAPER)
     pen = ImageDraw.Draw(image)
     at = 0
     for token in text:
         for i, letter in enumerate(token.text):
             x, y = MARGIN + at % COLUMNS * SLOT, MARGIN + at // COLUMNS * height
             if token.back:
-                pen.rectangle((x, y, x + SLOT - 2, y + LINE - 2), token.back)
-            _letter(pen, x, y, letter, INK, _font(SIZE))
+                pen.rectangle((round(x), y, round(x + SLOT) - 2, y + LINE - 2), token.back)
+            _letter(pen, x, y + 1, letter, INK, SIZE)
             if i < len(token.true):
-                _letter(pen, x, y + LINE - 4, token.true[i] if token.true[i] != " " else "_", TRUE, _font(SIZE - 2))
+                _letter(pen, x, y + LINE - 3, token.true[i] if token.true[i] != " " else "_", TRUE, SIZE - 1)
             at += 1
     return np.asarray(image)
 
 
-def _letter(
-    pen: ImageDraw.ImageDraw, x: int, y: int, letter: str, colour: tuple[int, int, int], font: ImageFont.FreeTypeFont
-) -> None:
-    """Centred in its slot."""
-    shown = SHOWN.get(letter, letter)
-    if not shown.isspace():
-        pen.text((x + (SLOT - 1 - pen.textlength(shown, font)) / 2, y), shown, colour, font)
+def _letter(pen: ImageDraw.ImageDraw, x: float, y: int, letter: str, colour: tuple[int, int, int], size: int) -> None:
+    """Centred in its slot; a newline is a bent arrow, for which the font has no glyph."""
+    if letter == "\n":
+        left, right, low = round(x) + 1, round(x + SLOT) - 3, y + size - 3
+        pen.line([(right, y + 4), (right, low), (left, low)], colour)
+        pen.line([(left + 2, low - 2), (left, low), (left + 2, low + 2)], colour)
+    elif not letter.isspace():
+        font = _font(size)
+        pen.text((x + (SLOT - 1 - pen.textlength(letter, font)) / 2, y), letter, colour, font)
 
 
 @lru_cache(maxsize=2)
@@ -108,6 +110,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 def _rule() -> np.ndarray:
     """A line between two texts."""
-    line = np.full((9, COLUMNS * SLOT + 2 * MARGIN, 3), PAPER, np.uint8)
+    line = np.full((9, WIDTH, 3), PAPER, np.uint8)
     line[4] = RULE
     return line
