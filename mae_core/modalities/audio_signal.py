@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FLOOR = -80.0
+FLOOR = -90.0
 """dB of a full-scale square; whatever is quieter, silence too, is called this loud."""
 BREAK, STEP = 1000.0, 200 / 3
 """Hz at which the mel scale turns logarithmic, and Hz of one mel below it."""

@@ -36,6 +36,7 @@ def test_bounds_are_in_the_unit_of_the_score():
 
 def test_units():
     assert [words.unit(m) for m in ("accuracy", "accuracy_gain_over_pca", "psnr", "ssim")] == ["%", "points", "dB", ""]
+    assert words.score(7.26, "rmse_db_hidden.line-50") == "7.3 dB"
 
 
 def test_labels_a_class_are_counted():
