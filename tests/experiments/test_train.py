@@ -39,17 +39,6 @@ def test_two_workers_give_the_loss_curve_of_one(tmp_path, alone, strategy):
     assert [loss for _, loss in two] == pytest.approx([loss for _, loss in alone], rel=1e-3)
 
 
-def where(config):
-    """What a worker was given, written beside the others' notes."""
-    import ray
-
-    context = ray.get_runtime_context()
-    ids = ray.get_gpu_ids()
-    note = f"{ray.train.get_context().get_world_size()} {context.get_node_id()} {','.join(map(str, ids))}"
-    with open(os.path.join(config["folder"], f"{ray.train.get_context().get_world_rank()}.txt"), "w") as file:
-        file.write(note)
-
-
 def test_workers_of_a_cluster_get_a_gpu_each(tmp_path):
     """Two emulated nodes of two logical GPUs: placement is real, the cards are not, so nothing is computed on them."""
     import ray
@@ -59,6 +48,13 @@ def test_workers_of_a_cluster_get_a_gpu_each(tmp_path):
 
     from experiments.cluster import machines
     from experiments.train import scaling, torch_config
+
+    def where(config):  # inside, so that it travels by value: workers know nothing of the tests
+        context = ray.get_runtime_context()
+        ids = ray.get_gpu_ids()
+        rank, size = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
+        with open(os.path.join(config["folder"], f"{rank}.txt"), "w") as file:
+            file.write(f"{size} {context.get_node_id()} {','.join(map(str, ids))}")
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0, "include_dashboard": False})
     try:
