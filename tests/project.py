@@ -121,7 +121,7 @@ def start(root: Path, command: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def finished(process: subprocess.Popen[str], patience: float = 200) -> str:
+def finished(process: subprocess.Popen[str], patience: float = 400) -> str:
     """The output of a process that ends well."""
     output, _ = process.communicate(timeout=patience)
     assert process.returncode == 0, output

@@ -9,7 +9,7 @@ from project import finished_stage, make_project
 from experiments.cluster import Machines
 from experiments.placement import ResourceSection, place
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def curve(root):

@@ -14,9 +14,9 @@ from project import finished, make_project, stage, start
 from experiments.runs import fingerprint
 from mae_core.model import MaskedAutoencoder
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(280)]
-STEPS, KILL_AT, CHECKPOINTS = 2400, 300, 100
-PATIENCE = 200
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
+STEPS, KILL_AT, CHECKPOINTS = 1600, 300, 100
+PATIENCE = 400
 
 
 @pytest.fixture(scope="module")
