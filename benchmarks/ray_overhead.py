@@ -13,7 +13,7 @@ import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ class Round(NamedTuple):
     """One training."""
 
     ms_per_step: float
-    """Of the fastest report after the first, which holds the warm-up: other work on the machine can only add to it."""
+    """Mean over all reports after the first, which holds the warm-up: what happens between two reports counts."""
     seconds: float
     """Of the whole call."""
     losses: list[float]
@@ -78,7 +78,7 @@ def through_ray(settings: Settings, samples: Path, folder: Path, placement: Plac
 
 def _round(reports: list[dict[str, Any]], settings: Settings, seconds: float) -> Round:
     rates = [1000 * settings.batch_size / report["samples_per_s"] for report in reports[1:]]
-    return Round(min(rates), seconds, [report["loss"] for report in reports])
+    return Round(fmean(rates), seconds, [report["loss"] for report in reports])
 
 
 def measure(steps: int, rounds: int, threads: int, command: str) -> list[Row]:

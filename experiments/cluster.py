@@ -15,6 +15,7 @@ OBJECT_STORE_BYTES = 256 * 2**20
 """Samples are mapped from disk and weights go through checkpoints, so almost nothing passes through the object store."""
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
     "RAY_AIR_NEW_OUTPUT": "0",

@@ -7,7 +7,6 @@ workers goes on from the newest whole one; Ray's own bookkeeping is never resume
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from experiments.progress import Printer
 from experiments.runs import Run
 from mae_core.flops import utilisation
 from mae_core.model import MaskedAutoencoder
-from mae_core.training.loop import Progress, Settings, TrainingDiverged, fit, start
+from mae_core.training.loop import Settings, TrainingDiverged, fit, start
 from mae_core.training.state import TrainState, load_checkpoint, newest_step, save_checkpoint
 from mae_core.training.world import World
 
@@ -76,8 +75,8 @@ def train(job: Job, placement: Placement, root: Path = Path()) -> TrainState:
     return state
 
 
-def train_here(job: Job, world: World, device: torch.device, tell: Callable[[Progress], None] | None = None) -> None:
-    """Trains this rank's share of ``job`` in this process; ``tell`` is called after every report."""
+def train_here(job: Job, world: World, device: torch.device) -> None:
+    """Trains this rank's share of ``job`` in this process."""
     settings = Settings(**job.settings)
     run = Run(Path(job.run), job.stage, job.recipe, job.fingerprint)
     samples = np.load(job.samples, mmap_mode="r", allow_pickle=False)
@@ -98,8 +97,6 @@ def train_here(job: Job, world: World, device: torch.device, tell: Callable[[Pro
                 row["mfu"] = utilisation(job.config, progress.samples_per_s, card, world.size)
             run.log(**row)
             run.heartbeat("running", **row)
-        if tell:
-            tell(progress)
 
 
 @torch.no_grad()
@@ -171,7 +168,9 @@ def _worker(given: dict[str, Any]) -> None:
     if not Path(job.samples).is_file():
         raise FileNotFoundError(f"a worker cannot see {job.samples}: the machines of a cluster must share this folder")
     try:
-        train_here(job, world, device, lambda p: ray.train.report({"step": p.step, "loss": p.loss}))
+        train_here(job, world, device)
+        # once, at the end: a report waits until the controller has fetched the one before it, which takes seconds
+        ray.train.report({"step": job.settings["steps"]})
     except TrainingDiverged as problem:  # every rank agrees on it, and a second try would end alike
         if world.rank == 0:
             Path(given["failed"]).write_text(str(problem))
