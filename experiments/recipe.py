@@ -56,6 +56,7 @@ class EncoderSection(Section):
     width: Count | Auto = 128
     depth: Count | Auto = 6
     heads: Count | Auto = Field("auto", description="auto: width / 32")
+    local_start: bool = Field(False, description="queries and keys start alike: attention begins with near cells")
 
     _kind = field_validator("kind")(_known(ENCODERS, "encoder"))
 
@@ -67,6 +68,7 @@ class DecoderSection(Section):
     width: Count | Auto = 64
     depth: Count | Auto = 1
     heads: Count | Auto = Field("auto", description="auto: width / 16")
+    local_start: bool = Field(False, description="queries and keys start alike: attention begins with near cells")
 
     _kind = field_validator("kind")(_known(DECODERS, "decoder"))
 
@@ -351,9 +353,11 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
     encoder: dict[str, Any] = {"kind": recipe.model.encoder.kind}
     encoder |= {"width": pick("model.encoder.width", 128), "depth": pick("model.encoder.depth", 6)}
     encoder["heads"] = pick("model.encoder.heads", max(encoder["width"] // 32, 1))
+    encoder |= _local_start(recipe.model.encoder)
     decoder: dict[str, Any] = {"kind": recipe.model.decoder.kind}
     decoder |= {"width": pick("model.decoder.width", 64), "depth": pick("model.decoder.depth", 1)}
     decoder["heads"] = pick("model.decoder.heads", max(decoder["width"] // 16, 1))
+    decoder |= _local_start(recipe.model.decoder)
     objective = recipe.objective.model_dump()
     objective["target"] = kind.default_target if objective["target"] == "auto" else objective["target"]
     config = {
@@ -384,6 +388,11 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
         flip=p.flip,
     )
     return Resolved(values, config, settings)
+
+
+def _local_start(section: EncoderSection | DecoderSection) -> dict[str, bool]:
+    """Said only where it is asked for: other models' configs stay as they are."""
+    return {"local_start": True} if section.local_start else {}
 
 
 def _default_patch(kind: Any, dataset: dict[str, Any]) -> Any:

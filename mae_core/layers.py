@@ -135,3 +135,15 @@ def init_linear(module: nn.Module) -> None:
             nn.init.xavier_uniform_(part.weight)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+
+
+@torch.no_grad()
+def start_local(module: nn.Module) -> None:
+    """Keys start as queries in every attention below ``module``: a token attends first to those like it, in position above all.
+
+    A part of mimetic initialisation (Trockman & Kolter 2023, §3); short trainings find neighbours sooner.
+    """
+    for part in module.modules():
+        if isinstance(part, Attention):
+            queries, keys, _ = part.qkv.weight.chunk(3)
+            keys.copy_(queries)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Latent, Plan
-from mae_core.layers import LAYER_NORM_EPS, Block, Positions, init_linear, run_block
+from mae_core.layers import LAYER_NORM_EPS, Block, Positions, init_linear, run_block, start_local
 
 
 class JointDecoder(nn.Module):
@@ -19,11 +19,14 @@ class JointDecoder(nn.Module):
     Args:
         encoder_width: D of the latents.
         width, depth, heads: of the decoder.
+        local_start: keys start as queries.
     """
 
-    def __init__(self, encoder_width: int, width: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self, encoder_width: int, width: int, depth: int, heads: int, mlp_ratio: float = 4.0, local_start: bool = False
+    ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.local_start = width, local_start
         self.recompute = False
         self.embed = nn.Linear(encoder_width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -35,6 +38,8 @@ class JointDecoder(nn.Module):
         """As the official code."""
         nn.init.normal_(self.mask_token, std=0.02)
         init_linear(self)
+        if self.local_start:
+            start_local(self)
 
     def forward(self, latent: Latent, plan: Plan, coords: Tensor) -> Tensor:
         """(B, M, D_dec): one vector for each hidden cell of ``plan``."""

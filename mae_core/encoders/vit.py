@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Cells, Latent, Plan
-from mae_core.layers import LAYER_NORM_EPS, Block, Positions, init_linear, run_block
+from mae_core.layers import LAYER_NORM_EPS, Block, Positions, init_linear, run_block, start_local
 
 
 class ViT(nn.Module):
@@ -17,11 +17,12 @@ class ViT(nn.Module):
     Args:
         width, depth, heads: D, blocks, attention heads.
         mlp_ratio: hidden width of the MLPs over D.
+        local_start: keys start as queries.
     """
 
-    def __init__(self, width: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(self, width: int, depth: int, heads: int, mlp_ratio: float = 4.0, local_start: bool = False) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.local_start = width, local_start
         self.recompute = False
         self.global_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = Positions(width)
@@ -32,6 +33,8 @@ class ViT(nn.Module):
         """As the official code."""
         nn.init.normal_(self.global_token, std=0.02)
         init_linear(self.blocks)
+        if self.local_start:
+            start_local(self.blocks)
 
     def forward(self, modality: Any, cells: Cells, plan: Plan | None = None, layer: int | None = None) -> Latent:
         """Encodes the kept cells of ``plan``, or every cell where it is None.

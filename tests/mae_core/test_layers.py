@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mae_core.layers import Attention, Block, Positions, attend, sincos
+from mae_core.layers import Attention, Block, Positions, attend, sincos, start_local
 from mae_core.model import MaskedAutoencoder
 
 
@@ -132,3 +132,28 @@ def test_initialisation_is_the_official_one():
     known = set(linear) | {name for name, m in model.named_modules() if isinstance(m, nn.LayerNorm)}
     rest = {name for name, _ in model.named_parameters() if name.rpartition(".")[0] not in known}
     assert rest == {"encoder.global_token", "decoder.mask_token"}, "a parameter whose initialisation is not tested"
+
+
+def test_a_local_start_attends_to_near_tokens_first():
+    """Keys equal queries at the start, so a token's own place has the largest product on average; nothing else changes."""
+    plain, local = Attention(64, 4), Attention(64, 4)
+    local.load_state_dict(plain.state_dict())
+    start_local(local)
+    queries, keys, values = local.qkv.weight.chunk(3)
+    assert torch.equal(keys, queries) and torch.equal(values, plain.qkv.weight[128:])
+    assert torch.equal(queries, plain.qkv.weight[:64]) and torch.equal(local.proj.weight, plain.proj.weight)
+    table = sincos(torch.arange(32.0).view(-1, 1), 64)
+    products = (table @ queries.T) @ (table @ keys.T).T
+    near = products.diagonal(0).mean() + products.diagonal(1).mean()
+    assert near > 1.5 * (products.diagonal(8).mean() + products.diagonal(16).mean())
+
+
+def test_models_say_where_attention_starts_local(make_config):
+    def parts(**sections):
+        model = MaskedAutoencoder.build(make_config(**sections))
+        weights = (model.encoder.blocks[0].attn.qkv.weight, model.decoder.blocks[0].attn.qkv.weight)
+        return [torch.equal(*weight.chunk(3)[:2]) for weight in weights]
+
+    assert parts() == [False, False]
+    assert parts(encoder={"local_start": True}) == [True, False]
+    assert parts(decoder={"local_start": True}) == [False, True]
