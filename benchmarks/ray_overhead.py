@@ -29,7 +29,7 @@ CONFIG: dict[str, Any] = {
     "modality": {"kind": "image", "channels": 1, "size": [28, 28], "patch": 7},
     "encoder": {"kind": "vit", "width": 128, "depth": 6, "heads": 4},
     "decoder": {"kind": "joint", "width": 64, "depth": 1, "heads": 4},
-    "masking": {"strategy": "random", "ratio": 0.75},
+    "masking": {"strategy": "random", "ratio": 0.75, "ratio_spread": 0.0},
     "objective": {"reconstruction": 1.0, "target": "pixels"},
 }
 """The default architecture on the default dataset's shape: a small model, where overhead shows most."""

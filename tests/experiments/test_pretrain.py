@@ -64,7 +64,7 @@ def test_models_history_and_timing_are_written(root, in_this_process):
     stage.pretrain("tiny", root)
     assert in_this_process == ["seed-0", "seed-3"]
     config = json.loads((root / "models" / "tiny" / "seed-3" / "config.json").read_text())
-    assert config["masking"] == {"strategy": "random", "ratio": 0.75}
+    assert config["masking"] == {"strategy": "random", "ratio": 0.75, "ratio_spread": 0.0}
     facts = config["provenance"]
     assert (facts["recipe"], facts["dataset"], facts["seed"], facts["steps"]) == ("tiny", "tiny", 3, 60)
     assert facts["origins"]["masking.ratio"] == "recipe" and facts["origins"]["model.patch"] == "recipe"
@@ -91,7 +91,7 @@ def test_searched_values_are_used_and_pinned_ones_left_alone(tmp_path):
     (root / "results" / "tiny" / "best.yaml").write_text("masking.ratio: 0.5\nmasking.strategy: grid\n")
     stage.pretrain("tiny", root)
     config = json.loads((root / "models" / "tiny" / "seed-0" / "config.json").read_text())
-    assert config["masking"] == {"strategy": "grid", "ratio": 0.6}
+    assert config["masking"] == {"strategy": "grid", "ratio": 0.6, "ratio_spread": 0.0}
     assert config["provenance"]["origins"]["masking.strategy"] == "search"
 
 

@@ -144,6 +144,7 @@ def test_a_killed_dvc_repro(tmp_path, unbroken):
     output, _ = second.communicate(timeout=PATIENCE)
     assert second.returncode != 0 and str(process.pid) in output, "two at once: the second names the first"
     os.kill(process.pid, signal.SIGKILL)
+    process.wait()  # as a zombie it would still hold DVC's lock
     check_gone(children, 40)  # a stage ends when its parent dies
     assert "resumed at step" in finished(start(root, repro))
     check_like(root, unbroken(1))
