@@ -350,14 +350,12 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
         return values[key].value
 
     patch = pick("model.patch", _default_patch(kind, dataset) if recipe.model.patch == "auto" else None)
-    encoder: dict[str, Any] = {"kind": recipe.model.encoder.kind}
+    encoder: dict[str, Any] = recipe.model.encoder.model_dump(include={"kind", "local_start"})
     encoder |= {"width": pick("model.encoder.width", 128), "depth": pick("model.encoder.depth", 6)}
     encoder["heads"] = pick("model.encoder.heads", max(encoder["width"] // 32, 1))
-    encoder |= _local_start(recipe.model.encoder)
-    decoder: dict[str, Any] = {"kind": recipe.model.decoder.kind}
+    decoder: dict[str, Any] = recipe.model.decoder.model_dump(include={"kind", "local_start"})
     decoder |= {"width": pick("model.decoder.width", 64), "depth": pick("model.decoder.depth", 1)}
     decoder["heads"] = pick("model.decoder.heads", max(decoder["width"] // 16, 1))
-    decoder |= _local_start(recipe.model.decoder)
     objective = recipe.objective.model_dump()
     objective["target"] = kind.default_target if objective["target"] == "auto" else objective["target"]
     config = {
@@ -388,11 +386,6 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
         flip=p.flip,
     )
     return Resolved(values, config, settings)
-
-
-def _local_start(section: EncoderSection | DecoderSection) -> dict[str, bool]:
-    """Said only where it is asked for: other models' configs stay as they are."""
-    return {"local_start": True} if section.local_start else {}
 
 
 def _default_patch(kind: Any, dataset: dict[str, Any]) -> Any:
