@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,9 @@ class TableModality(Modality):
         self.cells = len(self.columns)
         self.shape = (self.cells,)
         # one row for each column, two for each number (its value and its score), one for each category: the cell adds three of them
-        first = torch.tensor([0, *(size or 2 for size in self.columns.sizes)]).cumsum(0) + self.cells
-        self.rows = nn.Parameter(torch.zeros(int(first[-1]), width))
-        self.register_buffer("first", first[:-1], persistent=False)
+        first = list(accumulate((size or 2 for size in self.columns.sizes), initial=self.cells))
+        self.rows = nn.Parameter(torch.zeros(first[-1], width))
+        self.register_buffer("first", torch.tensor(first[:-1]), persistent=False)
         self.register_buffer("coords", torch.arange(self.cells).float().unsqueeze(-1), persistent=False)
         lacking = torch.zeros(len(gaps or ()), self.cells, dtype=torch.bool)
         for row, absent in zip(lacking, gaps or ()):

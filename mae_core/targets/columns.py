@@ -8,6 +8,7 @@ column's own histogram.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -61,11 +62,11 @@ class ColumnHead(nn.Linear):
         sizes = [size or 3 * PARTS for size in known.sizes]
         super().__init__(width, sum(sizes))
         self.outputs = max(*sizes, 3 * PARTS)
-        first = torch.tensor([0, *sizes[:-1]]).cumsum(0)
-        self.register_buffer("first", first, persistent=False)
+        first = list(accumulate(sizes[:-1], initial=0))
+        self.register_buffer("first", torch.tensor(first), persistent=False)
         nn.init.xavier_uniform_(self.weight)
         with torch.no_grad():
-            for at, size, shares in zip(first.tolist(), known.sizes, known.shares):
+            for at, size, shares in zip(first, known.sizes, known.shares):
                 if size:  # training starts at what the columns are by themselves
                     self.bias[at : at + size] = shares[:size].log()
                 else:

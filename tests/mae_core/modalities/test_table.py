@@ -9,6 +9,7 @@ from mae_core.cells import Plan
 from mae_core.modalities.columns import QUANTILES, RESOLUTION, TAIL, Columns, describe, share_below
 from mae_core.modalities.table import TableModality
 from mae_core.modalities.table_picture import value_words
+from mae_core.model import MaskedAutoencoder
 
 NAN = float("nan")
 NAMED = [
@@ -193,3 +194,18 @@ def test_what_makes_no_table_is_refused(info):
     assert (
         TableModality.default_patch(info) == 1 and TableModality.misfit(info, 2) and not TableModality.misfit(info, 1)
     )
+
+
+def test_a_model_is_described_without_memory():
+    """The search asks for every configuration whether it can be built, on a device that holds no values."""
+    config = {
+        "modality": {"kind": "table", **TableModality.examples()["mixed"].config},
+        "encoder": {"kind": "vit", "width": 16, "depth": 1, "heads": 2},
+        "decoder": {"kind": "joint", "width": 8, "depth": 1, "heads": 2},
+        "masking": {"strategy": "copy", "ratio": 0.5},
+        "objective": {"reconstruction": 1.0, "target": "columns"},
+    }
+    with torch.device("meta"):
+        meta = MaskedAutoencoder.build(config)
+    real = MaskedAutoencoder.build(config)
+    assert {n: p.shape for n, p in meta.named_parameters()} == {n: p.shape for n, p in real.named_parameters()}
