@@ -67,6 +67,11 @@ class Dataset(NamedTuple):
     folder: Path
     info: dict[str, Any]
 
+    @property
+    def pictures(self) -> bool:
+        """Whether its samples can be shown as they are."""
+        return bool(self.info.get("modality", "image") == "image")
+
 
 class Champion(NamedTuple):
     """The trained model that validation ranks first on a dataset."""
@@ -314,7 +319,7 @@ class Store(Reader):
         return found
 
     def samples(self, dataset: str, split: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """(n, C, H, W) uint8 memory map and (n,) int64 labels of one split, or None with a Problem."""
+        """(n, …) memory map, (n, C, H, W) uint8 of pictures, and (n,) int64 labels of one split, or None with a Problem."""
         arrays = []
         command = repro("prepare", dataset)
         for part in ("samples", "labels"):
@@ -331,8 +336,10 @@ class Store(Reader):
                 self.problem(shown, f"not readable as npy: {error}"[:200], command, "corrupt")
                 return None
         images, labels = arrays
-        if images.ndim != 4 or images.dtype != np.uint8 or len(images) != len(labels):
-            what = "is no (n, C, H, W) uint8 array with one label each"
+        info = self.document(("data", dataset, "dataset.json"), command, needed=False)
+        pictures = Dataset(dataset, self.root, info).pictures
+        if len(images) != len(labels) or (pictures and (images.ndim != 4 or images.dtype != np.uint8)):
+            what = f"is no {'(n, C, H, W) uint8' if pictures else '(n, …)'} array with one label each"
             self.problem(f"data/{dataset}/{split}-samples.npy", what, command, "corrupt")
             return None
         return images, labels

@@ -42,8 +42,10 @@ def facts(dataset: Dataset) -> None:
     duplicates = info.get("duplicates") or {}
     cards = st.columns(4)
     total = sum(s.get("samples", 0) for s in (info.get("splits") or {}).values())
-    cards[0].metric("Images", f"{total:,}", border=True)
-    cards[1].metric("Shape (C × H × W)", " × ".join(map(str, shape)) or "–", border=True)
+    cards[0].metric("Images" if dataset.pictures else "Samples", f"{total:,}", border=True)
+    cards[1].metric(
+        "Shape (C × H × W)" if dataset.pictures else "Shape", " × ".join(map(str, shape)) or "–", border=True
+    )
     cards[2].metric("Classes", len(info.get("classes") or []) or "none", border=True)
     across = duplicates.get("across_splits")
     cards[3].metric(
@@ -69,6 +71,9 @@ def facts(dataset: Dataset) -> None:
 
 def gallery(found: Store, dataset: Dataset) -> None:
     st.subheader("Samples", anchor=False)
+    if not dataset.pictures:
+        st.caption("These samples are no pictures: the report shows some of them, masked and filled.")
+        return
     classes = dataset.info.get("classes") or []
     left, middle, right = st.columns([1, 2, 1])
     with left:
@@ -110,7 +115,7 @@ def page(found: Store) -> None:
         st.subheader("Splits", anchor=False)
         splits = dataset.info.get("splits") or {}
         rows = [(s, splits[s].get("samples"), splits[s].get("labelled")) for s in SPLITS if s in splits]
-        st.dataframe(pd.DataFrame(rows, columns=["split", "images", "labelled"]), hide_index=True)
+        st.dataframe(pd.DataFrame(rows, columns=["split", "samples", "labelled"]), hide_index=True)
     with right:
         st.subheader("Class balance", anchor=False)
         counts = balance(found, dataset)

@@ -36,7 +36,7 @@ def chosen_indices(event: Any) -> list[int]:
 
 
 def thumbnails(found: Store, dataset: Dataset, split: str, indices: list[int]) -> None:
-    arrays = found.samples(dataset.name, split)
+    arrays = found.samples(dataset.name, split) if dataset.pictures else None
     if arrays is None:
         return
     images, labels = arrays

@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import inference, state
 from experiments import words
 from experiments.results import SPLITS, Dataset, Model, Store, repro
-from mae_core.masking import MASKERS
+from mae_core.modalities.image import ImageModality
 
 STRIP = (0.25, 0.5, 0.75, 0.9)
 
@@ -47,7 +47,9 @@ def mask_controls(prefix: str = "") -> tuple[float, str, int]:
     with left:
         ratio = st.slider("Mask ratio", 0.05, 0.95, 0.75, 0.05, key=f"{prefix}ratio", bind="query-params")
     with middle:
-        strategy = state.choose("Strategy", list(MASKERS), f"{prefix}strategy", "How the hidden cells are chosen.")
+        strategy = state.choose(
+            "Strategy", list(ImageModality.maskers), f"{prefix}strategy", "How the hidden cells are chosen."
+        )
     with right:
         seed = st.number_input("Seed", 0, 9999, 0, key=f"{prefix}seed", bind="query-params", help="Draws another mask.")
     return ratio, strategy, int(seed)
@@ -186,7 +188,7 @@ def rendered(found: Store) -> None:
 
 def page(found: Store) -> None:
     state.header("Reconstructions", "The same image under the same mask, restored by up to four models.")
-    datasets = [d for d in found.datasets() if d.info.get("modality", "image") == "image"]
+    datasets = [d for d in found.datasets() if d.pictures]
     if not datasets:
         state.empty("No dataset has been prepared in this folder yet.")
         return

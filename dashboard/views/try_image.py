@@ -94,7 +94,7 @@ def alike(found: Store, dataset: Dataset, models: list[Model], raw: np.ndarray) 
 
 def page(found: Store) -> None:
     state.header("Try an image", "Hide part of a picture and let the models fill it in. Nothing you upload is stored.")
-    datasets = {d.name: d for d in found.datasets() if d.info.get("modality", "image") == "image"}
+    datasets = {d.name: d for d in found.datasets() if d.pictures}
     if not datasets:
         state.empty("No dataset has been prepared in this folder yet.")
         return
