@@ -27,8 +27,8 @@ from mae_core.training.loop import Settings, fit, start
 
 CONFIG: dict[str, Any] = {
     "modality": {"kind": "image", "channels": 1, "size": [28, 28], "patch": 7},
-    "encoder": {"kind": "vit", "width": 128, "depth": 6, "heads": 4},
-    "decoder": {"kind": "joint", "width": 64, "depth": 1, "heads": 4},
+    "encoder": {"kind": "vit", "width": 128, "depth": 6, "heads": 4, "local_start": False},
+    "decoder": {"kind": "joint", "width": 64, "depth": 1, "heads": 4, "local_start": False},
     "masking": {"strategy": "random", "ratio": 0.75, "ratio_spread": 0.0},
     "objective": {"reconstruction": 1.0, "target": "pixels"},
 }
