@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.pretrain import Context, prepare_context
+from experiments.pretrain import Context, job_of, prepare_context
 from experiments.publish import publish
 from experiments.recipe import RecipeError
 from experiments.runs import Run, claim, fingerprint
-from experiments.train import Job, train
+from experiments.train import train
 from mae_core.atomic import replace_folder
 from mae_core.evaluation import finetune
 from mae_core.evaluation.classifier import Classifier
@@ -65,20 +65,8 @@ def _autoencoder(recipe: str, seed: int, context: Context, run: Run, root: Path,
     """Trains and saves the twin that hides nothing; returns its FLOPs."""
     config = {**context.resolved.config, "masking": {**context.resolved.config["masking"], "ratio": 0.0}}
     steps = equal_steps(context, train_flops(config))
-    init_from = context.recipe.pretrain.init_from
     settings = replace(context.resolved.settings, steps=steps, seed=seed, precision=context.precision.name)
-    job = Job(
-        config=config,
-        settings=settings.__dict__,
-        samples=str((context.dataset.folder / "train-samples.npy").resolve()),
-        run=str(run.folder.resolve()),
-        stage=run.stage,
-        recipe=recipe,
-        name=f"autoencoder-{seed}",
-        fingerprint=run.fingerprint,
-        checkpoint_every=context.recipe.pretrain.checkpoint_every,
-        init_from=str((root / init_from).resolve()) if init_from else None,
-    )
+    job = job_of(recipe, f"autoencoder-{seed}", config, settings, context, run, root)
     model = train(job, context.placement, root).result()
     spent = train_flops(config) * settings.batch_size * steps
     model.config["provenance"] = _provenance(recipe, seed, context, run, steps, settings.lr, spent)

@@ -23,6 +23,7 @@ from mae_core.atomic import replace_folder, write_text
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.flops import geometry, train_flops
 from mae_core.model import MaskedAutoencoder
+from mae_core.training.loop import Settings
 from mae_core.training.precision import Precision, choose_precision
 
 
@@ -73,20 +74,28 @@ def pretrain(name: str, root: Path = Path()) -> None:
 
 
 def _one_seed(name: str, seed: int, context: Context, run: Run, root: Path) -> MaskedAutoencoder:
+    settings = replace(context.resolved.settings, seed=seed, precision=context.precision.name)
+    job = job_of(name, f"seed-{seed}", context.resolved.config, settings, context, run, root)
+    return train(job, context.placement, root).result()
+
+
+def job_of(
+    recipe: str, name: str, config: dict[str, Any], settings: Settings, context: Context, run: Run, root: Path
+) -> Job:
+    """A training of a stage, called ``name`` within its run."""
     init_from = context.recipe.pretrain.init_from
-    job = Job(
-        config=context.resolved.config,
-        settings=replace(context.resolved.settings, seed=seed, precision=context.precision.name).__dict__,
+    return Job(
+        config=config,
+        settings=settings.__dict__,
         samples=str((context.dataset.folder / "train-samples.npy").resolve()),
         run=str(run.folder.resolve()),
         stage=run.stage,
-        recipe=name,
-        name=f"seed-{seed}",
+        recipe=recipe,
+        name=name,
         fingerprint=run.fingerprint,
         checkpoint_every=context.recipe.pretrain.checkpoint_every,
         init_from=str((root / init_from).resolve()) if init_from else None,
     )
-    return train(job, context.placement, root).result()
 
 
 def _say(name: str, context: Context) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mae_core.data.quarantine import ItemProblem
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -24,12 +26,8 @@ BACKGROUND = 255
 """Transparent pixels are composited on white, as picture viewers show them."""
 
 
-class ImageProblem(ValueError):
-    """A picture that is not used; ``str`` is the reason, short enough to count by."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
+class ImageProblem(ItemProblem):
+    """A picture that is not used."""
 
 
 def open_image(data: bytes) -> Image.Image:

@@ -16,6 +16,14 @@ class Refused(NamedTuple):
     detail: str
 
 
+class ItemProblem(ValueError):
+    """An item that is not used; ``str`` begins with the reason, short enough to count by."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
 class TooManyRefused(ValueError):
     """More bad items than the dataset allows."""
 

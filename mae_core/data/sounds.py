@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mae_core.data.quarantine import ItemProblem
+
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au"})
 RATES = (1_000, 768_000)
 """Samples a second: fewer carry no speech, more are a damaged header."""
@@ -19,12 +21,8 @@ FINEST = 1000
 """Largest factor of the ratio of two rates; an odd rate is taken as the nearest such ratio, which no one hears."""
 
 
-class SoundProblem(ValueError):
-    """A sound that is not used; ``str`` is the reason, short enough to count by."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
+class SoundProblem(ItemProblem):
+    """A sound that is not used."""
 
 
 class Sound(NamedTuple):

@@ -70,14 +70,15 @@ class NormPixels(Pixels):
 
     def target(self, cells: Cells, plan: Plan) -> Tensor:
         """(B, N, P)."""
-        mean, std = _statistics(cells.values)
+        mean, std = self.statistics(cells.values)
         return (cells.values - mean) / std
 
     def decode(self, prediction: Tensor, cells: Cells, plan: Plan) -> Decoded:
         """Undoes the normalisation with the true statistics of the hidden cells."""
-        mean, std = _statistics(gather_cells(cells.values, plan.hide))
+        mean, std = self.statistics(gather_cells(cells.values, plan.hide))
         return Decoded(prediction.float() * std + mean, used_true_statistics=True)
 
-
-def _statistics(values: Tensor) -> tuple[Tensor, Tensor]:
-    return values.mean(-1, keepdim=True), (values.var(-1, keepdim=True) + VARIANCE_EPS).sqrt()
+    @staticmethod
+    def statistics(values: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each cell, (…, 1) each."""
+        return values.mean(-1, keepdim=True), (values.var(-1, keepdim=True) + VARIANCE_EPS).sqrt()

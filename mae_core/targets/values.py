@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mae_core.cells import Cells, Plan, gather_cells
-from mae_core.targets.pixels import VARIANCE_EPS, Decoded, NormPixels, Pixels
+from mae_core.cells import Plan, gather_cells
+from mae_core.targets.pixels import VARIANCE_EPS, NormPixels, Pixels
 
 
 class Values(Pixels):
@@ -23,21 +23,11 @@ class Values(Pixels):
 class NormValues(Values, NormPixels):
     """Each cell less the mean of its known values, over their standard deviation (unbiased; of a single one, nearly 0)."""
 
-    def target(self, cells: Cells, plan: Plan) -> Tensor:
-        """(B, N, P)."""
-        mean, std = _statistics(cells.values)
-        return (cells.values - mean) / std
-
-    def decode(self, prediction: Tensor, cells: Cells, plan: Plan) -> Decoded:
-        """Undoes the normalisation with the true statistics of the hidden cells."""
-        mean, std = _statistics(gather_cells(cells.values, plan.hide))
-        return Decoded(prediction.float() * std + mean, used_true_statistics=True)
-
-
-def _statistics(values: Tensor) -> tuple[Tensor, Tensor]:
-    """(…, 1) each; of cells without a known value, finite numbers that mean nothing."""
-    known = ~values.isnan()
-    count = known.sum(-1, keepdim=True)
-    mean = values.nan_to_num().sum(-1, keepdim=True) / count.clamp_min(1)
-    spread = torch.where(known, values - mean, 0.0).square().sum(-1, keepdim=True)
-    return mean, (spread / (count - 1).clamp_min(1) + VARIANCE_EPS).sqrt()
+    @staticmethod
+    def statistics(values: Tensor) -> tuple[Tensor, Tensor]:
+        """(…, 1) each; of cells without a known value, finite numbers that mean nothing."""
+        known = ~values.isnan()
+        count = known.sum(-1, keepdim=True)
+        mean = values.nan_to_num().sum(-1, keepdim=True) / count.clamp_min(1)
+        spread = torch.where(known, values - mean, 0.0).square().sum(-1, keepdim=True)
+        return mean, (spread / (count - 1).clamp_min(1) + VARIANCE_EPS).sqrt()
