@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from project import make_project, write_dataset, write_recipe
+from without_ray import train_in_this_process
 
 import experiments.controls as stage
 import experiments.train as train
@@ -15,39 +16,14 @@ from mae_core.evaluation.classifier import Classifier
 from mae_core.evaluation.finetune import predict
 from mae_core.flops import encode_flops, train_flops
 from mae_core.model import MaskedAutoencoder
-from mae_core.training.world import World
 
 MODELS = {"controls": {"models": ["autoencoder", "supervised"]}}
-
-
-class Nothing:
-    """Stands in for Ray and for the printer of its progress."""
-
-    def __init__(self, *_):
-        pass
-
-    def __enter__(self):
-        return None
-
-    def __exit__(self, *_):
-        return None
 
 
 @pytest.fixture(autouse=True)
 def trained(monkeypatch):
     """Trains in this process; the names of what was trained."""
-    monkeypatch.setenv("MAESTRO_MLFLOW", "off")
-    monkeypatch.setattr("experiments.runs.end_with_parent", lambda: None)
-    names = []
-
-    def here(job, placement):
-        names.append(job.name)
-        train.train_here(job, World(), torch.device("cpu"))
-
-    monkeypatch.setattr(train, "connected", Nothing)
-    monkeypatch.setattr(train, "Printer", Nothing)
-    monkeypatch.setattr(train, "_on_ray", here)
-    return names
+    return train_in_this_process(monkeypatch)
 
 
 @pytest.fixture

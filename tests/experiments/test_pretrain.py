@@ -7,40 +7,17 @@ import shutil
 import pytest
 import torch
 from project import make_project, write_recipe
+from without_ray import train_in_this_process
 
 import experiments.pretrain as stage
-import experiments.train as train
 from experiments.runs import RunBusy, claim, fingerprint
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import TrainingDiverged
-from mae_core.training.world import World
 
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
-    """Ray's part is tested in test_train.py and under faults; here the same function runs in this process."""
-    monkeypatch.setenv("MAESTRO_MLFLOW", "off")
-    monkeypatch.setattr("experiments.runs.end_with_parent", lambda: None)
-    trained = []
-
-    def here(job, placement):
-        trained.append(job.name)
-        train.train_here(job, World(), torch.device("cpu"))
-
-    monkeypatch.setattr(train, "connected", _nothing)
-    monkeypatch.setattr(train, "_on_ray", here)
-    return trained
-
-
-class _nothing:
-    def __init__(self, *_):
-        pass
-
-    def __enter__(self):
-        return None
-
-    def __exit__(self, *_):
-        return None
+    return train_in_this_process(monkeypatch)
 
 
 @pytest.fixture
