@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.rows import RESAMPLES, Ratio, Row, publish
+from benchmarks.rows import Row, publish, ratio_of_means
 from experiments.recipe import recipe_row
 from experiments.subjects import spread
 from mae_core.cells import Plan
@@ -27,15 +27,6 @@ from mae_core.model import MaskedAutoencoder
 MOST = 1_000
 """Rows of the test part, evenly spread over it."""
 INTERVAL = (0.05, 0.95)
-
-
-def ratio_of_means(ours: np.ndarray, baseline: np.ndarray, root: bool = False) -> Ratio:
-    """Σ ours / Σ baseline of (n,) rows, with its bootstrap interval over rows; its root for RMSE."""
-    picks = np.random.default_rng(0).integers(0, len(ours), (RESAMPLES, len(ours)))
-    shares = ours[picks].sum(1) / np.maximum(baseline[picks].sum(1), 1e-12)
-    low, high = np.quantile(shares, [0.025, 0.975])
-    whole = float(ours.sum() / max(baseline.sum(), 1e-12))
-    return Ratio(*(float(np.sqrt(x)) if root else float(x) for x in (whole, low, high)))
 
 
 def iterative(raw: Tensor, hidden: Tensor, train: np.ndarray, modality: TableModality) -> Tensor:

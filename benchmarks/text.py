@@ -19,6 +19,8 @@ from mae_core.data.dataset import Split, open_dataset
 from mae_core.model import MaskedAutoencoder
 
 RATIO, SEED, BATCH = 0.15, 0, 256
+SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Of the model in its product with the n-gram."""
 
 
 class Filled(NamedTuple):
@@ -38,20 +40,28 @@ def hidden_of(model: MaskedAutoencoder, samples: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def by_model(model: MaskedAutoencoder, samples: np.ndarray) -> Filled:
-    """Of a model, under the masks of ``hidden_of``."""
-    right, bits = [], []
+def log_prob_of(model: MaskedAutoencoder, samples: np.ndarray) -> np.ndarray:
+    """(m, V) nats of every hidden character, in row order, under the masks of ``hidden_of``."""
+    found = []
     for start in range(0, len(samples), BATCH):
         raw = torch.from_numpy(samples[start : start + BATCH])
         ids = torch.arange(start, start + len(raw))
         plan = model.plan(raw, RATIO, "random", SEED, ids)
         cells = model.modality.split(raw)
         latent = model.encoder(model.modality, cells, plan)
-        said = model.target.distribution(model.head(model.decoder(latent, plan, cells.coords), plan))
-        true = cells.values.gather(1, plan.hide)
-        right.append((said.mode() == true).float().mean(1))
-        bits.append(-said.log_prob(true).mean(1) / np.log(2))
-    return Filled(torch.cat(right).numpy(), torch.cat(bits).numpy())
+        said = model.target.distribution(
+            model.head(model.decoder(latent, plan, cells.coords), plan)
+        ).logits.log_softmax(-1)
+        in_order = plan.hide.argsort(1).unsqueeze(-1).expand_as(said)
+        found.append(said.gather(1, in_order).flatten(0, 1))
+    return torch.cat(found).double().numpy()
+
+
+def product(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+    """(m, V) nats of two experts multiplied, ``share`` of the exponent being the first's."""
+    logits = share * first + (1 - share) * second
+    logits = logits - logits.max(1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(1, keepdims=True))
 
 
 def by_log_prob(log_prob: np.ndarray, samples: np.ndarray, hidden: np.ndarray) -> Filled:
@@ -85,18 +95,34 @@ def measure(model_folder: Path, data: Path, command: str) -> list[Row]:
     train, validation, test = (dataset.split(name) for name in ("train", "validation", "test"))
     ngram = TwoSided(text_of(train), len(model.modality.log_shares))
     tuning, samples = np.array(validation.samples), np.array(test.samples)
-    weights = ngram.tuned(tuning, hidden_of(model, tuning))
-    hidden = hidden_of(model, samples)
-    ours = by_model(model, samples)
-    two_sided = by_log_prob(ngram.log_prob(ngram.experts(samples, hidden), weights), samples, hidden)
+    tuning_hidden, hidden = hidden_of(model, tuning), hidden_of(model, samples)
+    weights = ngram.tuned(tuning, tuning_hidden)
+
+    def both(ids: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return log_prob_of(model, ids), ngram.log_prob(ngram.experts(ids, where), weights)
+
+    on_validation, on_test = both(tuning, tuning_hidden), both(samples, hidden)
+    bits = {x: by_log_prob(product(*on_validation, x), tuning, tuning_hidden).bits.mean() for x in SHARES}
+    share = min(bits, key=lambda x: bits[x])
+    ours, two_sided = (by_log_prob(one, samples, hidden) for one in on_test)
+    together = by_log_prob(product(*on_test, share), samples, hidden)
     alone = np.broadcast_to(ngram.log_shares, (int(hidden.sum()), ngram.log_shares.shape[1]))
     unigram = by_log_prob(alone, samples, hidden)
-    return [
-        row("text_hidden_15_right_vs_two_sided_5gram", ours.right, two_sided.right, command, **weights._asdict()),
-        row("text_hidden_15_bits_vs_two_sided_5gram", ours.bits, two_sided.bits, command, **weights._asdict()),
-        row("text_hidden_15_right_vs_unigram", ours.right, unigram.right, command),
-        row("text_hidden_15_bits_vs_unigram", ours.bits, unigram.bits, command),
-    ]
+    rows = []
+    for what in Filled._fields:
+        mine, theirs = getattr(ours, what), getattr(two_sided, what)
+        rows += [
+            row(f"text_hidden_15_{what}_vs_two_sided_5gram", mine, theirs, command, **weights._asdict()),
+            row(f"text_hidden_15_{what}_vs_unigram", mine, getattr(unigram, what), command),
+            row(
+                f"text_hidden_15_{what}_with_5gram_vs_two_sided_5gram",
+                getattr(together, what),
+                theirs,
+                command,
+                share=share,
+            ),
+        ]
+    return rows
 
 
 def main() -> None:

@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from benchmarks.rows import Row, compare, paired, publish, table
+from benchmarks.rows import Row, compare, paired, publish, ratio_of_means, table
 
 
 def test_a_ratio_is_paired_within_rounds():
@@ -40,3 +41,9 @@ def test_rows_are_written_with_their_schema_and_command(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "[1.500, 1.500]" in printed and "memory_gb 1.5" in printed and "mfu –" in printed
     assert table(rows) in printed
+
+
+def test_the_ratio_is_one_of_sums():
+    found = ratio_of_means(np.array([1.0, 3.0]), np.array([2.0, 2.0]))
+    assert found.ratio == 1 and found.low <= 1 <= found.high
+    assert ratio_of_means(np.array([4.0, 4.0]), np.array([1.0, 1.0]), root=True) == (2.0, 2.0, 2.0)

@@ -4,17 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.table import iterative, measure, ratio_of_means
+from benchmarks.table import iterative, measure
 from mae_core.modalities.columns import describe
 from mae_core.modalities.table import TableModality
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings, fit, start
-
-
-def test_the_ratio_is_one_of_sums():
-    found = ratio_of_means(np.array([1.0, 3.0]), np.array([2.0, 2.0]))
-    assert found.ratio == 1 and found.low <= 1 <= found.high
-    assert ratio_of_means(np.array([4.0, 4.0]), np.array([1.0, 1.0]), root=True) == (2.0, 2.0, 2.0)
 
 
 @pytest.fixture(scope="module")

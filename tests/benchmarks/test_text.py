@@ -80,3 +80,11 @@ def test_rows_compare_the_same_holes(folders):
     assert right.ours < 0.5 and bits.ours > 2 and bits.low <= bits.ratio <= bits.high
     unigram = found["text_hidden_15_bits_vs_unigram"]
     assert 2.5 < unigram.baseline < 3.6 and unigram.n == 36 and unigram.command == "command"
+    together = found["text_hidden_15_bits_with_5gram_vs_two_sided_5gram"]
+    assert together.facts["share"] == min(text.SHARES) and together.baseline < together.ours < bits.ours
+
+
+def test_a_product_of_experts_is_a_distribution():
+    first, second = np.log([[0.9, 0.1]]), np.log([[0.5, 0.5]])
+    np.testing.assert_allclose(np.exp(text.product(first, second, 1.0)), [[0.9, 0.1]])
+    np.testing.assert_allclose(np.exp(text.product(first, second, 0.5)), [[0.75, 0.25]])

@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mae_core.data.anomaly_windows import Marked, read_windows, unix_seconds, within
 from mae_core.data.quarantine import Refused
 from mae_core.data.sources import Part, Source, SourceError
 
 MISSING = ("", "NA", "NaN", "nan", "NULL", "?")
+CLASSES = ("normal", "anomaly")
 LONGEST_TICKS = 50_000_000
 """Of one recording: a stamp that is centuries off would ask for all memory."""
 
@@ -45,14 +47,16 @@ def read(
     stride: int,
     splits: Sequence[float] = (0.7, 0.1),
     least: float = 0.5,
+    anomalies: str | None = None,
 ) -> Source:
-    """Windows (1 a sample) of the ``columns`` of CSV files; nothing is labelled.
+    """Windows (1 a sample) of the ``columns`` of CSV files, labelled where ``anomalies`` says so.
 
     Args:
         time: the column of ISO time stamps, or the columns year, month, day, hour.
         window, stride: ticks of a window, and between the starts of two.
         splits: shares of each recording that are train and validation, in order of time; the rest is test. No window reaches over a border.
         least: share of a window's values that have to be there.
+        anomalies: JSON file of anomalous stretches by file; a window that meets one is of class ``anomaly``, another of class ``normal``.
     """
     if not 0 < splits[0] < 1 or not 0 < splits[1] < 1 or sum(splits) >= 1:
         raise SourceError(
@@ -60,14 +64,17 @@ def read(
         )
     parts: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
     origins: dict[str, list[str]] = {name: [] for name in parts}
-    notes: list[str] = []
-    refused: list[Refused] = []
+    labels: dict[str, list[int]] = {name: [] for name in parts}
+    marked = read_windows(folder / anomalies) if anomalies else Marked({}, [])
+    notes = _unmatched(marked, files)
+    refused = list(marked.refused)
     sparse = 0
     for file in files:
         one = record(folder / file, columns, time)
         refused += one.refused
         notes += [f"{file}: {note}" for note in one.notes]
         ticks = one.values.shape[1]
+        known = _key_of(file, marked)
         edges = [0, round(ticks * splits[0]), round(ticks * sum(splits)), ticks]
         for name, first, last in zip(parts, edges, edges[1:]):
             for start in range(first, last - window + 1, stride):
@@ -77,13 +84,35 @@ def read(
                     continue
                 parts[name].append(piece)
                 origins[name].append(f"{file}@{start}")
+                labels[name].append(_label(one, start, window, marked, known))
     if sparse:
         notes.append(f"{sparse} windows were left out: less than {least:.0%} of their values are there")
     for name, some in parts.items():
         if not some:
             raise SourceError(f"no window of {window} ticks fits into {name}: choose a shorter window or other splits")
-    found = [Part(n, np.stack(some), np.full(len(some), -1, np.int64), origins[n]) for n, some in parts.items()]
-    return Source(found, [], refused, 0, notes, {"columns": list(columns), "window": window})
+    found = [Part(n, np.stack(some), np.array(labels[n], np.int64), origins[n]) for n, some in parts.items()]
+    classes = list(CLASSES) if anomalies else []
+    return Source(found, classes, refused, 0, notes, {"columns": list(columns), "window": window})
+
+
+def _key_of(file: str, marked: Marked) -> str | None:
+    """What a file of anomalies calls a recording: its path, or the end of it."""
+    return next((key for key in marked.stretches if file == key or file.endswith(f"/{key}")), None)
+
+
+def _unmatched(marked: Marked, files: Sequence[str]) -> list[str]:
+    """What to say of series that are marked and not among the files."""
+    used = {_key_of(file, marked) for file in files}
+    others = [key for key in marked.stretches if key not in used]
+    return [f"{len(others)} series with marked anomalies are not among the files, {others[0]} first"] if others else []
+
+
+def _label(one: Recording, start: int, window: int, marked: Marked, key: str | None) -> int:
+    """Place in CLASSES of the window that begins at tick ``start``; −1 where nobody looked for anomalies."""
+    if key is None:
+        return -1
+    first = np.array([one.start + one.step * start])
+    return int(within(marked.stretches[key], first, first + one.step * (window - 1))[0])
 
 
 def record(path: Path, columns: Sequence[str], time: str | Sequence[str]) -> Recording:
@@ -152,8 +181,7 @@ def _stamp(fields: list[str]) -> float:
     """Unix seconds of an ISO stamp (UTC unless it says otherwise), or of year, month, day, hour."""
     if len(fields) > 1:
         return datetime(*[int(field) for field in fields], tzinfo=UTC).timestamp()  # type: ignore[misc,arg-type]
-    stamp = datetime.fromisoformat(fields[0].strip())
-    return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
+    return unix_seconds(fields[0])
 
 
 def _value(text: str | None) -> float:

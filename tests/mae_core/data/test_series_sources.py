@@ -1,8 +1,11 @@
 """Series from the UCR form and from clocks: disorder is mended by a stated rule and counted."""
 
+import json
+
 import numpy as np
 import pytest
 
+from mae_core.data.anomaly_windows import read_windows
 from mae_core.data.sources import SourceError, clock, ucr
 
 
@@ -93,3 +96,32 @@ def test_splits_and_windows_that_leave_nothing(tmp_path):
         clock.read(tmp_path, ["x.csv"], ["value"], "timestamp", 5, 5, splits=(0.8, 0.2))
     with pytest.raises(SourceError, match="no window of 15 ticks fits into validation"):
         clock.read(tmp_path, ["x.csv"], ["value"], "timestamp", 15, 5, splits=(0.8, 0.1))
+
+
+def test_windows_that_are_cut_off_are_refused_with_the_position(shared_data):
+    with pytest.raises(SourceError, match=r"windows-truncated\.json is no whole JSON: .* at line 1, column \d+"):
+        read_windows(shared_data / "broken" / "text" / "windows-truncated.json")
+
+
+def test_windows_that_mean_nothing_are_named_by_their_series(shared_data):
+    marked = read_windows(shared_data / "broken" / "text" / "windows-bad.json")
+    assert marked.stretches == {"a.csv": [], "missing.csv": [], "b.csv": []}
+    assert [item.file for item in marked.refused] == ["windows-bad.json: a.csv", "windows-bad.json: b.csv"]
+    assert "ends (2014-02-19 10:50:00) before it begins" in marked.refused[0].detail
+    assert "yesterday" in marked.refused[1].detail
+
+
+def test_windows_of_a_clock_are_labelled_by_marked_stretches(tmp_path):
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "x.csv", [f"2024-01-01 {hour:02}:00:00,{hour}" for hour in range(20)])
+    write(tmp_path / "data" / "y.csv", [f"2024-01-01 {hour:02}:00:00,{hour}" for hour in range(20)])
+    stretch = ["2024-01-01 02:30:00", "2024-01-01 05:00:00"]
+    (tmp_path / "marked.json").write_text(json.dumps({"x.csv": [stretch, ["now", "then"]], "gone.csv": []}))
+    options = {"window": 2, "stride": 2, "splits": (0.5, 0.2), "anomalies": "marked.json"}
+    source = clock.read(tmp_path, ["data/x.csv", "data/y.csv"], ["value"], "timestamp", **options)
+    assert source.classes == ["normal", "anomaly"]
+    assert (
+        list(source.parts[0].labels) == [0, 1, 1, 0, 0] + [-1] * 5
+    )  # hours 2-3 and 4-5 meet the stretch; y.csv was never looked at
+    assert [item.file for item in source.refused] == ["marked.json: x.csv"]
+    assert source.notes[0] == "1 series with marked anomalies are not among the files, gone.csv first"

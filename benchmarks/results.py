@@ -1,0 +1,182 @@
+"""``python -m benchmarks.results``: what was measured, as docs/results.md.
+
+Reads what ``dvc repro`` left in results/ and what the benchmarks left in benchmarks/out/; writes one table a recipe and one a benchmark.
+Nothing is measured here, and nothing that was not measured is written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from benchmarks.rows import OUT
+from experiments import words
+from experiments.recipe import recipe_row
+from experiments.standings import DATA_BASELINES, LOWER_IS_BETTER, leaderboard
+from mae_core.atomic import write_text
+
+TASKS = (("linear", None), ("knn", None), ("few_label", 10), ("finetune", 10), ("reconstruction", None))
+"""What is shown of a recipe, and with how many labels a class."""
+QUALITY = ("psnr_hidden", "rmse_hidden", "rmse_db_hidden", "accuracy_hidden", "nll_hidden")
+"""Measures of a reconstruction that are shown."""
+OTHERS = ("untrained", "scratch", "pixels_logistic", "pixels_knn", "pca", "boosting")
+AIMS = {
+    ("spoken_digits", "linear"): 0.995,
+    ("spoken_digits", "finetune"): 0.93,
+    ("spoken_digits_unseen", "linear"): 0.88,
+    ("text", "text_hidden_15_right_vs_two_sided_5gram"): 0.72,
+    ("text", "text_hidden_15_bits_vs_two_sided_5gram"): 1.50,
+    ("video", "direction_accuracy_vs_untrained"): 0.97,
+    ("video", "speed_accuracy_vs_untrained"): 0.97,
+}
+"""By recipe and task, or by benchmark and row: the figure that a very good result has."""
+HEAD = "| what | ours | beside it | theirs | difference | floor | aim |\n|---|---|---|---|---|---|---|\n"
+
+
+class Line(NamedTuple):
+    """One comparison as it is read."""
+
+    what: str
+    ours: str
+    other: str
+    theirs: str
+    gap: str
+    """With its 95 % interval."""
+    floor: str
+    """Whether the interval lies on the better side."""
+    aim: str
+
+
+def verdict(low: float, high: float, nothing: float, lower_is_better: bool) -> str:
+    """``met`` where the whole interval is better than ``nothing``, ``not met`` where it is worse, else ``open``; '' without interval."""
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    better, worse = (high < nothing, low > nothing) if lower_is_better else (low > nothing, high < nothing)
+    return "met" if better else "not met" if worse else "open"
+
+
+def aimed(value: float, aim: float | None, lower_is_better: bool, metric: str) -> str:
+    """The aim, and by how much it is missed."""
+    if aim is None:
+        return ""
+    short = value - aim if lower_is_better else aim - value
+    said = words.score(aim, metric)
+    return f"{said}: met" if short <= 0 else f"{said}: missed by {words.score(short, metric)}"
+
+
+def of_recipe(name: str, scores: pd.DataFrame) -> Iterator[Line]:
+    """Comparisons of the pretrained model on the test split of its dataset."""
+    test = scores[scores["split"] == "test"]
+    dataset = str(test["dataset"].iloc[0])
+    for task, labels in TASKS:
+        asked = test[test["task"] == task]
+        if labels is not None:
+            asked = asked[asked["labels_per_class"] == labels]
+        for metric in ("accuracy",) if task != "reconstruction" else QUALITY:
+            rows = asked[asked["metric"] == metric]
+            others = [model for model in dict.fromkeys(rows["model"]) if model != "pretrained"]
+            if task != "reconstruction":
+                others = [model for model in OTHERS if model in others]
+            for other in others if "pretrained" in set(rows["model"]) else ():
+                yield _compared(name, scores, task, metric, dataset, labels, other)
+
+
+def _compared(
+    name: str, scores: pd.DataFrame, task: str, metric: str, dataset: str, labels: int | None, other: str
+) -> Line:
+    base = ("" if other in DATA_BASELINES else name, other)
+    table = leaderboard(scores, task, metric, dataset, "test", labels, base).set_index("model")
+    ours, theirs = table.loc["pretrained"].to_dict(), table.loc[other].to_dict()
+    lower = metric in LOWER_IS_BETTER
+    gap = words.score(ours["difference"], metric, signed=True)
+    around = words.bounds(ours["difference_low"], ours["difference_high"], metric, signed=True)
+    aim = AIMS.get((name, task)) if metric == "accuracy" else None
+    return Line(
+        words.task(task, labels) if task != "reconstruction" else words.metric(metric),
+        words.score(ours["value"], metric),
+        words.model(other),
+        words.score(theirs["value"], metric),
+        f"{gap} {around}",
+        verdict(ours["difference_low"], ours["difference_high"], 0.0, lower),
+        aimed(ours["value"], aim, lower, metric),
+    )
+
+
+def of_benchmark(name: str, content: dict[str, Any]) -> Iterator[Line]:
+    """Comparisons of a benchmark; a difference there is a ratio."""
+    for row in content["rows"]:
+        if row["ratio"] is None:
+            continue
+        lower = "accuracy" not in row["name"] and "right" not in row["name"] and "recall" not in row["name"]
+        low, high = (math.nan if row[end] is None else float(row[end]) for end in ("low", "high"))
+        spread = "" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
+        what, _, other = row["name"].partition("_vs_")
+        yield Line(
+            what.replace("_", " "),
+            f"{row['ours']:.4g}",
+            other.replace("_", " "),
+            f"{row['baseline']:.4g}",
+            f"× {row['ratio']:.3f}{spread}",
+            verdict(low, high, 1.0, lower),
+            aimed(row["ours"], AIMS.get((name, row["name"])), lower, ""),
+        )
+
+
+def section(title: str, said: str, lines: list[Line]) -> str:
+    """A heading, a sentence and a table."""
+    return f"## {title}\n\n{said}\n\n{HEAD}" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def page(root: Path, out: Path) -> str:
+    """The text of docs/results.md."""
+    parts = [INTRODUCTION]
+    for path in sorted((root / "results").glob("*/scores.csv")):
+        name = path.parent.name
+        scores = pd.read_csv(path)
+        row = recipe_row(name, root)
+        sizes = scores[scores["split"] == "test"][["n_train", "n_test"]].max()
+        said = (
+            f"`{row.modality}`, dataset `{row.dataset}`, {int(sizes['n_train']):,} training and {int(sizes['n_test']):,} "
+            f"test samples, {int(scores['pretrain_seed'].max()) + 1} pretraining seed(s): `dvc repro` of recipe `{name}`."
+        )
+        parts.append(section(f"Recipe {name}", said, list(of_recipe(name, scores))))
+    for path in sorted(out.glob("*.json")):
+        content = json.loads(path.read_text())
+        lines = list(of_benchmark(path.stem, content))
+        if lines:
+            parts.append(
+                section(
+                    f"Benchmark {path.stem}",
+                    f"`{content['rows'][0]['command']}`, n = {content['rows'][0]['n']}.",
+                    lines,
+                )
+            )
+    return "\n".join(parts)
+
+
+INTRODUCTION = """# Results
+
+Made by `python -m benchmarks.results` from what `dvc repro` and the benchmarks had measured; edit nothing here by hand. Every figure is
+of the test part. A difference is ours less theirs with its 95 % interval: paired over test samples where both answered the same ones,
+over pretraining seeds where there are three. A benchmark's difference is the ratio ours / theirs.
+
+*Floor* says whether the whole interval lies on the better side: `met`, `not met` where it lies on the worse one, `open` where it holds
+both. *Aim* is what a very good result would be.
+"""
+
+
+def main(root: Path = Path()) -> None:
+    """Writes docs/results.md."""
+    path = root / "docs" / "results.md"
+    write_text(path, page(root, OUT))
+    print(path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path())

@@ -1,0 +1,61 @@
+"""The page of results says what was measured: which side of nothing an interval lies on, and by how much an aim is missed."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+
+from benchmarks import results
+from experiments.columns import SCORE_COLUMNS
+
+
+def test_a_floor_is_met_only_by_the_whole_interval():
+    assert results.verdict(0.1, 0.4, 0.0, lower_is_better=False) == "met"
+    assert results.verdict(-0.1, 0.4, 0.0, lower_is_better=False) == "open"
+    assert results.verdict(-0.4, -0.1, 0.0, lower_is_better=False) == "not met"
+    assert results.verdict(-0.4, -0.1, 0.0, lower_is_better=True) == "met"
+    assert results.verdict(0.7, 0.9, 1.0, lower_is_better=True) == "met"
+    assert results.verdict(math.nan, math.nan, 0.0, lower_is_better=False) == ""
+
+
+def test_an_aim_says_by_how_much_it_is_missed():
+    assert results.aimed(0.951, 0.995, False, "accuracy") == "99.5 %: missed by 4.4 %"
+    assert results.aimed(1.4, 1.5, True, "") == "1.5: met"
+    assert results.aimed(0.5, None, False, "accuracy") == ""
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A project with one recipe that was evaluated and one benchmark that was run; the numbers are made up."""
+    (tmp_path / "params.yaml").write_text("recipes:\n  tiny: {dataset: spots, modality: image}\n")
+
+    def score(model, metric, value, low=None, high=None, split="test"):
+        facts = ["tiny", "spots", split, model, "linear", metric, None, 0 if model != "pixels_logistic" else None, None]
+        return [*facts, 100, 50, value, low, high, "f"]
+
+    rows = [
+        score("pretrained", "accuracy", 0.9, 0.85, 0.95),
+        score("pretrained", "accuracy", 0.88, 0.8, 0.95, "validation"),
+        score("untrained", "accuracy", 0.6, 0.5, 0.7),
+        score("pixels_logistic", "accuracy", 0.89, 0.8, 0.95),
+        score("pretrained", "accuracy_gain_over_untrained", 0.3, 0.2, 0.4),
+        score("pretrained", "accuracy_gain_over_pixels_logistic", 0.01, -0.02, 0.04),
+    ]
+    (tmp_path / "results" / "tiny").mkdir(parents=True)
+    pd.DataFrame(rows, columns=SCORE_COLUMNS).to_csv(tmp_path / "results" / "tiny" / "scores.csv", index=False)
+    one = {"name": "wave_mse_vs_naive", "ours": 1.0, "baseline": 2.0, "ratio": 0.5, "low": 0.4, "high": 0.6, "n": 7}
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "waves.json").write_text(json.dumps({"rows": [{**one, "command": "python -m benchmarks.waves"}]}))
+    return tmp_path
+
+
+def test_recipes_and_benchmarks_stand_on_one_page(root):
+    text = results.page(root, root / "out")
+    assert "| linear probe | 90.0 % | untrained encoder | 60.0 % | +30.0 points [+20.0, +40.0] | met |  |" in text
+    assert (
+        "| linear probe | 90.0 % | raw pixels, logistic regression | 89.0 % | +1.0 points [-2.0, +4.0] | open |" in text
+    )
+    assert "| wave mse | 1 | naive | 2 | × 0.500 [0.400, 0.600] | met |  |" in text
+    assert "`python -m benchmarks.waves`, n = 7." in text
