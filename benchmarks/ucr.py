@@ -110,8 +110,9 @@ def rows_of(found: dict[str, Scores]) -> list[Row]:
     rows = []
     for name, one in found.items():
         ours = float(np.mean(one.pretrained))
-        facts = {"untrained": float(np.mean(one.untrained)), "logistic": one.logistic, "dtw": one.dtw}
-        rows.append(_row(f"{name}_accuracy_vs_1nn_euclid", ours, one.euclid, None, None, len(one.pretrained), facts))
+        ratio = over_seeds(np.array(one.pretrained) / one.euclid, "pretraining seeds")
+        known = ratio.mean, ratio.low, ratio.high, ratio.n
+        rows.append(Row(f"{name}_accuracy_vs_1nn_euclid", ours, one.euclid, *known, COMMAND, _points(one)))
     ours_by_seed = np.mean([one.pretrained for one in found.values()], 0)
     baselines = {
         "untrained": np.mean([one.untrained for one in found.values()], 0),
@@ -120,26 +121,15 @@ def rows_of(found: dict[str, Scores]) -> list[Row]:
         "logistic": np.mean([one.logistic for one in found.values()]),
     }
     for name, theirs in baselines.items():
-        gain = over_seeds(ours_by_seed - theirs, "pretraining seeds")
-        facts = {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high, "sets": len(found)}
-        rows.append(
-            _row(
-                f"mean_accuracy_vs_{name}",
-                float(ours_by_seed.mean()),
-                float(np.mean(theirs)),
-                None,
-                None,
-                gain.n,
-                facts,
-            )
-        )
+        ratio = over_seeds(ours_by_seed / theirs, "pretraining seeds")
+        facts = {"gain_points": 100 * float(np.mean(ours_by_seed - theirs)), "sets": len(found)}
+        means = float(ours_by_seed.mean()), float(np.mean(theirs))
+        rows.append(Row(f"mean_accuracy_vs_{name}", *means, ratio.mean, ratio.low, ratio.high, ratio.n, COMMAND, facts))
     return rows
 
 
-def _row(
-    name: str, ours: float, theirs: float, low: float | None, high: float | None, n: int, facts: dict[str, float]
-) -> Row:
-    return Row(name, ours, theirs, ours / theirs, low, high, n, COMMAND, facts)
+def _points(one: Scores) -> dict[str, float]:
+    return {"untrained": float(np.mean(one.untrained)), "logistic": one.logistic, "dtw": one.dtw}
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -86,3 +87,26 @@ class Terms(NamedTuple):
 def gather_cells(values: Tensor, index: Tensor) -> Tensor:
     """``values`` (B, N, P) at ``index`` (B, M) → (B, M, P)."""
     return values.gather(1, index.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+
+
+def pool_mean(tokens: Tensor, ok: Tensor | None) -> Tensor:
+    """(B, T, D) → (B, D): the mean over tokens that are ok."""
+    if ok is None:
+        return tokens.mean(1)
+    weights = ok.unsqueeze(-1).to(tokens.dtype)
+    return (tokens * weights).sum(1) / weights.sum(1).clamp_min(1)
+
+
+def pool_stretches(tokens: Tensor, ok: Tensor | None, places: Tensor, stretches: int) -> Tensor:
+    """(B, T, D) → (B, stretches · D): the mean over ok tokens of each equal stretch of time; 0 where one has none.
+
+    ``places`` (T,) says when a token is, from 0 on. Where there are fewer moments than stretches, some tokens are in several.
+    """
+    moments = int(places.max()) + 1
+    edges = torch.arange(stretches, device=tokens.device)
+    first = edges * moments // stretches
+    last = -(-(edges + 1) * moments // stretches)  # rounded up, so that none is empty
+    within = ((places[:, None] >= first) & (places[:, None] < last)).to(tokens.dtype)
+    weights = within.expand(len(tokens), -1, -1) if ok is None else within * ok.unsqueeze(-1).to(tokens.dtype)
+    total = weights.sum(1).clamp_min(1).unsqueeze(-1)
+    return (weights.transpose(1, 2) @ tokens / total).flatten(1)

@@ -39,13 +39,16 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, key_ok: Tensor | None = None, tail: int | None = None) -> Tensor:
         """(B, T, D) → (B, T, D), or (B, tail, D): what the last ``tail`` tokens read from all."""
         batch, tokens, width = x.shape
+        each = width // self.heads
         if tail is None or tail == tokens:
-            q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, each).permute(2, 0, 3, 1, 4)
         else:
             weight, bias = self.qkv.weight, self.qkv.bias
-            q = F.linear(x[:, -tail:], weight[:width], bias[:width]).view(batch, tail, self.heads, -1).transpose(1, 2)
+            q = F.linear(x[:, -tail:], weight[:width], bias[:width]).view(batch, tail, self.heads, each).transpose(1, 2)
             k, v = (
-                F.linear(x, weight[width:], bias[width:]).view(batch, tokens, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+                F.linear(x, weight[width:], bias[width:])
+                .view(batch, tokens, 2, self.heads, each)
+                .permute(2, 0, 3, 1, 4)
             )
         return self.proj(attend(q, k, v, key_ok).transpose(1, 2).flatten(2))
 

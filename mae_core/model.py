@@ -20,7 +20,7 @@ from mae_core.encoders import ENCODERS
 from mae_core.masking import MASKERS
 from mae_core.masking.plan import plan_from_scores, ratio_buckets
 from mae_core.modalities import MODALITIES
-from mae_core.modalities.base import mean_error
+from mae_core.modalities.base import Modality, mean_error
 from mae_core.objectives import OBJECTIVES
 from mae_core.registry import nearest, resolve
 from mae_core.targets import TARGETS
@@ -147,12 +147,12 @@ class MaskedAutoencoder(nn.Module):
             note=note,
         )
 
-    def encode(self, raw: Tensor, pool: str = "mean", layer: int | None = None) -> Tensor:
-        """Features of whole, never masked samples: ``mean`` or ``global`` (B, D), ``tokens`` (B, G + N, D).
+    def encode(self, raw: Tensor, pool: str = "features", layer: int | None = None) -> Tensor:
+        """Of whole, never masked samples: the modality's ``features`` (B, F), ``mean`` or ``global`` (B, D), ``tokens`` (B, G + N, D).
 
         ``layer`` counts blocks from the input; None is the last.
         """
-        return pooled(self.encoder(self.modality, self.modality.split(raw), None, layer), pool)
+        return encoded(self.encoder, self.modality, raw, pool, layer)
 
     def recompute_activations(self, on: bool = True) -> None:
         """Trade about a third more time for much less activation memory."""
@@ -188,15 +188,19 @@ class MaskedAutoencoder(nn.Module):
         return model.eval()
 
 
-def pooled(latent: Latent, pool: str) -> Tensor:
-    """``mean`` or ``global`` (B, D), ``tokens`` (B, G + N, D) of an encoder's output."""
+def encoded(encoder: nn.Module, modality: Modality, raw: Tensor, pool: str, layer: int | None = None) -> Tensor:
+    """What ``MaskedAutoencoder.encode`` gives, of any encoder."""
+    cells = modality.split(raw)
+    latent: Latent = encoder(modality, cells, None, layer)
+    if pool == "features":
+        return modality.features(latent.tokens[:, -cells.coords.shape[-2] :], cells)
     if pool == "mean":
         return latent.pooled
     if pool == "global":
         return latent.tokens[:, 0]
     if pool == "tokens":
         return latent.tokens
-    raise ValueError(f"unknown pool {pool!r}: there are mean, global, tokens")
+    raise ValueError(f"unknown pool {pool!r}: there are features, mean, global, tokens")
 
 
 def _allow(known: tuple[str, ...], name: str, what: str, modality: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mae_core.cells import Cells, Latent, Plan
+from mae_core.cells import Cells, Latent, Plan, pool_mean
 from mae_core.layers import LAYER_NORM_EPS, Block, Positions, init_linear, run_block, start_local
 
 
@@ -49,11 +49,3 @@ class ViT(nn.Module):
             x = run_block(block, x, key_ok, None, self.recompute)
         x = self.norm(x)
         return Latent(x, pool_mean(x[:, 1:], ok))
-
-
-def pool_mean(tokens: Tensor, ok: Tensor | None) -> Tensor:
-    """(B, T, D) → (B, D): the mean over tokens that are ok."""
-    if ok is None:
-        return tokens.mean(1)
-    weights = ok.unsqueeze(-1).to(tokens.dtype)
-    return (tokens * weights).sum(1) / weights.sum(1).clamp_min(1)

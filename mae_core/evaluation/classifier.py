@@ -15,7 +15,7 @@ from mae_core.atomic import replace_folder
 from mae_core.cells import Plan
 from mae_core.encoders import ENCODERS
 from mae_core.modalities import MODALITIES
-from mae_core.model import MaskedAutoencoder, pooled
+from mae_core.model import MaskedAutoencoder, encoded
 from mae_core.registry import resolve
 
 SCHEMA = 1
@@ -68,9 +68,9 @@ class Classifier(nn.Module):
         latent = self.encoder(self.modality, self.modality.split(raw), plan)
         return self.head(self.norm(latent.pooled))
 
-    def encode(self, raw: Tensor, pool: str = "mean") -> Tensor:
+    def encode(self, raw: Tensor, pool: str = "features") -> Tensor:
         """Features of whole samples before the head, as ``MaskedAutoencoder.encode`` gives them."""
-        return pooled(self.encoder(self.modality, self.modality.split(raw)), pool)
+        return encoded(self.encoder, self.modality, raw, pool)
 
     @property
     def layers(self) -> int:

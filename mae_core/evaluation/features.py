@@ -20,7 +20,7 @@ class Encodes(Protocol):
     config: dict[str, Any]
     training: bool
 
-    def encode(self, raw: Tensor, pool: str = "mean") -> Tensor: ...
+    def encode(self, raw: Tensor, pool: str = "features") -> Tensor: ...
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
@@ -28,7 +28,7 @@ class Encodes(Protocol):
 
 
 class Samples(Protocol):
-    """(n, C, H, W) uint8 that can be read in blocks: an array, a memory map, or something that makes them as they are read."""
+    """(n, …) raw samples that can be read in blocks: an array, a memory map, or something that makes them as they are read."""
 
     def __len__(self) -> int: ...
 
@@ -41,10 +41,10 @@ def extract(
     model: Encodes,
     samples: Samples,
     batch: int = BATCH,
-    pool: str = "mean",
+    pool: str = "features",
     precision: str = "auto",
 ) -> np.ndarray:
-    """(n, C, H, W) uint8, usually memory-mapped → (n, D) float32, read ``batch`` samples at a time.
+    """(n, …) raw samples, usually memory-mapped → (n, F) float32, read ``batch`` samples at a time.
 
     Nothing is masked and nothing is drawn, so features depend on weights and samples alone. ``pool`` is that of ``encode``,
     ``precision`` that of training: where the hardware multiplies bf16, ``auto`` halves the time and moves features by about 1 %.
@@ -54,10 +54,8 @@ def extract(
     model.train(False)
     blocks = []
     with choose_precision(precision, device).autocast(device):
-        for start in range(0, len(samples), batch):
+        for start in range(0, max(len(samples), 1), batch):
             raw = torch.from_numpy(np.array(samples[start : start + batch])).to(device)
             blocks.append(model.encode(raw, pool).float().cpu().numpy())
     model.train(training)
-    if not blocks:
-        return np.zeros((0, model.config["encoder"]["width"]), np.float32)
     return np.concatenate(blocks)

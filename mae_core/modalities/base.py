@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan
+from mae_core.cells import Cells, Plan, pool_mean
 from mae_core.draws import Draws
 
 
@@ -152,6 +152,10 @@ class Modality(nn.Module):
     def embed(self, cells: Cells, keep: Tensor | None = None, ok: Tensor | None = None) -> Tensor:
         """(B, N, D), or (B, V, D) of the kept cells alone; nothing of a cell that is not kept (or not ``ok``) may enter."""
         raise NotImplementedError
+
+    def features(self, tokens: Tensor, cells: Cells) -> Tensor:
+        """(B, N, D), every cell of whole samples encoded → (B, F), what probes read: the mean over valid cells by default."""
+        return pool_mean(tokens, cells.valid)
 
     def covers(self, raw: Tensor, index: Tensor, ok: Tensor | None) -> Tensor:
         """Bool like ``raw``: the entries of the cells ``index`` (B, M) that are known and ``ok``."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan, gather_cells
+from mae_core.cells import Cells, Plan, gather_cells, pool_stretches
 from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
 
 STD_FLOOR = 0.05
@@ -23,6 +23,8 @@ STD_FLOOR = 0.05
 TINY = 1e-6
 MOST_CELLS = 24
 """Of a channel, that the default patch leaves at most."""
+STRETCHES = 4
+"""Of time, that features tell apart: where in a series something happens matters as much as that it happens."""
 BLOCK = 1024
 
 
@@ -236,6 +238,10 @@ class SeriesModality(Modality):
         x, there = cells.values.chunk(2, -1)
         x = torch.cat([(x - level.mean) / level.std * there, there], -1)
         return self.project(x if keep is None else gather_cells(x, keep))
+
+    def features(self, tokens: Tensor, cells: Cells) -> Tensor:
+        """(B, 4D): the means over the quarters of time."""
+        return pool_stretches(tokens, cells.valid, self.coords[:, 1], STRETCHES)
 
     def covers(self, raw: Tensor, index: Tensor, ok: Tensor | None = None) -> Tensor:
         """Bool (B, C, T): the moments of the cells ``index`` (B, M) that are there."""
