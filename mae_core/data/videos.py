@@ -102,7 +102,7 @@ def _opened(file: Path | bytes) -> Iterator[av.container.InputContainer]:
         stream.seek(0)
         options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
         try:
-            container = av.open(stream, options=options, metadata_errors="ignore")
+            container = av.open(stream, "r", options=options, metadata_errors="ignore")
         except av.error.FFmpegError as problem:
             known = head[4:8] == b"ftyp" or head[:4] in (b"RIFF", b"GIF8", b"\x1aE\xdf\xa3")
             said = f"{problem.strerror}; starts with {head!r}"
@@ -128,7 +128,7 @@ def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> 
                 raise VideoProblem("damaged video", f"frame at {frame.time} s is corrupt")
             yield frame
     except av.error.FFmpegError as problem:
-        raise VideoProblem("damaged video", problem.strerror) from None
+        raise VideoProblem("damaged video", str(problem.strerror)) from None
 
 
 def _upright(frame: av.VideoFrame):

@@ -89,7 +89,8 @@ class ImageModality(PixelGrid):
 
     def read(self, data: bytes) -> np.ndarray:
         """One picture, upright, cropped at its centre to the model's aspect and resized."""
-        return decode_image(data, self.size, self.channels)[None]
+        height, width = self.size
+        return decode_image(data, (height, width), self.channels)[None]
 
     def fills(self, raw: Tensor, hidden: Tensor) -> dict[str, Tensor]:
         """The mean of each image's visible pixels, and the smoothest surface through them."""

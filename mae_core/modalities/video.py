@@ -19,6 +19,8 @@ from mae_core.modalities.pixel_grid import PixelGrid, averaged, noise, rgb, side
 
 MOST_PATCH = (2, 16, 16)
 """Frames, rows and columns of the default tubelet (Tong et al. 2022, VideoMAE, §3.3)."""
+MOST_PIXELS = 2304
+"""Of the features of no model: 16 frames of 12 × 12."""
 LEAST_CELLS = 4
 """Along each axis: with fewer there is nothing to predict one from another."""
 
@@ -101,8 +103,8 @@ class VideoModality(PixelGrid):
 
     @staticmethod
     def plain(samples: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
-        """Pixels in 0..1 of every frame, (n, at most 4096): frames are averaged down, none is left out."""
-        return averaged(samples.reshape(len(samples), -1, *samples.shape[-2:]))
+        """Pixels in 0..1 of every frame, (n, at most 2304): frames are averaged down, none is left out."""
+        return averaged(samples.reshape(len(samples), -1, *samples.shape[-2:]), MOST_PIXELS)
 
     def fitted(self, samples: np.ndarray) -> Any:
         """Frames stretched, grey repeated, colour to grey; the number of frames has to be the model's."""

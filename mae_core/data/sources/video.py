@@ -177,7 +177,8 @@ def _hold_out_time(
 def _part(name: str, films: Sequence[_Film], look: Look, classes: list[str]) -> Part:
     count = sum(len(film.clips) for film in films)
     samples = np.empty((count, look.channels, look.frames, *look.size), np.uint8)
-    labels, names = np.full(count, -1, np.int64), []
+    labels = np.full(count, -1, np.int64)
+    names: list[str] = []
     for film in films:
         for clip in film.clips:
             samples[len(names)] = clip.pixels

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import tracemalloc
-from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from films import KINDS, make_video
 
 from mae_core.data.videos import Look, VideoProblem, read_clips
 
-KINDS = {".mp4": ("mpeg4", "yuv420p"), ".avi": ("mpeg4", "yuv420p"), ".gif": ("gif", "rgb8"), ".mkv": ("ffv1", "bgr0")}
 LOOK = Look(4, (16, 16), 1)
-
-
-def make(path, frames=12, size=(32, 48), rate=25):
-    """Frame t is grey of level 20 t, so that a decoded frame tells which one it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    codec, kind = KINDS[path.suffix]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(rate))
-        stream.width, stream.height, stream.pix_fmt = size[1], size[0], kind
-        for t in range(frames):
-            level = np.full((*size, 3), 20 * t % 256, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(level, "rgb24")))
-        container.mux(stream.encode())
-    return path
 
 
 def levels(clip) -> list[float]:
@@ -35,14 +20,14 @@ def levels(clip) -> list[float]:
 
 @pytest.mark.parametrize("suffix", KINDS)
 def test_containers(tmp_path, suffix):
-    clips = list(read_clips(make(tmp_path / f"a{suffix}"), LOOK))
+    clips = list(read_clips(make_video(tmp_path / f"a{suffix}"), LOOK))
     assert [clip.start for clip in clips] == [0, 4, 8]
     assert clips[0].pixels.shape == (1, 4, 16, 16) and clips[0].pixels.dtype == np.uint8
     assert [levels(clip) for clip in clips] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
 
 
 def test_bytes_and_files_give_the_same(tmp_path):
-    path = make(tmp_path / "a.mp4")
+    path = make_video(tmp_path / "a.mp4")
     for one, other in zip(read_clips(path, LOOK), read_clips(path.read_bytes(), LOOK), strict=True):
         assert np.array_equal(one.pixels, other.pixels)
 
@@ -58,7 +43,7 @@ def test_bytes_and_files_give_the_same(tmp_path):
     ],
 )
 def test_strides_hops_and_limits(tmp_path, stride, hop, most, expected):
-    clips = read_clips(make(tmp_path / "a.mp4"), LOOK._replace(stride=stride, hop=hop, most=most))
+    clips = read_clips(make_video(tmp_path / "a.mp4"), LOOK._replace(stride=stride, hop=hop, most=most))
     assert {clip.start: levels(clip) for clip in clips} == expected
 
 
@@ -78,7 +63,7 @@ def test_frames_are_cropped_to_the_aspect(tmp_path):
 
 def test_decoding_is_lazy(tmp_path):
     """A long video costs no more memory than a clip: 600 frames of 240 x 320 would be 138 MB."""
-    path = make(tmp_path / "a.avi", 600, (240, 320))
+    path = make_video(tmp_path / "a.avi", 600, (240, 320))
     tracemalloc.start()
     count = sum(1 for _ in read_clips(path, LOOK))
     peak = tracemalloc.get_traced_memory()[1]
@@ -101,13 +86,16 @@ HOSTILE = {
     "empty.avi": (lambda p: p.write_bytes(b""), "empty file"),
     "text.mp4": (lambda p: p.write_text("not a video\n"), "not a video"),
     "page.gif": (lambda p: p.write_text("<!doctype html><html>404</html>"), "not a video"),
-    "list.mp4": (lambda p: p.write_text("#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n"), "not a video"),
-    "cut.mp4": (lambda p: cut(make(p, 200), 0.6), "damaged video"),
-    "cut.avi": (lambda p: cut(make(p, 200), 0.6), "damaged video"),
-    "cut-clean.avi": (lambda p: cut_between_frames(make(p, 200)), "truncated: 200 frames declared"),
+    "list.mp4": (
+        lambda p: p.write_text("#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n"),
+        "not a video",
+    ),
+    "cut.mp4": (lambda p: cut(make_video(p, 200), 0.6), "damaged video"),
+    "cut.avi": (lambda p: cut(make_video(p, 200), 0.6), "damaged video"),
+    "cut-clean.avi": (lambda p: cut_between_frames(make_video(p, 200)), "truncated: 200 frames declared"),
     "head.avi": (lambda p: p.write_bytes(b"RIFF\x10\0\0\0AVI "), "damaged video"),
-    "short.gif": (lambda p: make(p, 3), "too short: 3 frames, a clip reaches over 4"),
-    "thin.avi": (lambda p: make(p, 4, (16, 1602)), "too thin: 1602x16"),
+    "short.gif": (lambda p: make_video(p, 3), "too short: 3 frames, a clip reaches over 4"),
+    "thin.avi": (lambda p: make_video(p, 4, (16, 1602)), "too thin: 1602x16"),
 }
 
 
@@ -121,7 +109,7 @@ def test_hostile_files_are_refused_with_a_reason(tmp_path, name):
 
 
 def test_a_damaged_frame_is_no_grey_patch(tmp_path):
-    path = make(tmp_path / "a.avi", 60, (64, 64))
+    path = make_video(tmp_path / "a.avi", 60, (64, 64))
     data = bytearray(path.read_bytes())
     noise = np.random.default_rng(0).integers(0, 256, 400, np.uint8).tobytes()
     middle = data.index(b"00dc", len(data) // 3) + 8
@@ -133,7 +121,7 @@ def test_a_damaged_frame_is_no_grey_patch(tmp_path):
 
 def test_too_many_pixels_are_refused_unread(tmp_path):
     """A GIF's header declares more pixels than it has, or more than anybody can have."""
-    path = make(tmp_path / "a.gif")
+    path = make_video(tmp_path / "a.gif")
     data = bytearray(path.read_bytes())
     for side, reason in ((6_000, "too many pixels: 6000x6000"), (60_000, "damaged video: the size of its pictures")):
         data[6:10] = side.to_bytes(2, "little") * 2
