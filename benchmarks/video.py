@@ -42,7 +42,7 @@ LABELS = ("direction", "speed", "digit")
 SPLITS = ("train", "validation", "test")
 SEGMENTS = (1, 3, 5, 15)
 """Stretches of time that flow is summed over."""
-GAPS = (1, 2, 3, 4)
+GAPS = (1, 2, 3)
 """Frames over which a velocity is taken."""
 TAIL = 4
 """Frames to fill."""

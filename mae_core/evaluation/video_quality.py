@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mae_core.evaluation.image_quality import PIXEL_MAX, decibel, enlarge, heat, mean_fill, spaced
@@ -23,14 +24,15 @@ def nearest_fill(raw: Tensor, hidden: Tensor) -> Tensor:
 
     Where the end of a clip is hidden this copies the last visible frame; a place that is never visible gets the clip's mean.
     """
-    frames = raw.shape[2]
-    moment = torch.arange(frames, device=raw.device)
-    far = (moment.view(-1, 1) - moment).abs() * 2 + (moment > moment.view(-1, 1)).long()  # (asked, shown)
-    unseen = hidden.unsqueeze(2) * (4 * frames)
-    best = (far.view(1, 1, frames, frames, 1, 1) + unseen).argmin(3)
-    never = hidden.all(2, keepdim=True)
-    found = torch.where(never, mean_fill(raw, hidden), raw.gather(2, best))
-    return torch.where(hidden, found, raw)
+    filled, found = mean_fill(raw, hidden), ~hidden
+    moment = torch.arange(raw.shape[2], device=raw.device).view(-1, 1, 1)
+    for far in range(1, raw.shape[2]):
+        for step in (far, -far):  # what was ``far`` frames earlier first
+            inside = (moment - step >= 0) & (moment - step < raw.shape[2])
+            take = ~found & inside & ~hidden.roll(step, 2)
+            filled = torch.where(take, raw.roll(step, 2), filled)
+            found |= take
+    return filled
 
 
 def motion_fill(raw: Tensor, hidden: Tensor, gap: int = 1) -> Tensor:
@@ -56,11 +58,16 @@ def motion_fill(raw: Tensor, hidden: Tensor, gap: int = 1) -> Tensor:
 
 def _shift_between(then: Tensor, now: Tensor, reach: int) -> Tensor:
     """(B, 2) float: the shift in pixels (down, right) that turns ``then`` (B, C, H, W) most nearly into ``now``; the smaller of equals."""
+    height, width = now.shape[-2:]
+    around = F.pad(then, (reach,) * 4, mode="replicate")
     steps = torch.arange(-reach, reach + 1, device=now.device)
     shifts = torch.cartesian_prod(steps, steps)
-    shifts = shifts[shifts.square().sum(1).argsort(stable=True)].float()
-    errors = [(_moved(then, one.expand(len(then), 2)) - now).square().mean((1, 2, 3)) for one in shifts]
-    return shifts[torch.stack(errors).argmin(0)]
+    shifts = shifts[shifts.square().sum(1).argsort(stable=True)]
+    errors = []
+    for down, right in shifts.tolist():
+        moved = around[..., reach - down : reach - down + height, reach - right : reach - right + width]
+        errors.append((moved - now).square().mean((1, 2, 3)))
+    return shifts[torch.stack(errors).argmin(0)].float()
 
 
 def _moved(frames: Tensor, by: Tensor) -> Tensor:
