@@ -159,7 +159,7 @@ def main(root: Path = Path()) -> None:
     rows.append(Row("training_core_seconds", seconds, None, None, None, None, 1, COMMAND, {"steps": settings.steps}))
     raw = torch.from_numpy(np.array(samples["test"][:: len(samples["test"]) // 6]))
     made = model.reconstruct(raw, TAIL / model.modality.size[0], "tail")
-    publish("video", rows)
+    publish("video", rows, OUT)
     Image.fromarray(model.modality.picture(raw, made.masked, made.filled)).save(OUT / "video.png")
 
 
