@@ -73,7 +73,7 @@ def read(
     ignored = sum(one.ignored for one in listings.values())
     if labels:
         items = _labelled(items, folder / labels, refused)
-        ignored -= (folder / labels).is_relative_to(next(iter(roots.values())))
+        ignored -= any((folder / labels).is_relative_to(root) for root in roots.values())
     films = {name: _decode(some, look, refused) for name, some in items.items()}
     classes = sorted({film.item.label for some in films.values() for film in some if film.item.label is not None})
     full = [film.item.origin for some in films.values() for film in some if len(film.clips) == most]
@@ -97,9 +97,9 @@ def read(
 
 def _check(look: Look, parts: Mapping[str, str], hold_out: Mapping[str, float], by: str) -> None:
     """Raises SourceError for numbers and splits that make no sense."""
-    numbers = {"frames": look.frames, "stride": look.stride, "hop": look.hop or 1, "most": look.most or 1}
+    numbers = {"frames": look.frames, "stride": look.stride, "hop": look.hop, "most": look.most}
     for name, value in numbers.items():
-        if value < (2 if name == "frames" else 1):
+        if value is not None and value < (2 if name == "frames" else 1):
             raise SourceError(f"{name} {value}: a clip has 2 frames or more, other numbers are 1 or more")
     if by not in CUTS:
         raise SourceError(f"unknown cut {by!r}{nearest(by, CUTS)}: hold out by {' or '.join(CUTS)}")

@@ -106,6 +106,7 @@ def test_a_limit_is_told(tmp_path):
         ({"hold_out": {"validation": 0.5, "test": 0.5}}, "leave some to train"),
         ({"hold_out": SHARES, "by": "tiem"}, "unknown cut 'tiem' .did you mean 'time'"),
         ({"hold_out": SHARES, "stride": 0}, "stride 0"),
+        ({"hold_out": SHARES, "hop": 0}, "hop 0"),
         ({"hold_out": SHARES, "labels": "none.csv"}, "none.csv is missing"),
         ({"parts": {"test": "x"}, "hold_out": SHARES}, "there are train, validation, test"),
     ],

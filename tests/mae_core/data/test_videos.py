@@ -61,6 +61,27 @@ def test_frames_are_cropped_to_the_aspect(tmp_path):
     assert clip.pixels.shape == (3, 4, 16, 16) and (clip.pixels == np.array([250, 120, 10]).reshape(3, 1, 1, 1)).all()
 
 
+def test_frames_are_turned_as_the_file_asks(tmp_path):
+    """A phone held upright stores its pictures lying and a matrix in the track's header that turns them clockwise."""
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        left = np.zeros((64, 64, 3), np.uint8)
+        left[:, :32] = 240
+        for _ in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(left, "rgb24")))
+        container.mux(stream.encode())
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    one, zero = (1 << 16).to_bytes(4, "big"), bytes(4)
+    assert data[at : at + 20] == one + zero * 3 + one
+    data[at : at + 20] = zero + one + zero + (-(1 << 16)).to_bytes(4, "big", signed=True) + zero
+    path.write_bytes(data)
+    (clip,) = read_clips(path, LOOK)
+    assert clip.pixels[0, :, :7].min() > 200 and clip.pixels[0, :, 9:].max() < 40, "left becomes the top"
+
+
 def test_decoding_is_lazy(tmp_path):
     """A long video costs no more memory than a clip: 600 frames of 240 x 320 would be 138 MB."""
     path = make_video(tmp_path / "a.avi", 600, (240, 320))
