@@ -19,7 +19,7 @@ from mae_core.modalities import MODALITIES
 from mae_core.registry import nearest, resolve
 
 SHA256 = r"^[0-9a-f]{64}$"
-EMBEDDED = ("package", "sklearn")
+EMBEDDED = ("package", "sklearn", "moving")
 """Sources whose data come with an installed package."""
 
 

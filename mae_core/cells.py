@@ -26,6 +26,8 @@ class Cells(NamedTuple):
     """(B, N) long in 0..N − 1: cells of one number belong together, as letters of a word. For maskers alone: it depends on every cell."""
     gaps: Tensor | None = None
     """(K, N) bool: which cells some samples of the train split lack, for maskers that copy them; None = none is known."""
+    time: int = -1
+    """Which axis of ``coords`` runs in time, for maskers that follow it: the last, unless a modality says otherwise."""
 
 
 class Plan(NamedTuple):

@@ -50,22 +50,26 @@ def open_image(data: bytes) -> Image.Image:
         raise ImageProblem("too many pixels", f"more than {MAX_PIXELS:,} declared") from None
     except (OSError, SyntaxError, ValueError, EOFError) as problem:
         raise ImageProblem("damaged header", str(problem)) from None
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ImageProblem("too many pixels", f"{width}x{height} declared, the limit is {MAX_PIXELS:,}")
-    if min(width, height) < MIN_SIDE:
-        raise ImageProblem("too small", f"{width}x{height}, the shorter side must have {MIN_SIDE} pixels")
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ImageProblem("too thin", f"{width}x{height}, the limit is {MAX_ASPECT} to 1")
+    check_size(*image.size, ImageProblem)
     if image.format == "PNG":
         _check_png(data)
     try:
         image.load()
-        return _plain(ImageOps.exif_transpose(image))
+        return plain(ImageOps.exif_transpose(image))
     except ImageProblem:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as problem:
         raise ImageProblem("damaged pixels", str(problem)) from None
+
+
+def check_size(width: int, height: int, problem: type[ItemProblem]) -> None:
+    """Raises ``problem`` for a declared size that is not worth decoding."""
+    if width * height > MAX_PIXELS:
+        raise problem("too many pixels", f"{width}x{height} declared, the limit is {MAX_PIXELS:,}")
+    if min(width, height) < MIN_SIDE:
+        raise problem("too small", f"{width}x{height}, the shorter side must have {MIN_SIDE} pixels")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise problem("too thin", f"{width}x{height}, the limit is {MAX_ASPECT} to 1")
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -100,7 +104,8 @@ def decode_image(data: bytes, size: tuple[int, int], channels: int) -> np.ndarra
     return fit(open_image(data), size, channels)
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def plain(image: Image.Image) -> Image.Image:
+    """Any mode as grey (``L``) or ``RGB``, as ``open_image`` says. Raises ImageProblem for values out of range."""
     from PIL import Image
 
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):

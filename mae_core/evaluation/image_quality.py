@@ -16,9 +16,9 @@ RELAXATION = 1.9
 
 
 def mean_fill(raw: Tensor, hidden: Tensor) -> Tensor:
-    """Hidden pixels of uint8 (B, C, H, W) become the mean of the image's visible ones, per channel."""
-    seen = (~hidden).float()
-    mean = (raw * seen).sum((2, 3), keepdim=True) / seen.sum((2, 3), keepdim=True).clamp_min(1)
+    """Hidden pixels of uint8 (B, C, …) become the mean of the sample's visible ones, per channel."""
+    seen, axes = (~hidden).float(), tuple(range(2, raw.dim()))
+    mean = (raw * seen).sum(axes, keepdim=True) / seen.sum(axes, keepdim=True).clamp_min(1)
     return torch.where(hidden, mean.round().to(torch.uint8), raw)
 
 
@@ -60,14 +60,15 @@ def measure(images: np.ndarray, truth: np.ndarray, hidden: np.ndarray) -> dict[s
         whole.append(float(mean))
         inside.append(float(similarity[hole].mean()) if hole.any() else 1.0)
     return {
-        "psnr_hidden": _decibel(mse_hidden),
-        "psnr": _decibel(flat.mean(1)),
+        "psnr_hidden": decibel(mse_hidden),
+        "psnr": decibel(flat.mean(1)),
         "ssim_hidden": np.array(inside),
         "ssim": np.array(whole),
     }
 
 
-def _decibel(mse: np.ndarray) -> np.ndarray:
+def decibel(mse: np.ndarray) -> np.ndarray:
+    """PSNR in dB of squared errors of values in 0..1."""
     return -10 * np.log10(np.maximum(mse, SMALLEST_MSE))
 
 
@@ -81,19 +82,24 @@ HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 2
 def picture_grid(original: np.ndarray, hidden: np.ndarray, filled: np.ndarray) -> np.ndarray:
     """RGB uint8 (height, width, 3), a row for each of n rendered (n, H, W, 3) images: original, masked, reconstruction, error.
 
-    Pixels are enlarged by whole numbers; the error is the mean over channels, its root in colours from dark (none) to bright.
+    Pixels are enlarged by whole numbers.
     """
+    error = heat(original, filled)
+    scale = max(-(-CELL // original.shape[2]), 1)
+    lines = [
+        np.concatenate(spaced([enlarge(x[i], scale) for x in (original, hidden, filled, error)], 1), 1)
+        for i in range(len(original))
+    ]
+    return np.concatenate(spaced(lines, 0), 0)
+
+
+def heat(original: np.ndarray, filled: np.ndarray) -> np.ndarray:
+    """(…, 3) uint8 each → where they differ: the mean over channels, its root in colours from dark (none) to bright."""
     error = np.abs(filled.astype(float) - original).mean(-1) / PIXEL_MAX
     at = np.sqrt(error) * (len(HEAT) - 1)  # the root shows small errors too
     low = np.minimum(at.astype(int), len(HEAT) - 2)
     share = (at - low)[..., None]
-    heat = ((1 - share) * HEAT[low] + share * HEAT[low + 1]).astype(np.uint8)
-    scale = max(-(-CELL // original.shape[2]), 1)
-    lines = [
-        np.concatenate(spaced([enlarge(x[i], scale) for x in (original, hidden, filled, heat)], 1), 1)
-        for i in range(len(original))
-    ]
-    return np.concatenate(spaced(lines, 0), 0)
+    return ((1 - share) * HEAT[low] + share * HEAT[low + 1]).astype(np.uint8)
 
 
 def enlarge(image: np.ndarray, scale: int) -> np.ndarray:

@@ -8,6 +8,7 @@ MASKERS = {
     "tail": "mae_core.masking.span:TailMasker",
     "line": "mae_core.masking.span:LineMasker",
     "stripe": "mae_core.masking.span:StripeMasker",
+    "tube": "mae_core.masking.span:TubeMasker",
     "whole_word": "mae_core.masking.groups:WholeWordMasker",
     "column": "mae_core.masking.column:ColumnMasker",
     "copy": "mae_core.masking.column:CopyMasker",

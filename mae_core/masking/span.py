@@ -1,8 +1,9 @@
-"""Masks of sequences: runs (Joshi et al. 2020, SpanBERT, §3.1, here of fixed length), the tail, and whole lines."""
+"""Masks of sequences: runs (Joshi et al. 2020, SpanBERT, §3.1, here of fixed length), the tail, whole lines, and tubes."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from mae_core.cells import Cells, Scored
 from mae_core.draws import Draws
@@ -12,11 +13,11 @@ LENGTH = 4
 
 
 class SpanMasker:
-    """Runs of four cells are hidden one after another, shared by all lines of the other axes; where runs begin is drawn per sample."""
+    """Runs of four cells along the axis of time are hidden one after another, in all lines alike; where runs begin is drawn per sample."""
 
     def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
         """Scores (B, N): the drawn rank of a cell's run, plus its place in the run, so that the last run is cut at one end or the other."""
-        place = _last_axis(cells, len(draws.ids))
+        place = _moment(cells, len(draws.ids))
         start = (draws.uniform("span start") * LENGTH).floor().view(-1, 1)
         run = ((place + start) // LENGTH).long()
         rank = draws.uniform("span", int(place.shape[1]) // LENGTH + 2)
@@ -29,24 +30,23 @@ class SpanMasker:
 
 
 class TailMasker:
-    """The last cells along the last axis are hidden, of all lines alike: forecasting. Nothing is drawn but the order of equals."""
+    """The last cells along the axis of time are hidden, of all lines alike: forecasting. Nothing is drawn but the order of equals."""
 
     def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
         """Scores (B, N): the place of a cell."""
-        place = _last_axis(cells, len(draws.ids))
+        place = _moment(cells, len(draws.ids))
         return Scored(place + 0.5 * draws.uniform("mask", place.shape[1]))
 
 
 class LineMasker:
-    """Whole lines along the first axis are hidden one after another: channels of a series, rows of a picture, moments of sound."""
+    """Whole lines along the first axis are hidden one after another: channels of a series, moments of sound, frames of a video."""
 
     axis = 0
     """Of the coordinates, along which lines are told apart."""
 
     def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
         """Scores (B, N): the drawn rank of a cell's line plus noise that orders cells within it."""
-        coords = cells.coords if cells.coords.dim() == 3 else cells.coords.unsqueeze(0)
-        line = coords[..., self.axis].long().expand(len(draws.ids), -1)
+        line = _coords(cells)[..., self.axis].long().expand(len(draws.ids), -1)
         rank = draws.uniform("line", line.shape[1]).argsort(1).argsort(1).float()
         return Scored(rank.gather(1, line) + 0.9 * draws.uniform("mask", line.shape[1]))
 
@@ -57,7 +57,30 @@ class StripeMasker(LineMasker):
     axis = -1
 
 
-def _last_axis(cells: Cells, batch: int) -> torch.Tensor:
-    """(B, N) float: where each cell lies along the last axis."""
-    coords = cells.coords if cells.coords.dim() == 3 else cells.coords.unsqueeze(0)
-    return coords[..., -1].expand(batch, -1)
+class TubeMasker:
+    """Cells of one place are hidden at all times: what stands still cannot be copied (Tong et al. 2022, VideoMAE, §3.3).
+
+    Tubes are hidden one after another, the last cut at random to the exact count.
+    """
+
+    def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
+        """Scores (B, N): the drawn rank of a cell's place on the axes that are not time, plus noise that orders cells within a tube."""
+        coords = _coords(cells)
+        n, axes = coords.shape[1:]
+        place = torch.zeros_like(coords[..., 0])
+        for axis in range(axes):
+            if axis != cells.time % axes:
+                place = place * (coords[..., axis].amax() + 1) + coords[..., axis]
+        place = place.long().expand(len(draws.ids), -1)
+        rank = draws.uniform("tube", n).argsort(1).argsort(1).float()
+        return Scored(rank.gather(1, place) + 0.9 * draws.uniform("mask", n))
+
+
+def _coords(cells: Cells) -> Tensor:
+    """(B or 1, N, K)."""
+    return cells.coords if cells.coords.dim() == 3 else cells.coords.unsqueeze(0)
+
+
+def _moment(cells: Cells, batch: int) -> Tensor:
+    """(B, N) float: where each cell lies along the axis of time."""
+    return _coords(cells)[..., cells.time].expand(batch, -1)

@@ -2,6 +2,7 @@
 
 MODALITIES = {
     "image": "mae_core.modalities.image:ImageModality",
+    "video": "mae_core.modalities.video:VideoModality",
     "audio": "mae_core.modalities.audio:AudioModality",
     "text": "mae_core.modalities.text:TextModality",
     "series": "mae_core.modalities.series:SeriesModality",

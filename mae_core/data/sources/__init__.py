@@ -18,6 +18,8 @@ SOURCES = {
     "ucr": "mae_core.data.sources.ucr:read",
     "clock": "mae_core.data.sources.clock:read",
     "cifar_binary": "mae_core.data.sources.cifar_binary:read",
+    "video": "mae_core.data.sources.video:read",
+    "moving": "mae_core.data.sources.moving:read",
     "audio": "mae_core.data.sources.audio:read",
     "text": "mae_core.data.sources.text:read",
     "csv": "mae_core.data.sources.csv:read",

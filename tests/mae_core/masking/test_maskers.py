@@ -209,6 +209,34 @@ class TestSequences:
         assert np.abs(maps.any(1).mean(0) - 0.5).max() < 0.12
 
 
+class TestVideo:
+    """Cells of 4 moments by 3 by 5 places."""
+
+    def hidden(self, name: str, ratio: float, n: int = 300) -> np.ndarray:
+        axes = torch.meshgrid(torch.arange(4), torch.arange(3), torch.arange(5), indexing="ij")
+        cells = Cells(None, torch.stack(axes, -1).view(-1, 3).float(), time=0)
+        scored = resolve(MASKERS, name, "masker")().score(cells, Draws(1, 0, torch.arange(n)))
+        hide = plan_from_scores(scored.scores, ratio).hide
+        return torch.zeros(n, 60, dtype=torch.bool).scatter(1, hide, True).view(n, 4, 15).numpy()
+
+    def test_tubes_hide_a_place_at_all_times(self):
+        maps = self.hidden("tube", 0.6)
+        assert set(np.unique(maps.sum(1))) == {0, 4} and (maps.any(1).sum(1) == 9).all()
+        assert np.abs(maps.any(1).mean(0) - 0.6).max() < 0.15
+
+    def test_the_last_tube_is_cut_to_the_exact_count(self):
+        maps = self.hidden("tube", 0.9)
+        assert (maps.sum((1, 2)) == 54).all()
+        assert (np.sort(maps.sum(1), 1) == [0] + [2] + 13 * [4]).all()
+
+    def test_tail_hides_the_last_moments(self):
+        assert (self.hidden("tail", 0.25) == (np.arange(4) == 3)[:, None]).all()
+
+    def test_lines_are_whole_moments(self):
+        maps = self.hidden("line", 0.5)
+        assert set(np.unique(maps.sum(2))) == {0, 15} and (maps.any(2).sum(1) == 2).all()
+
+
 def test_columns_are_hidden_in_the_whole_batch_and_each_as_often():
     hides = [plan_of("column", (1, 6), 0.5, step=step).hide for step in range(600)]
     assert all((hide == hide[:1]).all() for hide in hides)
