@@ -53,7 +53,7 @@ class SeriesModality(Modality):
 
     default_ratio = 0.5
     default_target = "series"
-    targets = ("series",)
+    targets = ("series", "raw_series")
     maskers = ("random", "span", "tail", "line")
     blank = math.nan
     unit = "of the channel's variance"
@@ -231,6 +231,10 @@ class SeriesModality(Modality):
         std = torch.where(count > 1, variance.sqrt(), self.std).clamp_min(STD_FLOOR * self.std)
         per_line = self.cells // self.channels
         return Level(mean.repeat_interleave(per_line, 1), std.repeat_interleave(per_line, 1))
+
+    def std_of_cells(self) -> Tensor:
+        """(N, 1): the train split's standard deviation of each cell's channel."""
+        return self.std.repeat_interleave(self.cells // self.channels, 0)
 
     def embed(self, cells: Cells, keep: Tensor | None = None, ok: Tensor | None = None) -> Tensor:
         """(B, N, D), or (B, V, D) of the kept cells alone, at the level that these show."""

@@ -3,6 +3,7 @@
 TARGETS = {
     "pixels": "mae_core.targets.pixels:Pixels",
     "series": "mae_core.targets.series:VisibleLevel",
+    "raw_series": "mae_core.targets.series:RawSeries",
     "norm_pixels": "mae_core.targets.pixels:NormPixels",
     "values": "mae_core.targets.values:Values",
     "norm_values": "mae_core.targets.values:NormValues",

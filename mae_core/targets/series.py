@@ -1,4 +1,4 @@
-"""The target of time series: moments at the level that the visible part of the sample shows."""
+"""Targets of time series: moments at the level that the visible part of the sample shows, scored there or in the units of the dataset."""
 
 from __future__ import annotations
 
@@ -38,3 +38,20 @@ class VisibleLevel:
         level = self.modality.level(cells, plan.keep, plan.keep_ok)
         std, mean = gather_cells(level.std, plan.hide), gather_cells(level.mean, plan.hide)
         return Decoded(prediction.float() * std + mean, used_true_statistics=False)
+
+
+class RawSeries(VisibleLevel):
+    """Predicted at the visible level too, but scored in standard deviations of train, as forecasts are (Kim et al. 2022, RevIN, §3).
+
+    A channel that looks flat and then moves counts as much as it moves, not as much as it surprises.
+    """
+
+    def target(self, cells: Cells, plan: Plan) -> Tensor:
+        """(B, N, 2p + 1): as above, then the visible standard deviation over that of train."""
+        ratio = self.modality.level(cells, plan.keep, plan.keep_ok).std / self.modality.std_of_cells()
+        return torch.cat([super().target(cells, plan), ratio], -1)
+
+    def cell_loss(self, prediction: Tensor, target: Tensor, plan: Plan) -> Tensor:
+        """(B, M): the squared error in units of train."""
+        ratio = gather_cells(target[..., -1:], plan.hide).squeeze(-1)
+        return super().cell_loss(prediction, target[..., :-1], plan) * ratio.square()
