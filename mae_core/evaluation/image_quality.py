@@ -81,19 +81,24 @@ HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 2
 def picture_grid(original: np.ndarray, hidden: np.ndarray, filled: np.ndarray) -> np.ndarray:
     """RGB uint8 (height, width, 3), a row for each of n rendered (n, H, W, 3) images: original, masked, reconstruction, error.
 
-    Pixels are enlarged by whole numbers; the error is the mean over channels, its root in colours from dark (none) to bright.
+    Pixels are enlarged by whole numbers.
     """
+    error = heat(filled, original)
+    scale = max(-(-CELL // original.shape[2]), 1)
+    lines = [
+        np.concatenate(spaced([enlarge(x[i], scale) for x in (original, hidden, filled, error)], 1), 1)
+        for i in range(len(original))
+    ]
+    return np.concatenate(spaced(lines, 0), 0)
+
+
+def heat(filled: np.ndarray, original: np.ndarray) -> np.ndarray:
+    """Of rendered (…, 3) images their error in colours: the root of its mean over channels, from dark (none) to bright."""
     error = np.abs(filled.astype(float) - original).mean(-1) / PIXEL_MAX
     at = np.sqrt(error) * (len(HEAT) - 1)  # the root shows small errors too
     low = np.minimum(at.astype(int), len(HEAT) - 2)
     share = (at - low)[..., None]
-    heat = ((1 - share) * HEAT[low] + share * HEAT[low + 1]).astype(np.uint8)
-    scale = max(-(-CELL // original.shape[2]), 1)
-    lines = [
-        np.concatenate(spaced([enlarge(x[i], scale) for x in (original, hidden, filled, heat)], 1), 1)
-        for i in range(len(original))
-    ]
-    return np.concatenate(spaced(lines, 0), 0)
+    return ((1 - share) * HEAT[low] + share * HEAT[low + 1]).astype(np.uint8)
 
 
 def enlarge(image: np.ndarray, scale: int) -> np.ndarray:

@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan, gather_cells
+from mae_core.cells import Belief, Cells, Plan, gather_cells
 from mae_core.data.augment import crop_and_flip, shift
 from mae_core.data.images import SUFFIXES, decode_image
 from mae_core.draws import Draws
 from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
 from mae_core.modalities.image_fitting import fitting
+from mae_core.modalities.panels import Panel, Picture
 
 STD_FLOOR = 1e-3
 """Of pixels in 0..1: a constant channel is not divided by zero."""
@@ -47,6 +48,8 @@ class ImageModality(Modality):
     unit = "of pixels in 0..1"
     noun = "picture"
     suffixes = SUFFIXES
+    axes = ("channels", "height", "width")
+    legend = "Columns: original, masked, reconstruction, error (dark: none)."
     bank = (
         Mask("random-75", "random", 0.75),
         Mask("random-50", "random", 0.5),
@@ -293,6 +296,18 @@ class ImageModality(Modality):
         elif shown.shape[1] == 2:
             shown = torch.cat([shown, torch.zeros_like(shown[:, :1])], 1)
         return shown.permute(0, 2, 3, 1)
+
+    def view(
+        self, raw: Tensor, hidden: Tensor | None = None, truth: Tensor | None = None, belief: Belief | None = None
+    ) -> list[list[Panel]]:
+        """The picture, and where it differs from the truth."""
+        from mae_core.evaluation.image_quality import heat
+
+        panels: list[list[Panel]] = [[Picture(one)] for one in self.render(raw).cpu().numpy()]
+        if truth is not None:
+            for some, found, true in zip(panels, *(self.render(x).cpu().numpy() for x in (raw, truth))):
+                some.append(Picture(heat(found, true), "error: black is none, yellow much"))
+        return panels
 
 
 def _noise(shape: tuple[int, ...], n: int, generator: torch.Generator) -> Tensor:
