@@ -204,11 +204,6 @@ def channels(seen: np.ndarray, filled: np.ndarray, true: np.ndarray) -> go.Figur
     count = len(seen)
     figure = make_subplots(count, 1, shared_xaxes=True, vertical_spacing=0.1 / count)
     for channel in range(count):
-        missing = np.isnan(seen[channel])
-        for first, last in _stretches(missing):
-            figure.add_vrect(
-                first - 0.5, last + 0.5, fillcolor=GREY, opacity=0.15, line_width=0, row=channel + 1, col=1
-            )
         for curve, name, colour, width in (
             (true, "truth", GREY, 1.5),
             (filled, "filled in", ORANGE, 2.5),
@@ -220,6 +215,11 @@ def channels(seen: np.ndarray, filled: np.ndarray, true: np.ndarray) -> go.Figur
                 y=joined(curve[channel], seen[channel]) if curve is not seen else curve[channel], mode="lines", name=name,
                 line={"color": colour, "width": width}, row=channel + 1, col=1, hovertemplate=f"{name} %{{y:.5g}}<extra></extra>",
             )  # fmt: skip
+        # plotly leaves shapes of an empty plot out: they come after the curves
+        for first, last in _stretches(np.isnan(seen[channel])):
+            figure.add_vrect(
+                first - 0.5, last + 0.5, fillcolor=GREY, opacity=0.15, line_width=0, row=channel + 1, col=1
+            )
     _styled(figure, 60 + 130 * count if count < 3 else 90 * count)
     return figure
 

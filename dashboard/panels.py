@@ -19,7 +19,7 @@ WHOLE = (
     Row,
     Curves,
 )  # they show what was filled in beside the truth; anything else is looked at beside the original
-MOST_LINES = 12  # of a table before it scrolls
+MOST_LINES = 16  # of a table before it scrolls
 GRADES = {"near": "#d6f0db", "off": "#fff0cc", "far": "#fcd8d6", "": "#e2e8f2"}
 INK = "#20242c"
 TEXT = "font-family: monospace; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9; max-height: 24rem; overflow-y: auto"
@@ -59,15 +59,18 @@ def draw(panels: Sequence[Panel], name: str, details: bool = True) -> None:
 
 
 def thumbnails(items: Sequence[tuple[list[Panel], str]], name: str, most: int) -> int:
-    """Small samples with safe captions, at most ``most`` pictures or a third as many of what is wide; how many were drawn."""
+    """Samples with safe captions: ``most`` small pictures or rows of one table, else a third as many; how many were drawn."""
     if all(isinstance(panel, Picture) for panels, _ in items for panel in panels):
         with st.container(horizontal=True, gap="small"):
             for panels, caption in items[:most]:
                 for panel in panels:
                     show(panel.rgb, caption, 192, 96)  # type: ignore[union-attr]
         return len(items[:most])
+    if all(isinstance(panel, Row) for panels, _ in items for panel in panels):
+        _rows(items[:most])
+        return len(items[:most])
     across = 2 if items and whole(items[0][0]) else 4
-    some = items[: max(most // 3, across)]
+    some = items[: max(most // 3 // across, 1) * across]
     for start in range(0, len(some), across):
         for i, place in enumerate(st.columns(across, gap="medium")[: len(some) - start]):
             panels, caption = some[start + i]
@@ -75,6 +78,15 @@ def thumbnails(items: Sequence[tuple[list[Panel], str]], name: str, most: int) -
                 st.caption(caption)
                 draw(panels, f"{name}-{start + i}")
     return len(some)
+
+
+def _rows(items: Sequence[tuple[list[Panel], str]]) -> None:
+    """Rows of one table below each other."""
+    lines = []
+    for panels, caption in items:
+        values = (value for panel in panels if isinstance(panel, Row) for value in panel.values)
+        lines.append({"": caption.replace("\\", ""), **{value.name: value.text for value in values}})
+    st.dataframe(pd.DataFrame(lines), hide_index=True)
 
 
 def _picture(panel: Picture, name: str) -> None:
@@ -102,7 +114,8 @@ def marked(piece: Piece) -> str:
     sure = "" if np.isnan(piece.probability) else f"{100 * piece.probability:.0f} %"
     strength = 0.5 if np.isnan(piece.probability) else 0.15 + 0.6 * piece.probability
     colour = "120,130,145" if not piece.true else "200,60,40" if piece.wrong else "30,150,80"
-    shown = text.replace("\n", "↵\n")
+    # a wrong line break would tear a line apart
+    shown = text.replace("\n", "↵" if piece.wrong else "↵\n")
     found = f'<mark title="{sure}" style="background: rgba({colour},{strength:.2f}); color: inherit; border-radius: 3px">{shown}</mark>'
     true = html.escape(piece.true).replace("\n", "↵").replace(" ", "␣")
     return found + (f'<sub style="color: #b03020">{true}</sub>' if piece.wrong else "")

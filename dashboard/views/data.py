@@ -126,6 +126,8 @@ def page(found: Store) -> None:
         counts = balance(found, dataset)
         if counts.empty:
             st.caption("Nothing to count yet.")
+        elif (counts["label"] < 0).all():
+            st.caption("No sample has a label.")
         elif len(counts["label"].unique()) > 100:
             st.caption("More than 100 classes: see the table.")
             state.download(counts, "class-balance")

@@ -55,9 +55,8 @@ def columns(shown: list[Column | None], name: str, across: int, details: bool) -
         heading, some, caption = column
         with place:
             st.markdown(f"**{heading}**")
+            st.caption(caption)
             panels.draw(some, f"{name}-{i}", details)
-            if caption:
-                st.caption(caption)
 
 
 def measured(one: inference.Restored) -> str:
@@ -107,11 +106,14 @@ def _narrow(made: Made, one_grid: bool, hidden: str) -> None:
     original = made[0][1].original
     details = st.toggle("Where they are wrong", True, key="errors", bind="query-params")
     if one_grid:
-        first: list[Column | None] = [("Original", original, ""), ("Masked", made[0][1].masked, hidden)]
+        first: list[Column | None] = [("Original", original, "nothing hidden"), ("Masked", made[0][1].masked, hidden)]
         columns([*first, *((state.plain(m.name), r.filled, measured(r)) for m, r in made)], "made", 4, details)
         return
     columns(
-        [("Original", original, ""), *((state.plain(m.name), r.masked, r.grid) for m, r in made)], "seen", 4, details
+        [("Original", original, "nothing hidden"), *((state.plain(m.name), r.masked, r.grid) for m, r in made)],
+        "seen",
+        4,
+        details,
     )
     columns([None, *(("Reconstruction", r.filled, measured(r)) for _, r in made)], "made", 4, details)
 

