@@ -83,6 +83,31 @@ def test_every_page_opens(tree, trees, chromium, serve, tmp_path):
     assert not outside and not broken
 
 
+def test_samples_of_every_kind_are_drawn(kinds, chromium, serve, tmp_path):
+    address = serve(kinds)
+    page = chromium.new_page(viewport={"width": 1360, "height": 1400})
+    outside, broken = [], []
+    page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else outside.append(r.url))
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    for kind, seen in {
+        "audio": "audio",
+        "text": "mark[title]",
+        "table": "canvas",
+        "series": ".plotly .shapelayer path",
+    }.items():
+        page.goto(f"{address}/reconstructions?dataset={kind}")
+        page.locator(seen).first.wait_for()
+        page.wait_for_selector(DRAWN)
+        assert page.locator('[data-testid="stException"]').count() == 0, kind
+        page.screenshot(path=tmp_path / f"{kind}.png")
+        if kind == "audio":  # a player that has understood its file knows how long it is
+            page.wait_for_function("[...document.querySelectorAll('audio')].every(a => a.duration > 0)")
+        if kind == "text":
+            assert page.locator("mark").first.evaluate("e => getComputedStyle(e).backgroundColor").startswith("rgba(")
+    page.close()
+    assert not outside and not broken
+
+
 def test_a_choice_goes_to_the_url_and_comes_back_from_it(trees, chromium, serve):
     address = serve(trees["many"])
     page = chromium.new_page(viewport={"width": 1360, "height": 1200})
