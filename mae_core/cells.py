@@ -93,6 +93,10 @@ class Belief(NamedTuple):
         index = torch.where(ok, plan.hide, cells)
         return Belief(*(nowhere.scatter(1, index, one.float())[:, :cells] for one in self))
 
+    def masked(self, where: Tensor) -> Belief:
+        """Of all cells, (B, N): NaN but ``where``."""
+        return Belief(*(one.masked_fill(~where, math.nan) for one in self))
+
 
 class Terms(NamedTuple):
     """What an objective says of a batch."""

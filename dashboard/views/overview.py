@@ -135,7 +135,9 @@ def page(found: Store) -> None:
     st.caption("Chosen on the validation split, shown on the test split. Grey diamonds are what it has to beat.")
     found.scores()  # names in `problems` what the cached headlines could not read
     cards = state.headlines(found)
-    if not cards:
+    if not cards and found.scores_stamp():
+        st.caption("No dataset has scores of a labelled task: the leaderboard shows what else was measured.")
+    elif not cards:
         state.empty("No model has been scored yet.", "dvc repro")
     for card in cards:
         headline(card)

@@ -179,7 +179,7 @@ def test_models_of_different_patch_sizes_get_their_own_masks(trees, monkeypatch)
     assert "different size" not in said(app)
     app.multiselect("runs_image").set_value(["digits/seed-0", "digits_small_patch/seed-0"]).run()
     assert "different size" in check(app, "reconstructions")
-    captions = [caption for image in app.image for caption in image.captions]
+    captions = [caption.value for caption in app.caption]
     assert "4 × 4 cells" in captions and "7 × 7 cells" in captions
 
 

@@ -77,3 +77,20 @@ def test_beliefs_cover_what_is_missing_alone():
     assert made.belief is not None
     assert torch.equal(~made.belief.low.isnan(), made.missing & number)
     assert torch.equal(~made.belief.probability.isnan(), made.missing & ~number)
+
+
+@pytest.mark.parametrize(("modality", "example"), [("table", "mixed"), ("series", "three with gaps")])
+def test_as_much_is_hidden_as_in_training(modality, example, monkeypatch):
+    s = subject(modality, example)
+    plans, reconstruct = [], s.model.reconstruct
+    monkeypatch.setattr(s.model, "reconstruct", lambda raw, plan: plans.append(plan) or reconstruct(raw, plan=plan))
+    s.raw[0] = s.sample(8)[1] if modality == "table" else s.raw[0]
+    impute(s.model, s.raw, passes=3)
+    cells, lacking = s.model.modality.split(s.raw), s.model.modality.lacking(s.raw)
+    assert len(plans) == 3 and len({tuple(plan.hide[0].tolist()) for plan in plans}) > 1
+    for plan in plans:
+        for i, absent in enumerate(lacking & ~cells.valid):
+            shown, hidden = set(plan.keep[i][plan.keep_ok[i]].tolist()), set(plan.hide[i][plan.hide_ok[i]].tolist())
+            pool = set((cells.valid | lacking)[i].nonzero().flatten().tolist())
+            assert shown | hidden == pool and not shown & hidden and set(absent.nonzero().flatten().tolist()) <= hidden
+            assert len(hidden) >= int(len(pool) * 0.5)
