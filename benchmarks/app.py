@@ -26,7 +26,7 @@ PAGES = (
     "training",
     "search",
     "data",
-    "try_image",
+    "try_it",
     "models",
 )
 LIMIT = 1.5

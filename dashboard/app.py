@@ -20,7 +20,7 @@ PAGES = {
         ("data", "Data", ":material/dataset:"),
     ],
     "Use": [
-        ("try_image", "Try an image", ":material/image_search:"),
+        ("try_it", "Try it", ":material/draw:"),
         ("models", "Models", ":material/deployed_code:"),
     ],
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#666666")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "triangle-down")
@@ -196,3 +197,42 @@ def class_balance(counts: pd.DataFrame) -> go.Figure:
     _styled(figure, 280, "class", "% of the split", legend=True)
     figure.update_xaxes(type="category")
     return figure
+
+
+def channels(seen: np.ndarray, filled: np.ndarray, true: np.ndarray) -> go.Figure:
+    """Curves (C, T), NaN where there is nothing: one plot below another; wherever ``seen`` is NaN the ground is shaded."""
+    count = len(seen)
+    figure = make_subplots(count, 1, shared_xaxes=True, vertical_spacing=0.1 / count)
+    for channel in range(count):
+        for curve, name, colour, width in (
+            (true, "truth", GREY, 1.5),
+            (filled, "filled in", ORANGE, 2.5),
+            (seen, "seen", "#182C52", 1.8),
+        ):
+            if np.isnan(curve[channel]).all():
+                continue
+            figure.add_scatter(
+                y=joined(curve[channel], seen[channel]) if curve is not seen else curve[channel], mode="lines", name=name,
+                line={"color": colour, "width": width}, row=channel + 1, col=1, hovertemplate=f"{name} %{{y:.5g}}<extra></extra>",
+            )  # fmt: skip
+        # plotly leaves shapes of an empty plot out: they come after the curves
+        for first, last in _stretches(np.isnan(seen[channel])):
+            figure.add_vrect(
+                first - 0.5, last + 0.5, fillcolor=GREY, opacity=0.15, line_width=0, row=channel + 1, col=1
+            )
+    _styled(figure, 60 + 130 * count if count < 3 else 90 * count)
+    return figure
+
+
+def joined(curve: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """A curve of what is not seen, with the seen moments beside each gap, so that no line breaks off before it meets the next."""
+    beside = np.zeros(len(curve), bool)
+    beside[1:] |= ~np.isnan(curve[:-1])
+    beside[:-1] |= ~np.isnan(curve[1:])
+    return np.where(np.isnan(curve) & beside, seen, curve)
+
+
+def _stretches(flags: np.ndarray) -> list[tuple[int, int]]:
+    """First and last place of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
+    return [(int(first), int(last) - 1) for first, last in edges.reshape(-1, 2)]

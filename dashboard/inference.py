@@ -1,24 +1,27 @@
-"""Models in memory, one inference at a time, and the pictures made of what they return."""
+"""Models in memory, one inference at a time, and what pages need of what they return."""
 
 from __future__ import annotations
 
 import io
+import json
 import threading
 import time
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import streamlit as st
 
-from experiments.results import Model, repro
+from experiments.results import Dataset, Model, repro
 
 if TYPE_CHECKING:
+    from mae_core.modalities.base import Modality
+    from mae_core.modalities.panels import Panel
     from mae_core.model import MaskedAutoencoder
 
 LOCK = threading.Lock()  # sessions are threads: two inferences at once would only take the cores from each other
-SMALLEST_SHOWN = 420  # pixels per side: more than a page gives a picture, so that a browser shrinks, never blurs
 MOST_SEARCHED = 4000
-HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], float)  # dark = no error
+Stamp = tuple[str, int, int]
 
 
 class Unusable(Exception):
@@ -31,18 +34,37 @@ class Unusable(Exception):
 
 
 class Restored(NamedTuple):
-    """One image through one model; pictures are (H, W, 3) uint8."""
+    """One sample through one model."""
 
-    masked: np.ndarray
-    image: np.ndarray
-    error: np.ndarray
-    psnr: float  # dB, over hidden pixels
+    original: list[Panel]
+    masked: list[Panel]
+    filled: list[Panel]
+    picture: np.ndarray
+    """(H, W, 3) uint8: what the modality calls its ``legend``."""
+    pair: np.ndarray
+    """(H, W, 3) uint8: what was seen, above what was made of it."""
+    measure: str
+    """The first of the modality's ``quality``."""
+    value: float
+    unit: str
+    """Of the modality's ``error``."""
+    error: float
+    grid: str
+    """'7 × 7 cells'."""
     note: str
     seconds: float
 
 
+class Completed(NamedTuple):
+    """One sample whose missing entries were filled in."""
+
+    panels: list[Panel]
+    missing: int
+    """How many entries were."""
+
+
 class Neighbours(NamedTuple):
-    """The nearest training images by cosine similarity of features, nearest first."""
+    """The nearest training samples by cosine similarity of features, nearest first."""
 
     indices: np.ndarray
     similarity: np.ndarray
@@ -68,39 +90,35 @@ def load(model: Model) -> MaskedAutoencoder:
         raise Unusable(model, why[:300]) from error
 
 
-def _stamp(model: Model) -> tuple[str, int, int]:
-    stat = (model.folder / "model.safetensors").stat()
-    return str(model.folder), stat.st_mtime_ns, stat.st_size
+def _stamp(model: Model) -> Stamp:
+    return _stamp_of(model.folder / "model.safetensors", model.folder)
 
 
-def rgb(sample: np.ndarray) -> np.ndarray:
-    """(C, H, W) uint8 → (H, W, 3): grey repeated, the first three channels of many, two padded with black."""
-    shown = sample[:3]
-    if len(shown) == 1:
-        shown = shown.repeat(3, 0)
-    elif len(shown) == 2:
-        shown = np.concatenate([shown, np.zeros_like(shown[:1])])
-    return np.ascontiguousarray(shown.transpose(1, 2, 0))
+def _stamp_of(file: Path, named: Path | None = None) -> Stamp:
+    stat = file.stat()
+    return str(named or file), stat.st_mtime_ns, stat.st_size
 
 
-def enlarge(picture: np.ndarray, side: int = SMALLEST_SHOWN) -> np.ndarray:
-    """Whole-number enlargement of a small picture, pixel by pixel, so that nothing is invented between pixels."""
-    times = max(1, -(-side // max(picture.shape[:2])))
-    return picture.repeat(times, 0).repeat(times, 1)
+def modality_of(dataset: Dataset) -> Modality:
+    """What shows samples of a dataset where there is no model. Raises where dataset.json is unsound."""
+    return _modality(json.dumps(dataset.info, sort_keys=True))
 
 
-def show(
-    picture: np.ndarray, caption: str = "", side: int = SMALLEST_SHOWN, width: int | Literal["stretch"] = "stretch"
-) -> None:
-    """Draw a picture, enlarged without blur and stored without loss. The caption must be safe Markdown."""
-    st.image(enlarge(picture, side), caption or None, width=width, output_format="PNG")
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _modality(info: str) -> Modality:
+    from mae_core.modalities import MODALITIES
+    from mae_core.registry import resolve
+
+    described = json.loads(info)
+    kind = resolve(MODALITIES, described.get("modality", ""), "modality")
+    return kind(width=8, **kind.configure(described, kind.default_patch(described)))
 
 
-def error_map(truth: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """(H, W, 3) heat of the mean absolute difference: black is none, pale yellow is half of the range or more."""
-    gap = np.abs(truth.astype(float) - made.astype(float)).mean(-1) / 127.5
-    stops = np.linspace(0, 1, len(HEAT))
-    return np.stack([np.interp(np.clip(gap, 0, 1), stops, HEAT[:, c]) for c in range(3)], -1).astype(np.uint8)
+def views(modality: Modality, raw: np.ndarray) -> list[list[Panel]]:
+    """How people look at (n, …) raw samples, nothing hidden."""
+    import torch
+
+    return modality.view(torch.from_numpy(np.array(raw)))
 
 
 def png(picture: np.ndarray) -> bytes:
@@ -112,53 +130,108 @@ def png(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def stacked(pictures: list[np.ndarray], across: bool = False, gap: int = 4) -> np.ndarray:
+    """Pictures one below another, or beside each other, on white."""
+    height, width = (max(p.shape[axis] for p in pictures) for axis in (0, 1))
+    padded = []
+    for picture in pictures:
+        wide = ((0, height - len(picture)), (0, gap)) if across else ((0, gap), (0, width - picture.shape[1]))
+        padded.append(np.pad(picture, (*wide, (0, 0)), constant_values=255))
+    return np.concatenate(padded, 1 if across else 0)
+
+
 @st.cache_data(max_entries=512, show_spinner=False)
-def _restore(
-    stamp: tuple[str, int, int], raw: np.ndarray, ratio: float, strategy: str, seed: int, index: int
-) -> Restored:
+def _restore(stamp: Stamp, raw: np.ndarray, ratio: float, strategy: str, seed: int, index: int) -> Restored:
     import torch
 
     model = _load(*stamp)
+    modality = model.modality
     with LOCK:
         start = time.perf_counter()
         batch = torch.from_numpy(np.array(raw)[None])
         made = model.reconstruct(batch, ratio=ratio, strategy=strategy, seed=seed, ids=torch.tensor([index]))
         seconds = time.perf_counter() - start
-    truth, image, masked = rgb(raw), rgb(made.filled[0].numpy()), rgb(made.masked[0].numpy())
-    return Restored(masked, image, error_map(truth, image), float(made.psnr[0]), made.note, seconds)
+        measure, values = next(iter(modality.quality(made.filled, batch, made.hidden).items()))
+        seen, found = (modality.render(x)[0].cpu().numpy() for x in (made.masked, made.filled))
+        return Restored(
+            original=modality.view(batch)[0],
+            masked=modality.view(made.masked, made.hidden)[0],
+            filled=modality.view(made.filled, made.hidden, batch, made.belief)[0],
+            picture=modality.picture(batch, made.masked, made.filled),
+            pair=stacked([seen, found], gap=1),
+            measure=measure,
+            value=float(values[0]),
+            unit=modality.unit,
+            error=float(made.mse[0]),
+            grid=_grid(modality.split(batch).coords),
+            note=made.note,
+            seconds=seconds,
+        )
+
+
+def _grid(coords: Any) -> str:
+    """'7 × 7 cells' where the places fill a grid, else how many there are."""
+    places = coords if coords.dim() == 2 else coords[0]
+    sides = [len(axis.unique()) for axis in places.T]
+    whole = int(np.prod(sides)) == len(places) and len(sides) > 1
+    return (" × ".join(map(str, sides)) if whole else str(len(places))) + " cells"
 
 
 def restore(model: Model, raw: np.ndarray, ratio: float, strategy: str, seed: int, index: int = 0) -> Restored:
-    """Hide part of one (C, H, W) uint8 image and restore it. Models with one grid of cells get one and the same mask."""
+    """Hide part of one raw sample and restore it. Models with one grid of cells get one and the same mask."""
     load(model)
     return _restore(_stamp(model), np.ascontiguousarray(raw), ratio, strategy, seed, index)
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
-def _features(stamp: tuple[str, int, int], data: tuple[str, int, int], chosen: np.ndarray) -> np.ndarray:
+def complete(model: Model, raw: np.ndarray) -> Completed | None:
+    """One raw sample with predictions where values are missing; None where nothing is."""
     import torch
 
-    model, images = _load(*stamp), np.load(data[0], mmap_mode="r", allow_pickle=False)
+    from mae_core.applications.impute import impute
+
+    loaded = load(model)
+    with LOCK:
+        made = impute(loaded, torch.from_numpy(np.array(raw)[None]))
+    if not made.missing.any():
+        return None
+    panels = loaded.modality.view(made.filled, made.missing, None, made.belief)[0]
+    return Completed(panels, int(made.missing.sum()))
+
+
+def mended(model: Model, data: bytes, raw: np.ndarray) -> bytes:
+    """The file ``data``, that held the raw samples (n, …), with predictions where it lacks values."""
+    import torch
+
+    from mae_core.applications.impute import impute
+
+    loaded = load(model)
+    with LOCK:
+        made = impute(loaded, torch.from_numpy(np.array(raw)))
+    return loaded.modality.mended(data, made.filled.numpy())
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _features(stamp: Stamp, data: Stamp, chosen: np.ndarray) -> np.ndarray:
+    import torch
+
+    model, samples = _load(*stamp), np.load(data[0], mmap_mode="r", allow_pickle=False)
     with LOCK, torch.no_grad():
         parts = [
-            model.encode(torch.from_numpy(np.array(images[part])))
+            model.encode(torch.from_numpy(np.array(samples[part])))
             for part in np.array_split(chosen, -(-len(chosen) // 256))
         ]
         features = torch.nn.functional.normalize(torch.cat(parts), dim=1)
     return features.numpy()
 
 
-def neighbours(model: Model, samples_file: str, count: int, raw: np.ndarray, k: int) -> Neighbours:
-    """The k nearest of (at most 4,000, evenly spread) training images to one (C, H, W) image, both unmasked."""
-    import os
-
+def neighbours(model: Model, samples_file: Path, count: int, raw: np.ndarray, k: int) -> Neighbours:
+    """The k nearest of (at most 4,000, evenly spread) training samples to one raw sample, all unmasked."""
     import torch
 
     loaded = load(model)
     start = time.perf_counter()
     chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_SEARCHED)).astype(int))
-    stat = os.stat(samples_file)
-    bank = _features(_stamp(model), (samples_file, stat.st_mtime_ns, stat.st_size), chosen)
+    bank = _features(_stamp(model), _stamp_of(samples_file), chosen)
     with LOCK, torch.no_grad():
         feature = torch.nn.functional.normalize(loaded.encode(torch.from_numpy(np.array(raw)[None])), dim=1)[0].numpy()
     similarity = bank @ feature
@@ -166,15 +239,25 @@ def neighbours(model: Model, samples_file: str, count: int, raw: np.ndarray, k: 
     return Neighbours(chosen[order], similarity[order], len(chosen), time.perf_counter() - start)
 
 
-def fits(model: Model, shape: tuple[int, ...]) -> bool:
-    """Whether a model takes images of this (C, H, W)."""
-    modality = model.config.get("modality", {})
-    return isinstance(modality, dict) and [modality.get("channels"), *(modality.get("size") or [])] == list(shape)
+def fits(model: Model, dataset: Dataset) -> bool:
+    """Whether a model takes samples of a dataset as they are."""
+    if (model.config.get("modality") or {}).get("kind") != dataset.modality:
+        return False
+    return _takes(json.dumps(model.config["modality"], sort_keys=True), json.dumps(dataset.info, sort_keys=True))
 
 
-def grid(model: Model) -> tuple[int, int]:
-    """Rows and columns of cells."""
-    modality = model.config["modality"]
-    patch, (height, width) = modality["patch"], modality["size"]
-    ph, pw = (patch, patch) if isinstance(patch, int) else patch
-    return height // ph, width // pw
+@st.cache_data(max_entries=256, show_spinner=False)
+def _takes(config: str, info: str) -> bool:
+    import torch
+
+    from mae_core.modalities import MODALITIES
+    from mae_core.registry import resolve
+
+    settings, described = json.loads(config), json.loads(info)
+    try:
+        modality = resolve(MODALITIES, settings.pop("kind"), "modality")(width=8, **settings)
+        sample = described["sample"]
+        modality.split(torch.from_numpy(np.zeros((1, *sample["shape"]), sample["dtype"])))
+        return not modality.differs(described)
+    except (ValueError, TypeError, KeyError):  # another shape, or a file that holds nonsense: not this one
+        return False

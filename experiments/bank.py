@@ -1,4 +1,4 @@
-"""The fixed bank of images and masks: how well holes are filled, and pictures of it."""
+"""The fixed bank of samples and masks: how well holes are filled, and pictures of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mae_core.model import MaskedAutoencoder
 
 SCHEMA = 1
 MEASURED, SHOWN = 200, 8
-"""Images of a split: spread evenly over it, so that every class of a sorted one is there."""
+"""Samples of a split: spread evenly over it, so that every class of a sorted one is there."""
 
 
 class Banked(NamedTuple):
@@ -30,6 +30,8 @@ class Banked(NamedTuple):
     """The bank."""
     pictures: dict[str, np.ndarray]
     """By mask: RGB uint8; empty unless asked for."""
+    legend: str
+    """What they show."""
 
 
 def fill_bank(subject: Subject, folder: Path, split: str, fills: bool, show: bool) -> Banked:
@@ -63,7 +65,7 @@ def fill_bank(subject: Subject, folder: Path, split: str, fills: bool, show: boo
         for mask in bank:
             made = network.reconstruct(raw, mask.ratio, mask.strategy, mask.seed)
             pictures[mask.name] = network.modality.picture(raw, made.masked, made.filled)
-    return Banked(measures, bank, pictures)
+    return Banked(measures, bank, pictures, network.modality.legend)
 
 
 def _mean(by_mask: np.ndarray) -> np.ndarray:
@@ -77,10 +79,12 @@ def write_bank(folder: Path, dataset: Dataset, split: str, banked: Banked | None
     """``bank.json`` and the pictures of ``banked`` in ``folder``; an empty bank where nothing was reconstructed."""
     from PIL import Image
 
+    legend = ""
     images: list[dict[str, Any]] = []
     masks: list[dict[str, Any]] = []
     scores: dict[str, dict[str, float]] = {}
     if banked is not None:
+        legend = banked.legend
         labels = dataset.split(split).labels
         images = [{"index": int(i), "split": split, "label": int(labels[i])} for i in spread(len(labels), SHOWN)]
         masks = [mask._asdict() for mask in banked.masks]
@@ -90,5 +94,5 @@ def write_bank(folder: Path, dataset: Dataset, split: str, banked: Banked | None
                 scores.setdefault(mask, {})[metric] = round(one.value, DIGITS)
         for name, picture in banked.pictures.items():
             Image.fromarray(picture).save(folder / f"{name}.png")
-    document = {"schema": SCHEMA, "images": images, "masks": masks, "scores": scores}
+    document = {"schema": SCHEMA, "legend": legend, "images": images, "masks": masks, "scores": scores}
     (folder / "bank.json").write_text(json.dumps(document, indent=2) + "\n")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from experiments import words
 from experiments.markup import Markup, details, table, tag, text
-from experiments.results import SPLITS, Store, flat
+from experiments.results import SPLITS, Dataset, Store, flat
 from experiments.svg import MOST_NAMED, SERIES, cloud
 
 LARGEST_PICTURE = 400_000
@@ -35,19 +35,17 @@ def datasets(found: Store) -> Markup:
     some = found.datasets()
     if not some:
         return tag("p", "No dataset is prepared yet.", class_="none")
-    return text(_dataset(found, one.name, one.info) for one in some)
+    return text(_dataset(found, one) for one in some)
 
 
-def _dataset(found: Store, name: str, info: dict[str, Any]) -> Markup:
-    splits, shape = info.get("splits") or {}, (info.get("sample") or {}).get("shape") or []
+def _dataset(found: Store, one: Dataset) -> Markup:
+    name, info = one.name, one.info
+    splits = info.get("splits") or {}
     copies, classes = info.get("duplicates") or {}, info.get("classes") or []
     across = copies.get("across_splits")
     named = ", ".join(words.short(c, 20) for c in classes[:12]) + (", …" if len(classes) > 12 else "")
     facts: list[list[Any]] = [
-        [
-            "samples",
-            f"{words.short(info.get('modality', 'image'))}, {' × '.join(map(str, shape)) or words.NONE} (channels × height × width)",
-        ],
+        ["samples", f"{words.short(one.modality)}, {words.short(one.layout, 80)}"],
         ["classes", f"{len(classes)}: {named}" if classes else "none: unlabelled"],
         ["licence", words.short(info.get("licence") or "not stated", 200)],
         ["source", words.short(info.get("source") or "not stated", 200)],
@@ -107,7 +105,7 @@ def _quarantine(found: Store, name: str) -> Markup | None:
 
 
 def reconstructions(found: Store, recipe: str) -> Markup | None:
-    """The fixed images under the fixed masks, with the numbers of each mask."""
+    """The fixed samples under the fixed masks, with the numbers of each mask."""
     bank = found.reconstruction_bank(recipe)
     if not bank.pictures:
         return None
@@ -121,7 +119,9 @@ def reconstructions(found: Store, recipe: str) -> Markup | None:
         shown.append(
             tag("figure", drawn, tag("figcaption", tag("strong", name), _mask_scores(bank.scores, mask["name"])))
         )
-    note = f"{len(bank.images)} fixed test samples, chosen before any model was trained. Columns: original, masked, reconstruction, error."
+    note = (
+        f"{len(bank.images)} fixed test samples, chosen before any model was trained. {words.short(bank.legend, 300)}"
+    )
     return text([tag("h3", words.short(recipe, 80)), tag("p", note, class_="soft"), tag("div", *shown, class_="trio")])
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from experiments import stages, standings
+from experiments import stages, standings, words
 from experiments.columns import (
     EMBEDDING_COLUMNS,
     HISTORY_COLUMNS,
@@ -39,12 +39,13 @@ class Recipe(NamedTuple):
 
 
 class Bank(NamedTuple):
-    """`results/<recipe>/reconstructions/`: the fixed images and masks, and the picture of each mask that exists."""
+    """`results/<recipe>/reconstructions/`: the fixed samples and masks, and the picture of each mask that exists."""
 
     images: list[dict[str, Any]]
     masks: list[dict[str, Any]]
     scores: Any
-    pictures: dict[str, Path]  # mask name → PNG: original, masked, reconstruction, error
+    pictures: dict[str, Path]  # mask name → PNG
+    legend: str  # what the pictures show
 
 
 class Model(NamedTuple):
@@ -68,9 +69,16 @@ class Dataset(NamedTuple):
     info: dict[str, Any]
 
     @property
-    def pictures(self) -> bool:
-        """Whether its samples can be shown as they are."""
-        return bool(self.info.get("modality", "image") == "image")
+    def modality(self) -> str:
+        """A row of ``MODALITIES``, if the file is sound."""
+        return str(self.info.get("modality", ""))
+
+    @property
+    def layout(self) -> str:
+        """'1 × 28 × 28 (channels × height × width)'; '–' where it is not told."""
+        shape = (self.info.get("sample") or {}).get("shape") or []
+        axes = " × ".join(map(str, self.info.get("axes") or []))
+        return (" × ".join(map(str, shape)) or words.NONE) + (f" ({axes})" if axes else "")
 
 
 class Champion(NamedTuple):
@@ -282,7 +290,7 @@ class Store(Reader):
             else:
                 pictures[mask["name"]] = full
         images = [i for i in found.get("images", []) if isinstance(i, dict)]
-        return Bank(images, masks, found.get("scores", {}), pictures)
+        return Bank(images, masks, found.get("scores", {}), pictures, str(found.get("legend", "")))
 
     # Models and data
 
@@ -319,7 +327,7 @@ class Store(Reader):
         return found
 
     def samples(self, dataset: str, split: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """(n, …) memory map, (n, C, H, W) uint8 of pictures, and (n,) int64 labels of one split, or None with a Problem."""
+        """(n, …) memory map of raw samples and (n,) int64 labels of one split, or None with a Problem."""
         arrays = []
         command = repro("prepare", dataset)
         for part in ("samples", "labels"):
@@ -335,14 +343,14 @@ class Store(Reader):
             except (ValueError, OSError, EOFError) as error:
                 self.problem(shown, f"not readable as npy: {error}"[:200], command, "corrupt")
                 return None
-        images, labels = arrays
-        info = self.document(("data", dataset, "dataset.json"), command, needed=False)
-        pictures = Dataset(dataset, self.root, info).pictures
-        if len(images) != len(labels) or (pictures and (images.ndim != 4 or images.dtype != np.uint8)):
-            what = f"is no {'(n, C, H, W) uint8' if pictures else '(n, …)'} array with one label each"
+        samples, labels = arrays
+        said = self.document(("data", dataset, "dataset.json"), command, needed=False).get("sample") or {}
+        shape, dtype = tuple(said.get("shape") or samples.shape[1:]), str(said.get("dtype", samples.dtype))
+        if len(samples) != len(labels) or samples.shape[1:] != shape or str(samples.dtype) != dtype:
+            what = f"is no array of {dtype} samples of the shape {shape} with one label each"
             self.problem(f"data/{dataset}/{split}-samples.npy", what, command, "corrupt")
             return None
-        return images, labels
+        return samples, labels
 
     def quarantine(self, dataset: str) -> pd.DataFrame:
         """Files set aside by prepare, with the reason."""

@@ -41,7 +41,7 @@ METRIC_WORDS = {
     "dead_features": "features that never change",
     "lidar": "LiDAR",
     "accuracy_hidden": "right of hidden tokens and categories",
-    "explained": "variance explained of hidden pixels",
+    "explained": "variance explained of hidden values",
     "label_free": "mean rank of the label-free measures",
 }
 """In the order in which they are shown."""
@@ -51,9 +51,9 @@ MODEL_WORDS = {
     "scratch": "from scratch",
     "autoencoder": "plain autoencoder (no masking)",
     "supervised": "supervised twin",
-    "pixels_knn": "raw pixels, k-NN",
-    "pixels_logistic": "raw pixels, logistic regression",
-    "pca": "PCA of pixels",
+    "pixels_knn": "plain features, k-NN",
+    "pixels_logistic": "plain features, logistic regression",
+    "pca": "PCA of plain features",
     "mean_fill": "mean of what is visible",
     "harmonic_fill": "smooth fill from the border",
     "linear_fill": "straight lines over time",
@@ -128,7 +128,7 @@ def task(name: str, labels: int | None = None) -> str:
 
 
 def metric(name: str) -> str:
-    """'PSNR of hidden pixels', 'PSNR of hidden pixels, mask block-50', 'accuracy gain over PCA of pixels'."""
+    """'PSNR of hidden pixels', 'PSNR of hidden pixels, mask block-50', 'accuracy gain over PCA of plain features'."""
     whole, alone, mask = name.partition(MASK)
     what, gain, other = whole.partition(GAIN)
     words = METRIC_WORDS.get(what, what) + (f" gain over {model(other)}" if gain else "")

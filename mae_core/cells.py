@@ -5,6 +5,7 @@ Legend: B batch, N cells, V kept, M hidden, P values a cell, K axes, D width, G 
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -72,6 +73,31 @@ class View(NamedTuple):
     plan: Plan
     latent: Latent
     prediction: Any
+
+
+SHARE = 0.9
+"""Of the probability of a number, that the interval of a ``Belief`` holds."""
+
+
+class Belief(NamedTuple):
+    """How sure a model is of what it fills in, of cells that are single values; NaN where it does not say."""
+
+    probability: Tensor
+    """(B, M) of hidden cells, or (B, N) of all: what it gives to the class that was filled in."""
+    low: Tensor
+    high: Tensor
+    """Likewise, of numbers, in the units of decoded values: below, and above, a number is with probability (1 − ``SHARE``) / 2."""
+
+    def of_all(self, plan: Plan, cells: int) -> Belief:
+        """(B, M) → (B, N), N being ``cells``; NaN where nothing was predicted."""
+        ok = torch.ones_like(plan.hide, dtype=torch.bool) if plan.hide_ok is None else plan.hide_ok
+        nowhere = torch.full((len(plan.hide), cells + 1), math.nan, device=plan.hide.device)
+        index = torch.where(ok, plan.hide, cells)
+        return Belief(*(nowhere.scatter(1, index, one.float())[:, :cells] for one in self))
+
+    def masked(self, where: Tensor) -> Belief:
+        """Of all cells, (B, N): NaN but ``where``."""
+        return Belief(*(one.masked_fill(~where, math.nan) for one in self))
 
 
 class Terms(NamedTuple):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mae_core.atomic import replace_folder
-from mae_core.cells import Latent, Plan, Terms, View
+from mae_core.cells import Belief, Latent, Plan, Terms, View
 from mae_core.decoders import DECODERS
 from mae_core.draws import Draws
 from mae_core.encoders import ENCODERS
@@ -44,6 +44,8 @@ class Reconstruction(NamedTuple):
     """(B,): the modality's ``error`` over hidden entries; the squared error of pixels in 0..1 for images."""
     used_true_statistics: bool
     note: str
+    belief: Belief | None
+    """Of every cell, where the target says how sure it is."""
 
     @property
     def psnr(self) -> Tensor:
@@ -145,6 +147,7 @@ class MaskedAutoencoder(nn.Module):
             mse=mean_error(self.modality.error(filled, raw), hidden),
             used_true_statistics=decoded.used_true_statistics,
             note=note,
+            belief=None if decoded.belief is None else decoded.belief.of_all(plan, cells.coords.shape[-2]),
         )
 
     def encode(self, raw: Tensor, pool: str = "features", layer: int | None = None) -> Tensor:

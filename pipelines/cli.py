@@ -118,7 +118,7 @@ def enable(
 def reconstruct(
     model: ModelFolder,
     files: Annotated[list[Path], typer.Argument(help="files of the kind that the model was trained on")],
-    out: Annotated[Path, typer.Option(help="PNG to write: originals, what was seen of them, reconstructions")],
+    out: Annotated[Path, typer.Option(help="PNG to write; sounds and files with missing values filled come beside it")],
     ratio: Annotated[float | None, typer.Option(help="share hidden; default: as trained")] = None,
     strategy: Annotated[str | None, typer.Option(help="masking strategy; default: as trained")] = None,
     seed: Annotated[int, typer.Option(help="of the mask")] = 0,
@@ -132,7 +132,7 @@ def reconstruct(
 @app.command()
 def embed(
     model: ModelFolder,
-    source: Annotated[Path, typer.Argument(help="a prepared dataset (data/NAME) or a folder of files")],
+    source: Annotated[Path, typer.Argument(help="a prepared dataset (data/NAME), a folder of files, or one file")],
     out: Annotated[Path, typer.Option(help="parquet to write")],
 ) -> None:
     """Write one feature vector per sample to a parquet file."""
@@ -168,7 +168,7 @@ def import_(
     from mae_core.interop import import_model
 
     import_model(source, out, layout, heads=heads, decoder_heads=decoder_heads)
-    print(f"{out}: try `maestro reconstruct {out} PICTURE --out r.png`")
+    print(f"{out}: try `maestro reconstruct {out} FILE --out r.png`")
 
 
 @app.command("mlflow-backfill")

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from experiments import words
 from experiments.subjects import unlike
+from mae_core.applications.impute import impute
 from mae_core.atomic import replace_file
 from mae_core.data.dataset import open_dataset
 from mae_core.evaluation.features import extract
-from mae_core.model import MaskedAutoencoder
+from mae_core.modalities.panels import Panel, Row, Sound, Text
+from mae_core.model import MaskedAutoencoder, Reconstruction
 
 MOST_SHOWN = 16
-"""Rows of a picture of reconstructions."""
+"""Rows of a picture of reconstructions, and sounds that are written."""
+
+
+class File(NamedTuple):
+    """One file that was read."""
+
+    path: Path
+    data: bytes
+    name: str
+    samples: int
+    """How many samples it gave."""
 
 
 class Read(NamedTuple):
@@ -25,34 +39,45 @@ class Read(NamedTuple):
 
     raw: np.ndarray
     """(n, …) in the shape that a model takes."""
-    names: list[str]
-    """(n,): the file of each, numbered where one file gave several."""
+    files: list[File]
+    """In the order of ``raw``."""
     refused: list[str]
     """A line for each file set aside."""
+
+    @property
+    def names(self) -> list[str]:
+        """(n,): the file of each sample, numbered where one gave several."""
+        return [
+            file.name if file.samples == 1 else f"{file.name}[{i}]" for file in self.files for i in range(file.samples)
+        ]
 
 
 def read_files(files: list[Path], model: MaskedAutoencoder, base: Path | None = None) -> Read:
     """Reads files as the model's modality does; names are relative to ``base``. Raises ValueError where none is usable."""
     modality = model.modality
-    blocks, names, refused = [], [], []
+    blocks, found, refused = [], [], []
     for file in files:
         try:
-            block = modality.read(file.read_bytes())
+            data = file.read_bytes()
+            block = modality.read(data)
         except (OSError, ValueError) as problem:
             refused.append(f"{file}: {problem}")
             continue
-        name = str(file.relative_to(base)) if base else str(file)
         blocks.append(block)
-        names += [name] if len(block) == 1 else [f"{name}[{i}]" for i in range(len(block))]
+        found.append(File(file, data, str(file.relative_to(base)) if base else str(file), len(block)))
     if not blocks:
         raise ValueError(f"no usable {modality.noun}:\n  " + "\n  ".join(refused or ["none given"]))
-    return Read(np.concatenate(blocks), names, refused)
+    return Read(np.concatenate(blocks), found, refused)
 
 
 def reconstruct_files(
     folder: Path, files: list[Path], out: Path, ratio: float | None, strategy: str | None, seed: int
 ) -> str:
-    """Writes a picture of originals, what was seen of them and reconstructions to ``out``; says how good they are."""
+    """Writes a picture of originals, what was seen of them and reconstructions to ``out``; says how good they are.
+
+    Beside it come sounds as ``*-original.wav``, ``*-masked.wav`` and ``*-restored.wav``, and of a file that lacks values ``*-filled``,
+    the same file with predictions in their places.
+    """
     model = MaskedAutoencoder.load(folder)
     found = read_files(files, model)
     raw = torch.from_numpy(found.raw)
@@ -62,20 +87,65 @@ def reconstruct_files(
         picture = model.modality.picture(raw[shown], result.masked[shown], result.filled[shown])
         Image.fromarray(picture).save(staging, "PNG")
     metric, values = next(iter(model.modality.quality(result.filled, raw, result.hidden).items()))
+    views = model.modality.view(result.filled, result.hidden, raw, result.belief)
     lines = [
-        f"{name}: {words.metric(metric)} {words.score(value, metric)}"
-        for name, value in zip(found.names, values.tolist())
+        "\n".join([f"{name}: {words.metric(metric)} {words.score(value, metric)}", *_said(panels)])
+        for name, value, panels in zip(found.names, values.tolist(), views)
     ]
-    said = model.modality.words(result.filled)
-    lines = [f"{line}\n{text}" for line, text in zip(lines, said)] if said else lines
     notes = [result.note] if result.note else []
     if len(raw) > MOST_SHOWN:
         notes.append(f"the picture shows the first {MOST_SHOWN} of {len(raw)}")
-    return "\n".join([*lines, *(f"set aside: {line}" for line in found.refused), *notes, str(out)])
+    notes += [f"set aside: {line}" for line in found.refused]
+    return "\n".join([*lines, *notes, *_sounds(model, raw, result, out), *_mended(model, found, raw, out), str(out)])
+
+
+def _said(panels: list[Panel]) -> list[str]:
+    """What can be said of a sample in words, what was filled in marked: ``[filled]``, ``[filled|true]``."""
+    said = []
+    for panel in panels:
+        if isinstance(panel, Text):
+            said.append(panel.marked())
+        elif isinstance(panel, Row):
+            said.append("  " + ", ".join(f"{one.name}: {one.marked()}" for one in panel.values))
+    return said
+
+
+def _sounds(model: MaskedAutoencoder, raw: Tensor, result: Reconstruction, out: Path) -> list[str]:
+    """Writes what can be listened to beside ``out``; the names of the files."""
+    written = []
+    shown = slice(MOST_SHOWN)
+    for kind, samples in (("original", raw), ("masked", result.masked), ("restored", result.filled)):
+        for i, panels in enumerate(model.modality.view(samples[shown])):
+            number = f"-{i}" if len(raw) > 1 else ""
+            for sound in (panel for panel in panels if isinstance(panel, Sound)):
+                path = out.with_name(f"{out.stem}{number}-{kind}.wav")
+                with replace_file(path) as staging:
+                    staging.write_bytes(sound.wav())
+                written.append(str(path))
+    return written
+
+
+def _mended(model: MaskedAutoencoder, found: Read, raw: Tensor, out: Path) -> list[str]:
+    """Writes files that lack values again, with predictions in their places; what was done, a line for each."""
+    made = impute(model, raw)
+    said = []
+    for end, file in zip(accumulate(file.samples for file in found.files), found.files):
+        here = slice(end - file.samples, end)
+        if not made.missing[here].any():
+            continue
+        mended = model.modality.mended(file.data, made.filled[here].numpy())
+        if mended == file.data:
+            continue
+        number = f"-{file.path.stem}" if len(found.files) > 1 else ""
+        path = out.with_name(f"{out.stem}-filled{number}{file.path.suffix}")
+        with replace_file(path) as staging:
+            staging.write_bytes(mended)
+        said.append(f"{path}: {file.name} with predictions where it lacks values")
+    return said
 
 
 def embed_files(folder: Path, source: Path, out: Path) -> str:
-    """Writes ``origin, split, label, f0, f1, …`` for every sample of a prepared dataset or of a folder of files."""
+    """Writes ``origin, split, label, f0, f1, …`` for every sample of a prepared dataset, of a folder of files or of one file."""
     import pandas as pd
 
     model = MaskedAutoencoder.load(folder)
@@ -85,20 +155,23 @@ def embed_files(folder: Path, source: Path, out: Path) -> str:
         dataset = open_dataset(source)
         if problem := unlike(model, dataset):
             raise ValueError(f"{folder} on {source}: {problem}")
-        if tuple(dataset.shape) != model.modality.shape:
-            raise ValueError(f"{source} holds samples of shape {dataset.shape}, {folder} takes {model.modality.shape}")
         for name in ("train", "validation", "test"):
             split = dataset.split(name)
-            frames.append(_frame(extract(model, split.samples), list(split.names), name, split.labels.tolist()))
+            try:
+                samples = model.modality.fitted(split.samples)
+            except ValueError as problem:
+                raise ValueError(f"{folder} on {source}: {problem}") from None
+            frames.append(_frame(extract(model, samples), list(split.names), name, split.labels.tolist()))
     else:
-        if not source.is_dir():
-            kind = f"a folder of {model.modality.noun}s"
+        if not source.exists():
+            kind = f"a folder of {model.modality.noun}s, nor a file"
             raise FileNotFoundError(f"{source} is neither a prepared dataset (data/NAME) nor {kind}")
+        base = source if source.is_dir() else source.parent
         suffixes = model.modality.suffixes
         files = sorted(path for path in source.rglob("*") if path.suffix.lower() in suffixes)
-        found = read_files(files, model, source)
+        found = read_files(files if source.is_dir() else [source], model, base)
         refused = found.refused
-        frames.append(_frame(extract(model, found.raw), found.names, "", [-1] * len(found.names)))
+        frames.append(_frame(extract(model, found.raw), found.names, "", [-1] * len(found.raw)))
     table = pd.concat(frames, ignore_index=True)
     with replace_file(out) as staging:
         table.to_parquet(staging, index=False)

@@ -1,4 +1,4 @@
-"""Data: what was prepared, how the splits and classes stand, what was set aside, and the images themselves."""
+"""Data: what was prepared, how the splits and classes stand, what was set aside, and the samples themselves."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import figures, inference, state
+from dashboard import figures, inference, panels, state
 from experiments import words
 from experiments.results import SPLITS, Dataset, Store
 
 SHOWN = 24
+COMMON = {
+    "schema", "name", "modality", "sample", "axes", "splits", "classes", "licence", "source", "verified", "overlaps",
+    "duplicates", "quarantined", "ignored", "notes", "fingerprint",
+}  # fmt: skip
 
 
 def class_name(classes: list[Any], label: int) -> str:
     return str(classes[label]) if 0 <= label < len(classes) else "unlabelled"
+
+
+def described(info: dict[str, Any]) -> dict[str, Any]:
+    """What the modality knows of the dataset: the entries that are not the same for every kind."""
+    return {key: value for key, value in info.items() if key not in COMMON}
 
 
 def balance(found: Store, dataset: Dataset) -> pd.DataFrame:
@@ -38,30 +47,30 @@ def balance(found: Store, dataset: Dataset) -> pd.DataFrame:
 
 def facts(dataset: Dataset) -> None:
     info = dataset.info
-    shape = (info.get("sample") or {}).get("shape") or []
     duplicates = info.get("duplicates") or {}
     cards = st.columns(4)
     total = sum(s.get("samples", 0) for s in (info.get("splits") or {}).values())
-    cards[0].metric("Images" if dataset.pictures else "Samples", f"{total:,}", border=True)
-    cards[1].metric(
-        "Shape (C × H × W)" if dataset.pictures else "Shape", " × ".join(map(str, shape)) or "–", border=True
-    )
+    cards[0].metric(f"Samples ({state.plain(dataset.modality)})", f"{total:,}", border=True)
+    shape, _, axes = dataset.layout.partition(" (")
+    cards[1].metric("Shape", shape, border=True, help=state.plain(axes.rstrip(")")) or None)
     cards[2].metric("Classes", len(info.get("classes") or []) or "none", border=True)
     across = duplicates.get("across_splits")
     cards[3].metric(
         "Duplicates across splits", "–" if across is None else f"{across:,}", border=True,
-        help=f"Exact copies that lie in two splits leak test images. Within a split: {duplicates.get('within', '–')}.",
+        help=f"Exact copies that lie in two splits leak test samples. Within a split: {duplicates.get('within', '–')}.",
     )  # fmt: skip
     if across:
-        st.warning(f"{across} images lie in more than one split: test scores on this dataset are too high.")
+        st.warning(f"{across} samples lie in more than one split: test scores on this dataset are too high.")
     if not info.get("verified"):
         st.info("Unverified: the bytes were not checked against a recorded checksum.", icon=":material/verified_user:")
     rows = [
         ("source", info.get("source")),
         ("licence", info.get("licence")),
         ("content fingerprint", info.get("fingerprint")),
-        ("mean of train, 0 to 1", ", ".join(f"{m:.4f}" for m in info.get("mean") or [])),
-        ("standard deviation of train", ", ".join(f"{s:.4f}" for s in info.get("std") or [])),
+        *(
+            (f"{key} (of train, or how files are read)", words.short(value, 200))
+            for key, value in described(info).items()
+        ),
         ("overlaps with", ", ".join(map(str, info.get("overlaps") or [])) or "no known dataset"),
         *((f"note {i}", note) for i, note in enumerate(info.get("notes") or [], 1)),
     ]
@@ -71,9 +80,6 @@ def facts(dataset: Dataset) -> None:
 
 def gallery(found: Store, dataset: Dataset) -> None:
     st.subheader("Samples", anchor=False)
-    if not dataset.pictures:
-        st.caption("These samples are no pictures: the report shows some of them, masked and filled.")
-        return
     classes = dataset.info.get("classes") or []
     left, middle, right = st.columns([1, 2, 1])
     with left:
@@ -81,7 +87,7 @@ def gallery(found: Store, dataset: Dataset) -> None:
     arrays = found.samples(dataset.name, split)
     if arrays is None:
         return
-    images, labels = arrays
+    samples, labels = arrays
     present = [int(k) for k in np.unique(labels)]
     with middle:
         label = state.choose(
@@ -90,16 +96,15 @@ def gallery(found: Store, dataset: Dataset) -> None:
         )  # fmt: skip
     with right:
         seed = st.number_input("Seed", 0, 9999, 0, key="draw", bind="query-params", help="Draws other samples.")
-    pool = np.arange(len(images)) if label is None else np.flatnonzero(labels == label)
+    pool = np.arange(len(samples)) if label is None else np.flatnonzero(labels == label)
     if not len(pool):
-        st.caption("This split holds no such image.")
+        st.caption("This split holds no such sample.")
         return
     drawn = np.sort(np.random.default_rng(int(seed)).choice(pool, min(SHOWN, len(pool)), replace=False))
-    with st.container(horizontal=True, gap="small"):
-        for i in drawn:
-            name = state.plain(class_name(classes, int(labels[i])), 16)
-            inference.show(inference.rgb(np.array(images[i])), f"{i}: {name}", 192, 96)
-    st.caption(f"{len(drawn)} of {len(pool):,} images, as stored (before augmentation).")
+    captions = [f"{i}: {state.plain(class_name(classes, int(labels[i])), 16)}" for i in drawn]
+    views = inference.views(inference.modality_of(dataset), samples[drawn])
+    shown = panels.thumbnails(list(zip(views, captions)), "sample", SHOWN)
+    st.caption(f"{shown} of {len(pool):,} samples, as stored (before augmentation).")
 
 
 def page(found: Store) -> None:
@@ -121,6 +126,8 @@ def page(found: Store) -> None:
         counts = balance(found, dataset)
         if counts.empty:
             st.caption("Nothing to count yet.")
+        elif (counts["label"] < 0).all():
+            st.caption("No sample has a label.")
         elif len(counts["label"].unique()) > 100:
             st.caption("More than 100 classes: see the table.")
             state.download(counts, "class-balance")
@@ -133,7 +140,7 @@ def page(found: Store) -> None:
         st.caption("No file was set aside.")
     else:
         st.caption(
-            f"{len(aside):,} files were not used; {dataset.info.get('ignored', 0)} others were ignored because they are no images."
+            f"{len(aside):,} files were not used; {dataset.info.get('ignored', 0)} others were ignored because they are no samples."
         )
         st.dataframe(aside, hide_index=True)
         state.download(aside, "quarantine")

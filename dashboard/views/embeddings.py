@@ -1,14 +1,13 @@
-"""Embeddings: the map of the test features of one or two recipes, and the images behind a selection."""
+"""Embeddings: the map of the test features of one or two recipes, and the samples behind a selection."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import figures, inference, state
+from dashboard import figures, inference, panels, state
 from experiments.results import Dataset, Store, repro
 
 NEIGHBOURS = 10
@@ -36,20 +35,18 @@ def chosen_indices(event: Any) -> list[int]:
 
 
 def thumbnails(found: Store, dataset: Dataset, split: str, indices: list[int]) -> None:
-    arrays = found.samples(dataset.name, split) if dataset.pictures else None
+    arrays = found.samples(dataset.name, split)
     if arrays is None:
         return
-    images, labels = arrays
-    usable = [i for i in indices if 0 <= i < len(images)]
-    st.caption(
-        f"{len(usable)} selected" + (f", the first {MOST_THUMBNAILS} shown" if len(usable) > MOST_THUMBNAILS else "")
-    )
+    samples, labels = arrays
+    usable = [i for i in indices if 0 <= i < len(samples)]
     classes = dataset.info.get("classes") or []
-    with st.container(horizontal=True, gap="small"):
-        for i in usable[:MOST_THUMBNAILS]:
-            label = int(labels[i])
-            name = classes[label] if 0 <= label < len(classes) else "unlabelled"
-            inference.show(inference.rgb(np.array(images[i])), f"{i}: {state.plain(name, 16)}", 144, 72)
+    first = usable[:MOST_THUMBNAILS]
+    names = [classes[k] if 0 <= k < len(classes) else "unlabelled" for k in labels[first].tolist()]
+    captions = [f"{i}: {state.plain(name, 16)}" for i, name in zip(first, names)]
+    views = inference.views(inference.modality_of(dataset), samples[first])
+    shown = panels.thumbnails(list(zip(views, captions)), f"selected-{dataset.name}", MOST_THUMBNAILS)
+    st.caption(f"{len(usable)} selected" + (f", the first {shown} shown" if len(usable) > shown else ""))
 
 
 def one_map(found: Store, recipe: str, kind: str, datasets: dict[str, Dataset]) -> None:
@@ -75,8 +72,8 @@ def one_map(found: Store, recipe: str, kind: str, datasets: dict[str, Dataset]) 
         selection_mode=["lasso", "box", "points"],
     )
     st.caption(
-        f"{len(points):,} of {total:,} test images, pretraining seed 0. Label purity among {NEIGHBOURS} neighbours "
-        f"in this map: {100 * clean:.1f} % (n = {total:,}). Draw a lasso to see the images."
+        f"{len(points):,} of {total:,} test samples, pretraining seed 0. Label purity among {NEIGHBOURS} neighbours "
+        f"in this map: {100 * clean:.1f} % (n = {total:,}). Draw a lasso to see the samples."
     )
     indices = chosen_indices(event)
     if indices and dataset is not None:
@@ -85,7 +82,7 @@ def one_map(found: Store, recipe: str, kind: str, datasets: dict[str, Dataset]) 
 
 def page(found: Store) -> None:
     state.header(
-        "Embeddings", "Where the frozen encoder puts the test images. A 2-D map distorts: trust the scores first."
+        "Embeddings", "Where the frozen encoder puts the test samples. A 2-D map distorts: trust the scores first."
     )
     names = found.trained_names()
     if not names:

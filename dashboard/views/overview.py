@@ -63,7 +63,7 @@ def beat_words(beat: Heartbeat) -> str:
     if not math.isnan(beat.loss):
         parts.append(f"loss {beat.loss:.4g}")
     if not math.isnan(beat.samples_per_s):
-        parts.append(f"{beat.samples_per_s:,.0f} images/s")
+        parts.append(f"{beat.samples_per_s:,.0f} samples/s")
     if not math.isnan(beat.data_wait):
         parts.append(f"waiting for data {100 * beat.data_wait:.0f} %")
     if not math.isnan(beat.eta_s):
@@ -102,9 +102,9 @@ def headline(card: dict[str, Any]) -> None:
                 st.caption("Not ranked: there are no validation scores, so this is merely the first by name.")
             st.caption(
                 f"95 % interval {words.bounds(best['low'], best['high'], metric)} over {best['covers']}, "
-                f"{words.count(best['n_test'])} test images"
+                f"{words.count(best['n_test'])} test samples"
                 if best["covers"] != "–"
-                else f"no interval: one seed, no bootstrap; {words.count(best['n_test'])} test images"
+                else f"no interval: one seed, no bootstrap; {words.count(best['n_test'])} test samples"
             )
         with right:
             shown = table[table["recipe"].isin(["", best["recipe"]])].reset_index(drop=True)
@@ -125,17 +125,19 @@ def page(found: Store) -> None:
     running()
     datasets = found.datasets()
     facts = st.columns(4)
-    images = sum(s.get("samples", 0) for d in datasets for s in d.info.get("splits", {}).values())
+    samples = sum(s.get("samples", 0) for d in datasets for s in d.info.get("splits", {}).values())
     aside = sum(int(d.info.get("quarantined") or 0) for d in datasets)
     facts[0].metric("Recipes with results", f"{sum(r.has_results for r in recipes)} of {len(recipes)}", border=True)
     facts[1].metric("Model folders", f"{len(found.models())}", border=True)
-    facts[2].metric("Images prepared", f"{images:,}", border=True, help=f"in {len(datasets)} datasets, all splits")
+    facts[2].metric("Samples prepared", f"{samples:,}", border=True, help=f"in {len(datasets)} datasets, all splits")
     facts[3].metric("Files set aside", f"{aside:,}", border=True, help="Bad files, each with its reason: see Data.")
     st.subheader("Best score of each dataset", anchor=False)
     st.caption("Chosen on the validation split, shown on the test split. Grey diamonds are what it has to beat.")
     found.scores()  # names in `problems` what the cached headlines could not read
     cards = state.headlines(found)
-    if not cards:
+    if not cards and found.scores_stamp():
+        st.caption("No dataset has scores of a labelled task: the leaderboard shows what else was measured.")
+    elif not cards:
         state.empty("No model has been scored yet.", "dvc repro")
     for card in cards:
         headline(card)

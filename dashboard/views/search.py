@@ -162,8 +162,8 @@ def table(trials: pd.DataFrame, recipe: str) -> None:
         st.code(as_command(recipe, settings), language="bash", wrap_lines=True)
 
 
-def validation_images(found: Store, recipe: str) -> str:
-    """How many images the score of a trial rests on, in words."""
+def validation_samples(found: Store, recipe: str) -> str:
+    """How many samples the score of a trial rests on, in words."""
     name = next((r.dataset for r in found.recipes() if r.name == recipe), "")
     info = next((d.info for d in found.datasets() if d.name == name), {})
     n = ((info.get("splits") or {}).get("validation") or {}).get("samples")
@@ -194,10 +194,10 @@ def page(found: Store) -> None:
     best = best_trial(trials)
     percent = summary.get("metric") in words.TASK_WORDS
     score = "–" if best is None else f"{100 * best['score']:.1f} %" if percent else f"{best['score']:.3g}"
-    images = validation_images(found, recipe)
+    samples = validation_samples(found, recipe)
     cards[3].metric(
         f"Best {state.plain(metric_words(summary))}", score, border=True,
-        help=f"On {images} validation images. The best of many trials flatters: the verdict below does not.",
+        help=f"On {samples} validation samples. The best of many trials flatters: the verdict below does not.",
     )  # fmt: skip
     if summary:
         verdict(summary)

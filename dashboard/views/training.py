@@ -24,7 +24,7 @@ def totals(history: pd.DataFrame, found: Store) -> pd.DataFrame:
                 "recipe": words.short(recipe),
                 "seed": int(last["seed"]),
                 "steps": int(last["step"]),
-                "images seen": int(last["samples"]),
+                "samples seen": int(last["samples"]),
                 "epochs": last["epoch"],
                 "last loss": last["loss"],
                 "non-finite steps": int(part["nonfinite_steps"].max()),
@@ -75,7 +75,7 @@ def page(found: Store) -> None:
             )
     st.subheader("Where each run ended", anchor=False)
     number = st.column_config.NumberColumn
-    columns = {"images seen": number(format="localized"), "epochs": number(format="%.1f")}
+    columns = {"samples seen": number(format="localized"), "epochs": number(format="%.1f")}
     columns |= {"last loss": number(format="%.4f"), "all seeds, s": number(format="%.0f")}
     st.dataframe(totals(history, found), hide_index=True, column_config=columns, placeholder="–")
     longest = int(history.groupby(["recipe", "seed"]).size().max())

@@ -56,13 +56,15 @@ def pack(source: Source, rules: Rules, folder: Path) -> dict[str, Any]:
     labels = {name: part.labels[indices] for name, (part, indices) in splits.items()}
     notes += _label_notes(labels["train"], source.classes)
     part, indices = splits["train"]
-    facts = resolve(MODALITIES, rules.modality, "modality").facts(part.samples, indices, source.described)
+    kind = resolve(MODALITIES, rules.modality, "modality")
+    facts = kind.facts(part.samples, indices, source.described)
     notes += facts.notes
     info = {
         "schema": SCHEMA,
         "name": rules.name,
         "modality": rules.modality,
         "sample": {"shape": list(source.parts[0].samples.shape[1:]), "dtype": str(part.samples.dtype)},
+        "axes": list(kind.axes),
         "splits": {n: {"samples": len(v), "labelled": int((v >= 0).sum())} for n, v in labels.items()},
         "classes": source.classes,
         **source.described,

@@ -81,17 +81,23 @@ def colours(raw: Tensor, low: float, high: float, blank: float) -> Tensor:
 def picture_rows(original: np.ndarray, hidden: np.ndarray, filled: np.ndarray, error: np.ndarray) -> np.ndarray:
     """RGB uint8, a row for each of n rendered (n, F, T, 3) spectrograms: original, masked, reconstruction, error.
 
-    ``error`` is (n, T, F) in dB, NaN behind the end; black is none, the brightest colour ``WORST`` or more.
+    ``error`` is that of ``error_colours``.
     """
-    up = error.transpose(0, 2, 1)[:, ::-1]
-    heat = _along(HEAT, np.nan_to_num(np.clip(up / WORST, 0, 1)))
-    heat[np.isnan(up)] = WHITE
+    heat = error_colours(error)
     scale = max(-(-CELL // original.shape[2]), 1)
     lines = [
         np.concatenate(spaced([enlarge(x[i], scale) for x in (original, hidden, filled, heat)], 1), 1)
         for i in range(len(original))
     ]
     return np.concatenate(spaced(lines, 0), 0)
+
+
+def error_colours(error: np.ndarray) -> np.ndarray:
+    """(n, T, F) dB, NaN behind the end → uint8 RGB (n, F, T, 3): black is none, the brightest colour ``WORST`` or more."""
+    up = error.transpose(0, 2, 1)[:, ::-1]
+    heat = _along(HEAT, np.nan_to_num(np.clip(up / WORST, 0, 1)))
+    heat[np.isnan(up)] = WHITE
+    return heat
 
 
 def _along(table: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -68,3 +68,14 @@ def plan_from_scores(scores: Tensor, ratio: float, valid: Tensor | None = None) 
         keep_ok=keep_rank < kept[:, None],
         hide_ok=hide_rank < hidden[:, None],
     )
+
+
+def plan_of(keep: Tensor, hide: Tensor) -> Plan:
+    """The plan that keeps and hides exactly these cells, (B, N) bool each, in their order; a cell may be neither."""
+    chosen = []
+    for cells in (keep, hide):
+        count = cells.sum(1)
+        order = (~cells).long().argsort(dim=1, stable=True)[:, : max(int(count.max()), 1)]
+        chosen.append((order, torch.arange(order.shape[1], device=order.device) < count[:, None]))
+    (kept, keep_ok), (hidden, hide_ok) = chosen
+    return Plan(kept, hidden, keep_ok, hide_ok)

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan, gather_cells
+from mae_core.cells import Belief, Cells, Plan, gather_cells
 from mae_core.data.augment import excerpt, shift
 from mae_core.data.sounds import SUFFIXES
 from mae_core.draws import Draws
 from mae_core.modalities.audio_file import Look, hear
 from mae_core.modalities.audio_signal import FLOOR, Spectrum, griffin_lim
 from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
+from mae_core.modalities.panels import Panel, Picture, Sound
 
 STD_FLOOR = 1.0
 """dB: a band that never changes is not divided by nearly zero."""
@@ -51,6 +52,8 @@ class AudioModality(Modality):
     blank = -200.0
     noun = "sound"
     suffixes = SUFFIXES
+    axes = ("frames", "bands")
+    legend = "Columns: original, masked, reconstruction, error (dark: none); time to the right, high notes up."
     unit = "dB, squared"
     bank = (
         Mask("random-80", "random", 0.8),
@@ -261,6 +264,21 @@ class AudioModality(Modality):
         from mae_core.evaluation.sound_quality import colours
 
         return colours(raw, FLOOR, float((self.mean + 3 * self.std).max()), self.blank)
+
+    def view(
+        self, raw: Tensor, hidden: Tensor | None = None, truth: Tensor | None = None, belief: Belief | None = None
+    ) -> list[list[Panel]]:
+        """The spectrogram, what it sounds like, and where it differs from the truth; hidden parts are silent."""
+        from mae_core.evaluation.sound_quality import error_colours
+
+        panels: list[list[Panel]] = []
+        for picture, levels in zip(self.render(raw).cpu().numpy(), raw.cpu()):
+            within = ~levels.isnan().any(1)
+            panels.append([Picture(picture), Sound(levels[within].float().numpy(), self.look.spectrum)])
+        if truth is not None:
+            for some, heat in zip(panels, error_colours(self.error(raw, truth).sqrt().cpu().numpy())):
+                some.append(Picture(heat, "error: black is none, yellow much"))
+        return panels
 
     def listen(self, raw: Tensor) -> Tensor:
         """One raw (T, F) → (samples,) float32 at ``look.spectrum.rate``: a sound whose spectrogram is near it."""

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan, pool_mean
+from mae_core.cells import Belief, Cells, Plan, pool_mean
 from mae_core.draws import Draws
+from mae_core.modalities.panels import Panel, Picture, Piece, Text
 
 
 class Geometry(NamedTuple):
@@ -73,6 +74,10 @@ class Modality(nn.Module):
     """What people call what a file holds: picture, text."""
     suffixes: ClassVar[frozenset[str]]
     """Of the files that ``read`` takes, in lower case."""
+    axes: ClassVar[tuple[str, ...]] = ()
+    """What people call the axes of a raw sample."""
+    legend: ClassVar[str] = ""
+    """What ``picture`` shows, in a sentence."""
     unit: ClassVar[str]
     """Of ``error``."""
     bank: ClassVar[tuple[Mask, ...]]
@@ -141,6 +146,21 @@ class Modality(nn.Module):
         """A text for each raw sample, where that says more than a picture; none by default."""
         return []
 
+    def lacking(self, raw: Tensor) -> Tensor:
+        """(B, N) bool: cells of which something was never observed and can be predicted; what lies behind an end is no such thing."""
+        return torch.zeros(len(raw), self.split(raw).coords.shape[-2], dtype=torch.bool, device=raw.device)
+
+    def written(self, raw: Tensor) -> str:
+        """Raw samples as a text that ``read`` takes; '' where files of this kind are no text."""
+        return ""
+
+    def mended(self, data: bytes, filled: np.ndarray) -> bytes:
+        """The file that was ``read`` as it is, but for what is missing in it, which comes from ``filled`` (n, …).
+
+        Called where cells are ``lacking``.
+        """
+        raise NotImplementedError
+
     def init_weights(self) -> None:
         """Initialises its own parameters."""
         raise NotImplementedError
@@ -202,6 +222,20 @@ class Modality(nn.Module):
     def render(self, raw: Tensor) -> Tensor:
         """Raw samples → pictures, uint8 RGB (B, H, W, 3); blank entries are seen as such."""
         raise NotImplementedError
+
+    def view(
+        self, raw: Tensor, hidden: Tensor | None = None, truth: Tensor | None = None, belief: Belief | None = None
+    ) -> list[list[Panel]]:
+        """How people look at each raw sample; a picture by default, and its words where it has some.
+
+        Args:
+            raw: whole samples, masked ones whose hidden entries are ``blank``, or filled ones.
+            hidden: bool like ``raw``: which entries were hidden, or missing.
+            truth: like ``raw``: what ``raw`` was filled in for, where that is known.
+            belief: of every cell, what the model said of its fills.
+        """
+        pictures, said = self.render(raw).cpu().numpy(), self.words(raw)
+        return [[Picture(one), *(Text([Piece(text)]) for text in said[i : i + 1])] for i, one in enumerate(pictures)]
 
 
 def mean_error(error: Tensor, where: Tensor) -> Tensor:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from mae_core.cells import Belief
 from mae_core.data.augment import crop_and_flip, shift
 from mae_core.data.images import SUFFIXES, decode_image
 from mae_core.draws import Draws
 from mae_core.modalities.base import Example, Mask
 from mae_core.modalities.image_fitting import fitting
+from mae_core.modalities.panels import Panel, Picture
 from mae_core.modalities.pixel_grid import MOST_PIXELS, PixelGrid, averaged, noise, rgb
 
 MOST_PATCH, LEAST_CELLS = 16, 4
@@ -25,10 +27,12 @@ class ImageModality(PixelGrid):
 
     default_ratio = 0.75
     maskers = ("random", "grid", "block")
-    axes = ("height", "width")
+    sides = ("height", "width")
     sample = "image"
     noun = "picture"
     suffixes = SUFFIXES
+    axes = ("channels", "height", "width")
+    legend = "Columns: original, masked, reconstruction, error (dark: none)."
     bank = (
         Mask("random-75", "random", 0.75),
         Mask("random-50", "random", 0.5),
@@ -121,3 +125,15 @@ class ImageModality(PixelGrid):
     def render(self, raw: Tensor) -> Tensor:
         """Raw (B, C, H, W) → uint8 RGB (B, H, W, 3): grey repeated, the first three channels of many, two padded with black."""
         return rgb(raw)
+
+    def view(
+        self, raw: Tensor, hidden: Tensor | None = None, truth: Tensor | None = None, belief: Belief | None = None
+    ) -> list[list[Panel]]:
+        """The picture, and where it differs from the truth."""
+        from mae_core.evaluation.image_quality import heat
+
+        panels: list[list[Panel]] = [[Picture(one)] for one in self.render(raw).cpu().numpy()]
+        if truth is not None:
+            for some, found, true in zip(panels, *(self.render(x).cpu().numpy() for x in (raw, truth))):
+                some.append(Picture(heat(found, true), "error: black is none, yellow much"))
+        return panels

@@ -29,7 +29,7 @@ class PixelGrid(Modality):
     Args:
         width: D of the embedding.
         channels: C.
-        size: pixels along each of ``axes``.
+        size: pixels along each of ``sides``.
         patch: pixels of a cell along each axis, or one number for all. Must divide ``size``.
         mean, std: per channel, of pixels scaled to 0..1.
     """
@@ -38,7 +38,7 @@ class PixelGrid(Modality):
     targets = ("pixels", "norm_pixels")
     blank = 128.0
     unit = "of pixels in 0..1"
-    axes: ClassVar[tuple[str, ...]]
+    sides: ClassVar[tuple[str, ...]]
     """What the axes of ``size`` are called."""
     sample: ClassVar[str]
     """What errors call a raw sample."""
@@ -55,7 +55,7 @@ class PixelGrid(Modality):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        self.channels, self.size, self.patch = channels, tuple(size), sides_of(patch, len(self.axes))
+        self.channels, self.size, self.patch = channels, tuple(size), sides_of(patch, len(self.sides))
         self._check()
         self.shape = (channels, *self.size)
         self.grid = tuple(side // p for side, p in zip(self.size, self.patch))
@@ -68,9 +68,9 @@ class PixelGrid(Modality):
                 raise ValueError(
                     f"std is {row}: every channel needs a positive one; use 1 for a channel that is constant"
                 )
-            self.register_buffer(name, torch.tensor(row).view(1, channels, *(1 for _ in self.axes)), persistent=False)
+            self.register_buffer(name, torch.tensor(row).view(1, channels, *(1 for _ in self.sides)), persistent=False)
         places = torch.meshgrid(*(torch.arange(side) for side in self.grid), indexing="ij")
-        coords = torch.stack(places, -1).view(-1, len(self.axes)).float()
+        coords = torch.stack(places, -1).view(-1, len(self.sides)).float()
         self.register_buffer("coords", coords, persistent=False)
         self.project = nn.Linear(self.values_per_cell, width)
 
@@ -81,11 +81,11 @@ class PixelGrid(Modality):
     def _check(self) -> None:
         """Raises ValueError for patches that do not cut a sample into two cells or more."""
         patch, size = by(self.patch), by(self.size)
-        if len(self.patch) != len(self.axes):
-            raise ValueError(f"patch {patch} has {len(self.patch)} sides: {', '.join(self.axes)} are wanted")
+        if len(self.patch) != len(self.sides):
+            raise ValueError(f"patch {patch} has {len(self.patch)} sides: {', '.join(self.sides)} are wanted")
         if any(p > side for p, side in zip(self.patch, self.size)):
             raise ValueError(f"patch {patch} is larger than the {self.sample} {size}: choose a smaller patch")
-        for axis, side, p in zip(self.axes, self.size, self.patch):
+        for axis, side, p in zip(self.sides, self.size, self.patch):
             if side % p:
                 fits = ", ".join(str(d) for d in range(2, side + 1) if side % d == 0)
                 raise ValueError(f"patch {p} does not divide the {self.sample} {axis} {side}: choose one of {fits}")
@@ -147,12 +147,12 @@ class PixelGrid(Modality):
 
     def split(self, raw: Tensor) -> Cells:
         """Raw or scaled (B, C, *size) → cells; differentiable."""
-        if raw.dim() != len(self.axes) + 2 or tuple(raw.shape[1:]) != self.shape:
+        if raw.dim() != len(self.sides) + 2 or tuple(raw.shape[1:]) != self.shape:
             expected = f"(B, {', '.join(map(str, self.shape))})"
             raise ValueError(f"{self.sample}s of shape {tuple(raw.shape)} given, this model takes {expected}")
         if raw.dtype == torch.uint8:
             raw = self.scale(raw)
-        k = len(self.axes)
+        k = len(self.sides)
         sides = [side for pair in zip(self.grid, self.patch) for side in pair]
         values = raw.reshape(-1, self.channels, *sides).permute(0, *range(2, 2 * k + 2, 2), *range(3, 2 * k + 2, 2), 1)
         return Cells(values.reshape(-1, self.cells, self.values_per_cell), self.coords, time=self.time)
@@ -163,7 +163,7 @@ class PixelGrid(Modality):
 
     def to_map(self, values: Tensor) -> Tensor:
         """(B, N, P) → (B, C, *size), in the units of ``values``."""
-        k = len(self.axes)
+        k = len(self.sides)
         pairs = [place for axis in range(1, k + 1) for place in (axis, axis + k)]
         whole = values.view(-1, *self.grid, *self.patch, self.channels).permute(0, 2 * k + 1, *pairs)
         return whole.reshape(-1, *self.shape)

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan, gather_cells, pool_stretches
+from mae_core.cells import Belief, Cells, Plan, gather_cells, pool_stretches
 from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
+from mae_core.modalities.panels import Curves, Panel
 
 STD_FLOOR = 0.05
 """Over the train split's standard deviation of the channel: a visible stretch that is flat is not blown up."""
@@ -56,6 +57,10 @@ class SeriesModality(Modality):
     targets = ("series", "raw_series")
     maskers = ("random", "span", "tail", "line")
     blank = math.nan
+    noun = "series"
+    suffixes = frozenset({".csv", ".tsv", ".txt"})
+    axes = ("channels", "moments")
+    legend = "The truth grey, what was visible dark, what was filled in orange over shaded gaps."
     unit = "of the channel's variance"
     bank = (
         Mask("random-50", "random", 0.5),
@@ -174,22 +179,26 @@ class SeriesModality(Modality):
         return samples
 
     def read(self, data: bytes) -> np.ndarray:
-        """Lines of numbers, one sample each (one channel), separated by tabs or commas; an empty field is a gap. As (n, 1, T) float32."""
-        if self.channels != 1:
-            raise ValueError(f"a file of lines holds series of one channel, this model takes {self.channels}")
-        rows = []
-        for number, text in enumerate(data.decode("utf-8").splitlines(), 1):
-            fields = text.split("\t" if "\t" in text else ",")
-            try:
-                row = [float(field) if field.strip() else math.nan for field in fields]
-            except ValueError as problem:
-                raise ValueError(f"line {number}: {problem}") from None
-            if len(row) > self.length:
-                raise ValueError(f"line {number} has {len(row)} values, this model takes at most {self.length}")
-            rows.append(row + [math.nan] * (self.length - len(row)))
-        if not rows:
-            raise ValueError("it is empty")
-        return np.array(rows, np.float32)[:, None]
+        """Delimited numbers: a line for each sample of one channel, or a line for each moment of several, cut into windows."""
+        from mae_core.modalities.series_file import read_series
+
+        return read_series(data, self.channels, self.length)
+
+    def lacking(self, raw: Tensor) -> Tensor:
+        """Cells of which a moment is missing. A shorter series is filled up to the model's length: what comes next is a gap as well."""
+        return self._cut(raw).isnan().any(-1)
+
+    def written(self, raw: Tensor) -> str:
+        """As ``read`` takes it."""
+        from mae_core.modalities.series_file import write_series
+
+        return write_series(raw.cpu().numpy())
+
+    def mended(self, data: bytes, filled: np.ndarray) -> bytes:
+        """Fields that are empty get a number of six digits; nothing is added behind the end of a line."""
+        from mae_core.modalities.series_file import mend_series
+
+        return mend_series(data, filled)
 
     def init_weights(self) -> None:
         """Xavier-uniform, zero bias."""
@@ -299,6 +308,15 @@ class SeriesModality(Modality):
         return np.concatenate(
             [plot([r, f, m], m) for r, m, f in zip(*(x.cpu().numpy() for x in (raw, masked, filled)))], 0
         )
+
+    def view(
+        self, raw: Tensor, hidden: Tensor | None = None, truth: Tensor | None = None, belief: Belief | None = None
+    ) -> list[list[Panel]]:
+        """Curves of what was visible, what was filled in and what should be there."""
+        nowhere = torch.full_like(raw, math.nan)
+        seen, filled = (raw, nowhere) if hidden is None else (raw.where(~hidden, nowhere), raw.where(hidden, nowhere))
+        true = nowhere if hidden is None or truth is None else truth.where(hidden, nowhere)
+        return [[Curves(*curves)] for curves in zip(*(x.cpu().float().numpy() for x in (seen, filled, true)))]
 
 
 def _carried(x: Tensor) -> Tensor:

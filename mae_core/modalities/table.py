@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import accumulate
@@ -12,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan, gather_cells
+from mae_core.cells import Belief, Cells, Plan, gather_cells
 from mae_core.data.delimited import Reading, read_delimited
 from mae_core.data.kinds import column_of, encode
 from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
 from mae_core.modalities.columns import MOST_INPUT, Columns, describe, plain_features
+from mae_core.modalities.panels import Panel
 
 OF_NUMBER = 12
 """Values that the target ``columns`` predicts for a number: weight, centre and scale of four logistics."""
@@ -42,6 +44,8 @@ class TableModality(Modality):
     blank = float("nan")
     noun = "table"
     suffixes = frozenset({".csv", ".tsv", ".data", ".txt"})
+    axes = ("columns",)
+    legend = "A line for each column: what was filled in on green, yellow or red, the true value below it; what was seen is faint."
     unit = "of standardised numbers, 1 for a wrong category"
     bank = (
         Mask("random-50", "random", 0.5),
@@ -152,6 +156,22 @@ class TableModality(Modality):
         if bad:
             raise ValueError(f"{len(bad)} rows cannot be read: {'; '.join(bad[:3])}")
         return np.array(rows, np.float32)
+
+    def lacking(self, raw: Tensor) -> Tensor:
+        """Every missing value."""
+        return raw.isnan()
+
+    def written(self, raw: Tensor) -> str:
+        """A delimited file of the columns that the model knows."""
+        from mae_core.modalities.table_file import write_rows
+
+        return write_rows(self.columns, raw.cpu(), self.reading)
+
+    def mended(self, data: bytes, filled: np.ndarray) -> bytes:
+        """Other columns stay; what is filled in has six digits, or is a category of train."""
+        from mae_core.modalities.table_file import mend_rows
+
+        return mend_rows(self.columns, data, filled, self.reading)
 
     def differs(self, info: dict[str, Any]) -> str:
         """Columns have to be the same, categories in the same order."""
@@ -265,6 +285,22 @@ class TableModality(Modality):
         from mae_core.modalities.table_picture import draw_card
 
         return torch.from_numpy(np.stack([draw_card(self.columns, row) for row in raw.cpu()]))
+
+    def view(
+        self, raw: Tensor, hidden: Tensor | None = None, truth: Tensor | None = None, belief: Belief | None = None
+    ) -> list[list[Panel]]:
+        """Names and values; of a hidden one its truth, the interval of a number or the probability of a category."""
+        from mae_core.modalities.table_picture import row_of
+
+        unknown = torch.full_like(raw, math.nan)
+        true, error = (unknown, unknown) if truth is None else (truth, self.error(raw, truth))
+        sure = low = high = unknown
+        if belief is not None:
+            sure = belief.probability
+            low, high = (end * self.columns.std + self.columns.mean for end in (belief.low, belief.high))
+        marks = torch.zeros_like(raw, dtype=torch.bool) if hidden is None else hidden
+        rows = zip(*(x.cpu() for x in (raw, marks, true, error, sure, low, high)))
+        return [[row_of(self.columns, *row)] for row in rows]
 
 
 def _mean_where(values: Tensor, where: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from mae_core.data.kinds import words_of_days
 from mae_core.modalities.columns import Columns
+from mae_core.modalities.panels import Row, Value
 
 NAME, CELL, LINE, PAD = 128, 56, 15, 4
 """Pixels: width of the names, width of a sample's cell, height of a line of text, space around it."""
@@ -16,8 +18,8 @@ TEXT = 11
 MOST_COLUMNS, MOST_SAMPLES = 30, 8
 """More of a table than this is cut off, and said to be."""
 INK, FAINT, PAPER, LINES = (32, 36, 44), (120, 126, 138), (255, 255, 255), (222, 226, 232)
-NEAR, OFF, FAR = (214, 240, 219), (255, 240, 204), (252, 216, 214)
-"""Behind a filled value: error below a quarter, below one, above one standard deviation; a wrong category is far."""
+BEHIND = {"near": (214, 240, 219), "off": (255, 240, 204), "far": (252, 216, 214), "": (226, 232, 242)}
+"""Colours behind a filled value, by its ``grade``."""
 NEAR_ERROR, OFF_ERROR = 0.25**2, 1.0
 
 
@@ -43,9 +45,7 @@ def draw_rows(columns: Columns, raw: Tensor, filled: Tensor, hidden: Tensor, err
             if not hidden[j, i]:
                 pen.text((left + PAD, top + PAD + LINE // 2), _cut(true, CELL), fill=FAINT, font=font)
                 continue
-            off = float(error[j, i])
-            far = off > OFF_ERROR if columns.number[i] else off > 0
-            colour = FAR if far else NEAR if off <= NEAR_ERROR else OFF
+            colour = BEHIND[grade(columns, i, float(error[j, i]))]
             pen.rectangle((left, top + 1, left + CELL - 2, top + height - 1), fill=colour)
             said = value_words(columns, i, float(filled[j, i]))
             pen.text((left + PAD, top + PAD), _cut(said, CELL), fill=INK, font=font)
@@ -67,6 +67,34 @@ def draw_card(columns: Columns, row: Tensor) -> np.ndarray:
         pen.text((PAD, PAD + i * LINE), _cut(columns.names[i], NAME), fill=FAINT, font=font)
         pen.text((NAME, PAD + i * LINE), _cut(value_words(columns, i, float(row[i])), CELL), fill=INK, font=font)
     return np.asarray(picture)
+
+
+def grade(columns: Columns, i: int, error: float) -> str:
+    """``near``, ``off`` or ``far``: squared error up to a quarter, up to one, above one standard deviation; a wrong category is far.
+
+    '' where the truth is not known.
+    """
+    if np.isnan(error):
+        return ""
+    far = error > OFF_ERROR if columns.number[i] else error > 0
+    return "far" if far else "near" if error <= NEAR_ERROR else "off"
+
+
+def row_of(
+    columns: Columns, row: Tensor, hidden: Tensor, true: Tensor, error: Tensor, sure: Tensor, low: Tensor, high: Tensor
+) -> Row:
+    """A row of (F,) values in words, with what is known of its hidden ones; NaN stands for what is not."""
+    values = []
+    for i, name in enumerate(columns.names):
+        text = value_words(columns, i, float(row[i]))
+        if not hidden[i]:
+            values.append(Value(name, text))
+            continue
+        say = partial(value_words, columns, i)
+        between = None if low[i].isnan() else (say(float(low[i])), say(float(high[i])))
+        truth = "" if true[i].isnan() else say(float(true[i]))
+        values.append(Value(name, text, True, truth, between, float(sure[i]), grade(columns, i, float(error[i]))))
+    return Row(values)
 
 
 def value_words(columns: Columns, i: int, value: float) -> str:

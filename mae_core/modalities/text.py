@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -10,12 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan
+from mae_core.cells import Belief, Cells, Plan
 from mae_core.data.texts import PADDING, decode_text, padded
 from mae_core.data.tokens import Tokenizer, tokenizer_of
 from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
+from mae_core.modalities.panels import Panel, Piece, Text
 
 BLANK = -2
+UNSEEN = "▁"
+"""What stands for a hidden token."""
 LONGEST_RUN, BUCKETS = 4, 2048
 """Of the plain features: tokens of a run, and places that runs are hashed to."""
 BLOCK = 1024
@@ -38,6 +42,8 @@ class TextModality(Modality):
     blank = float(BLANK)
     noun = "text"
     suffixes = frozenset({".txt", ".md", ".text"})
+    axes = ("tokens",)
+    legend = "Two blocks a text: what was seen, then the reconstruction, right tokens green, wrong ones red with the true one below."
     unit = "share of wrong tokens"
     bank = (
         Mask("random-15", "random", 0.15),
@@ -220,6 +226,26 @@ class TextModality(Modality):
         from mae_core.modalities.text_picture import draw
 
         return torch.from_numpy(draw(self.tokenizer.pieces, raw.cpu().numpy()))
+
+    def view(
+        self, raw: Tensor, hidden: Tensor | None = None, truth: Tensor | None = None, belief: Belief | None = None
+    ) -> list[list[Panel]]:
+        """The text, token by token; hidden ones with what should be there and how likely the model finds what is."""
+        marks = torch.zeros_like(raw, dtype=torch.bool) if hidden is None else hidden
+        true = torch.full_like(raw, PADDING) if truth is None else truth
+        sure = torch.full(raw.shape, math.nan) if belief is None else belief.probability
+        rows = zip(*(x.cpu().tolist() for x in (raw, marks, true, sure)))
+        return [[Text([self._piece(*token) for token in zip(*row) if token[0] != PADDING])] for row in rows]
+
+    def _piece(self, token: int, hidden: bool, true: int, sure: float) -> Piece:
+        """Of a hidden token, with the truth and its probability where they are known."""
+        pieces = self.tokenizer.pieces
+        text = pieces[token] if token >= 0 else UNSEEN
+        return Piece(text, True, pieces[true] if true >= 0 else "", sure) if hidden else Piece(text)
+
+    def written(self, raw: Tensor) -> str:
+        """The windows one after another."""
+        return "".join(self.words(raw))
 
 
 def _random_ids(lengths: tuple[int, ...], n: int, generator: torch.Generator) -> Tensor:

@@ -35,7 +35,9 @@ class VideoModality(PixelGrid):
 
     default_ratio = 0.9
     maskers = ("random", "tube", "line", "tail", "grid")
-    axes = ("time", "height", "width")
+    sides = ("time", "height", "width")
+    axes = ("channels", *sides)
+    legend = "Film strips, time to the right: original, masked, reconstruction, error (dark: none)."
     sample = "clip"
     time = 0
     noun = "video"
@@ -78,7 +80,7 @@ class VideoModality(PixelGrid):
     def default_patch(info: dict[str, Any]) -> list[int]:
         """The largest divisors, at most 2 frames by 16 × 16 pixels, that leave 4 cells along each axis."""
         found = []
-        for axis, side, most in zip(VideoModality.axes, info["sample"]["shape"][1:], MOST_PATCH):
+        for axis, side, most in zip(VideoModality.sides, info["sample"]["shape"][1:], MOST_PATCH):
             fits = [p for p in range(1, most + 1) if side % p == 0 and side // p >= LEAST_CELLS]
             if not fits:
                 raise ValueError(f"{side} along {axis} leave no patch with {LEAST_CELLS} cells: set model.patch")
@@ -89,7 +91,7 @@ class VideoModality(PixelGrid):
     def misfit(info: dict[str, Any], patch: int | list[int]) -> str:
         """A patch has to divide frames, rows and columns, and to leave cells along each to predict one from another."""
         size = info["sample"]["shape"][1:]
-        for axis, side, p in zip(VideoModality.axes, size, sides_of(patch, len(size))):
+        for axis, side, p in zip(VideoModality.sides, size, sides_of(patch, len(size))):
             if side % p:
                 return f"{p} does not divide {side} along {axis}"
             if side // p < LEAST_CELLS:

@@ -8,6 +8,7 @@ column's own histogram.
 
 from __future__ import annotations
 
+import math
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan, gather_cells
+from mae_core.cells import SHARE, Belief, Cells, Plan, gather_cells
 from mae_core.modalities.columns import Columns as Known
 from mae_core.modalities.columns import interval_of
 from mae_core.targets.pixels import Decoded
@@ -125,13 +126,22 @@ class Columns:
         return self.known.marginal(true[..., 0], true[..., 2].long(), plan.hide)
 
     def decode(self, prediction: Tensor, cells: Cells, plan: Plan) -> Decoded:
-        """(B, M, 1): the mean of numbers, standardised and within train's range; the most probable category that train holds."""
+        """(B, M, 1): the mean of numbers, standardised and within train's range; the most probable category that train holds.
+
+        Beside them the interval of numbers and the probability of categories.
+        """
         said = self.distribution(prediction, plan)
         points = self.known.scale(self.known.quantiles.T)
         mean = (said.weight * said.centre).sum(-1)
         mean = mean.maximum(points[0][plan.hide]).minimum(points[-1][plan.hide])
         best = said.category.masked_fill(~self.known.seen[plan.hide], float("-inf")).argmax(-1)
-        return Decoded(torch.where(self.known.number[plan.hide], mean, best.float()).unsqueeze(-1), False)
+        number = self.known.number[plan.hide]
+        probability = said.category.gather(-1, best.unsqueeze(-1)).squeeze(-1).exp()
+        low, high = (
+            torch.where(number, said.quantile(share), math.nan) for share in ((1 - SHARE) / 2, (1 + SHARE) / 2)
+        )
+        belief = Belief(torch.where(number, math.nan, probability), low, high)
+        return Decoded(torch.where(number, mean, best.float()).unsqueeze(-1), False, belief)
 
 
 def _log_between(said: Distribution, low: Tensor, high: Tensor) -> Tensor:

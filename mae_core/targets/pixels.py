@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan, gather_cells
+from mae_core.cells import Belief, Cells, Plan, gather_cells
 from mae_core.modalities.base import Modality
 
 VARIANCE_EPS = 1e-6
@@ -20,6 +20,8 @@ class Decoded(NamedTuple):
     """(B, M, P)."""
     used_true_statistics: bool
     """True where the hidden patch's own mean and variance were needed to undo the normalisation: a hint of the answer."""
+    belief: Belief | None = None
+    """How sure the prediction is of each hidden cell, (B, M), where the target is a likelihood."""
 
 
 class LinearHead(nn.Linear):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan
+from mae_core.cells import Belief, Cells, Plan
 from mae_core.modalities.base import Modality
 from mae_core.targets.pixels import Decoded, LinearHead
 
@@ -54,5 +55,9 @@ class Tokens:
         return Categorical(prediction.float())
 
     def decode(self, prediction: Tensor, cells: Cells, plan: Plan) -> Decoded:
-        """The likeliest token of each hidden cell, (B, M, 1)."""
-        return Decoded(self.distribution(prediction).mode().unsqueeze(-1), used_true_statistics=False)
+        """The likeliest token of each hidden cell, (B, M, 1), and its probability."""
+        said = self.distribution(prediction)
+        best = said.mode()
+        unsaid = torch.full_like(said.logits[..., 0], math.nan)
+        belief = Belief(said.log_prob(best).exp(), unsaid, unsaid)
+        return Decoded(best.unsqueeze(-1), used_true_statistics=False, belief=belief)

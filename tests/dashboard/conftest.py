@@ -16,8 +16,8 @@ HOSTILE = [
 ]
 
 
-def _make_results() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_results", Path(__file__).with_name("make_results.py"))
+def _module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -26,7 +26,18 @@ def _make_results() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def make() -> ModuleType:
-    return _make_results()
+    return _module("make_results")
+
+
+@pytest.fixture(scope="session")
+def make_kinds() -> ModuleType:
+    return _module("make_kinds")
+
+
+@pytest.fixture(scope="session")
+def kinds(make_kinds: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a dataset and a model of every kind."""
+    return make_kinds.kinds(tmp_path_factory.mktemp("kinds"))
 
 
 def _partial(root: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("", "leaderboard", "reconstructions", "embeddings", "training", "search", "data", "try_image", "models")
+PAGES = ("", "leaderboard", "reconstructions", "embeddings", "training", "search", "data", "try_it", "models")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -79,6 +79,31 @@ def test_every_page_opens(tree, trees, chromium, serve, tmp_path):
         assert page.get_by_text("could not be drawn").count() == 0, name
         if tree == "empty":
             assert page.get_by_text("dvc repro").count() == 1, name
+    page.close()
+    assert not outside and not broken
+
+
+def test_samples_of_every_kind_are_drawn(kinds, chromium, serve, tmp_path):
+    address = serve(kinds)
+    page = chromium.new_page(viewport={"width": 1360, "height": 1400})
+    outside, broken = [], []
+    page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else outside.append(r.url))
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    for kind, seen in {
+        "audio": "audio",
+        "text": "mark[title]",
+        "table": "canvas",
+        "series": ".plotly .shapelayer path",
+    }.items():
+        page.goto(f"{address}/reconstructions?dataset={kind}")
+        page.locator(seen).first.wait_for()
+        page.wait_for_selector(DRAWN)
+        assert page.locator('[data-testid="stException"]').count() == 0, kind
+        page.screenshot(path=tmp_path / f"{kind}.png")
+        if kind == "audio":  # a player that has understood its file knows how long it is
+            page.wait_for_function("[...document.querySelectorAll('audio')].every(a => a.duration > 0)")
+        if kind == "text":
+            assert page.locator("mark").first.evaluate("e => getComputedStyle(e).backgroundColor").startswith("rgba(")
     page.close()
     assert not outside and not broken
 

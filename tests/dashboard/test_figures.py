@@ -5,11 +5,11 @@ import shlex
 import numpy as np
 import pandas as pd
 
-from dashboard import figures, inference
+from dashboard import figures, panels
 from dashboard.views.embeddings import chosen_indices, purity
 from dashboard.views.overview import chip
 from dashboard.views.search import as_command, nested
-from dashboard.views.try_image import vote
+from dashboard.views.try_it import vote
 from experiments.results import StageState
 
 
@@ -106,13 +106,5 @@ def test_chip_shows_the_worst_state():
 
 def test_enlarging_invents_no_colour():
     picture = np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8)
-    large = inference.enlarge(picture, 50)
+    large = panels.enlarge(picture, 50)
     assert large.shape == (25, 50, 3) and set(np.unique(large)) == {0, 255}
-
-
-def test_error_map_is_black_where_right():
-    truth = np.zeros((2, 2, 3), np.uint8)
-    made = truth.copy()
-    made[0, 0] = 255
-    heat = inference.error_map(truth, made).astype(int).sum(-1)
-    assert heat[1, 1] <= 4 and heat[0, 0] > 600

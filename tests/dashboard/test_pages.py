@@ -16,7 +16,7 @@ TITLES = {
     "training": "Training",
     "search": "Search",
     "data": "Data",
-    "try_image": "Try an image",
+    "try_it": "Try it",
     "models": "Models",
 }
 WORDS = {  # what a page of healthy results must say
@@ -26,8 +26,8 @@ WORDS = {  # what a page of healthy results must say
     "embeddings": "Label purity among 10 neighbours",
     "training": "Losses of recipes with different mask ratios",
     "search": "standard error",
-    "data": "24 of 200 images",
-    "try_image": "k-NN says",
+    "data": "24 of 200 samples",
+    "try_it": "k-NN says",
     "models": "MaskedAutoencoder.load",
 }
 
@@ -79,10 +79,10 @@ def test_missing_files_are_named_and_the_rest_is_shown(page, trees, monkeypatch)
     needs = {
         "embeddings": "dvc repro evaluate@digits",
         "training": "dvc repro pretrain@digits",
-        "reconstructions": "No trained model takes images",
+        "reconstructions": "No trained model takes samples",
         "models": "No model has been trained",
-        "try_image": "No trained model takes images",
-        "data": "24 of 200 images",
+        "try_it": "No trained model takes samples",
+        "data": "24 of 200 samples",
     }
     assert needs.get(page, WORDS[page]) in text
     if page not in ("leaderboard",):
@@ -102,7 +102,7 @@ def test_corrupt_files_are_named_with_the_command_that_mends_them(page, trees, m
         "training": (r"history.csv", "dvc repro pretrain@digits"),
         "search": (r"trials.parquet", "dvc repro search@digits"),
         "data": (r"train\-samples.npy", "dvc repro prepare@digits5k"),
-        "try_image": (r"train\-samples.npy", "dvc repro prepare@digits5k"),
+        "try_it": (r"train\-samples.npy", "dvc repro prepare@digits5k"),
         "models": (r"config.json", "dvc repro pretrain@digits"),
     }[page]
     assert path in text
@@ -110,7 +110,7 @@ def test_corrupt_files_are_named_with_the_command_that_mends_them(page, trees, m
     assert app.error
     if page == "leaderboard":
         assert any("digits_norm" in set(frame.value.get("recipe", [])) for frame in app.dataframe)
-    if page in ("reconstructions", "try_image"):
+    if page in ("reconstructions", "try_it"):
         assert "PSNR" in text
     if page == "reconstructions":
         assert "not a whole PNG file" in text
@@ -177,15 +177,15 @@ def test_every_task_of_the_leaderboard_has_a_table(trees, monkeypatch):
 def test_models_of_different_patch_sizes_get_their_own_masks(trees, monkeypatch):
     app = opened("reconstructions", trees["many"], monkeypatch)
     assert "different size" not in said(app)
-    app.multiselect("runs").set_value(["digits/seed-0", "digits_small_patch/seed-0"]).run()
+    app.multiselect("runs_image").set_value(["digits/seed-0", "digits_small_patch/seed-0"]).run()
     assert "different size" in check(app, "reconstructions")
-    captions = [caption for image in app.image for caption in image.captions]
+    captions = [caption.value for caption in app.caption]
     assert "4 × 4 cells" in captions and "7 × 7 cells" in captions
 
 
 def test_true_patch_statistics_are_admitted(trees, monkeypatch):
     app = opened("reconstructions", trees["many"], monkeypatch)
-    app.multiselect("runs").set_value(["digits_norm/seed-0"]).run()
+    app.multiselect("runs_image").set_value(["digits_norm/seed-0"]).run()
     assert "true mean and variance of each hidden patch" in said(app)
 
 
@@ -210,16 +210,16 @@ def png(color: int = 200) -> bytes:
 
 def test_an_upload_is_decoded_masked_and_compared(trees, monkeypatch):
     pytest.importorskip("mae_core.data.images")
-    app = opened("try_image", trees["one"], monkeypatch, source="Upload")
-    assert "Choose a PNG" in check(app, "try_image")
+    app = opened("try_it", trees["one"], monkeypatch, source="Upload")
+    assert "Choose a picture" in check(app, "try_it")
     app.file_uploader[0].upload("mine.png", png(), "image/png").run()
-    text = check(app, "try_image")
+    text = check(app, "try_it")
     assert "PSNR" in text and "k-NN says" in text and not app.error
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a, not a picture", png()[:60]])
 def test_an_upload_that_is_no_picture_is_refused_with_a_reason(content, trees, monkeypatch):
     pytest.importorskip("mae_core.data.images")
-    app = opened("try_image", trees["one"], monkeypatch, source="Upload")
+    app = opened("try_it", trees["one"], monkeypatch, source="Upload")
     app.file_uploader[0].upload("<b>.png", content, "image/png").run()
-    assert "This file cannot be used" in check(app, "try_image")
+    assert "This file cannot be used" in check(app, "try_it")

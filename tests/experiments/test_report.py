@@ -80,7 +80,7 @@ def test_a_whole_tree_shows_every_section(one):
     html = report(one)
     text = plain(html)
     for said in (
-        "is first on validation", "95 % interval", "raw pixels, logistic regression", "standard error", "Importance", "n = 11",
+        "is first on validation", "95 % interval", "plain features, logistic regression", "standard error", "Importance", "n = 11",
         "Rank correlation of the loss with the score: -0.21 (n = 11)", "He et al.", "synthetic, CC0", "Unverified", "2 files set aside",
         "1 within a split, 0 across splits", "2 min 43 s", "812", "effective rank (RankMe)", "not recorded", "No task was skipped",
     ):  # fmt: skip
@@ -251,6 +251,6 @@ def test_many_recipes_are_drawn_in_part_and_listed_whole(one, tmp_path):
 def test_scores_in_short(many, tmp_path):
     text = scores_text(many)
     assert "digits5k: linear probe, test accuracy" in text and "few-label probe, 10 labels a class" in text
-    line = next(row for row in text.splitlines() if "raw pixels, logistic regression" in row)
+    line = next(row for row in text.splitlines() if "plain features, logistic regression" in row)
     assert "90.0 %" in line and "test items (bootstrap)" in line
     assert scores_text(tmp_path) == "no scores yet: run `dvc repro`"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -86,7 +87,10 @@ def test_from_files_to_scores(root):
     (root / "texts" / "mine.txt").write_text("lost my parcel 12 and when is order 7")
     said = reconstruct_files(folder, [root / "texts" / "mine.txt"], root / "r.png", None, None, 0).splitlines()
     assert said[0].startswith(f"{root}/texts/mine.txt[0]: right of hidden tokens ") and said[0].endswith(" %")
-    assert [len(text) for text in said[1::2]] == [24, 13], "the filled text of each window"
+    filled = [re.sub(r"\[(.)(\|.)?\]", r"\1", text) for text in said[1::2]]
+    assert [len(text) for text in filled] == [24, 13] and "[" in said[1], (
+        "the text of each window, what was filled in marked"
+    )
     assert "2 rows, 16 features" in embed_files(folder, root / "texts", root / "f.parquet")
 
 

@@ -50,7 +50,9 @@ def test_unknown_names_are_kept():
 
 
 def test_a_gain_names_what_it_is_over():
-    assert words.metric("accuracy_gain_over_pixels_logistic") == "accuracy gain over raw pixels, logistic regression"
+    assert (
+        words.metric("accuracy_gain_over_pixels_logistic") == "accuracy gain over plain features, logistic regression"
+    )
 
 
 def test_a_single_mask_is_named():
@@ -66,7 +68,7 @@ def test_metrics_are_sorted_as_they_are_read():
 
 def test_a_baseline_of_the_data_has_no_recipe():
     assert words.contender("digits", "pretrained") == "digits · pretrained"
-    assert words.contender("", "pca") == "PCA of pixels"
+    assert words.contender("", "pca") == "PCA of plain features"
 
 
 @pytest.mark.parametrize(

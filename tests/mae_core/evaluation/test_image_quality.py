@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mae_core.evaluation.image_quality import CELL, GAP, harmonic_fill, mean_fill, measure
+from mae_core.evaluation.image_quality import CELL, GAP, harmonic_fill, heat, mean_fill, measure
 
 
 def hole(shape, rows, columns):
@@ -79,3 +79,11 @@ def test_picture_shows_original_masked_reconstruction_and_error(model, images):
     heat = tiles[3][::scale, ::scale].astype(int).sum(-1)
     assert heat[0, 0] > heat[1, 1] and len(np.unique(heat)) == 2
     assert (picture[side : side + GAP] == 255).all()
+
+
+def test_error_colours_are_black_where_right():
+    truth = np.zeros((2, 2, 3), np.uint8)
+    made = truth.copy()
+    made[0, 0] = 255
+    found = heat(made, truth).astype(int).sum(-1)
+    assert found[1, 1] <= 4 and found[0, 0] > 600

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mae_core.cells import Plan
-from mae_core.masking.plan import count_kept, plan_from_scores
+from mae_core.masking.plan import count_kept, plan_from_scores, plan_of
 
 RATIOS = st.floats(0.01, 0.99)
 SEEDS = st.integers(0, 2**31)
@@ -114,3 +114,13 @@ def test_plain_autoencoder():
 def test_equal_scores_keep_their_order():
     plan = plan_from_scores(torch.zeros(1, 6), 0.5)
     assert plan.keep.tolist() == [[0, 1, 2]] and plan.hide.tolist() == [[5, 4, 3]]
+
+
+def test_a_plan_of_chosen_cells_holds_these_and_no_others():
+    keep = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]]).bool()
+    hide = torch.tensor([[0, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]).bool()
+    plan = plan_of(keep, hide)
+    for index, ok, cells in ((plan.keep, plan.keep_ok, keep), (plan.hide, plan.hide_ok, hide)):
+        assert index.shape == ok.shape
+        for i, row in enumerate(cells):
+            assert index[i][ok[i]].tolist() == row.nonzero().flatten().tolist()

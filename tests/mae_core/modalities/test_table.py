@@ -209,3 +209,24 @@ def test_a_model_is_described_without_memory():
         meta = MaskedAutoencoder.build(config)
     real = MaskedAutoencoder.build(config)
     assert {n: p.shape for n, p in meta.named_parameters()} == {n: p.shape for n, p in real.named_parameters()}
+
+
+def test_a_file_gets_what_it_lacks_and_keeps_the_rest(table):
+    info = {"columns": table.described, "gaps": [], "reading": {"missing": ["?"], "delimiter": ";", "decimal": ","}}
+    reader = TableModality(8, **TableModality.configure(info, 1))
+    data = b'note;day;colour;size;same\n"x; y";?;red;1,50;7\nz;2000-01-03;;;7\n'
+    assert reader.lacking(torch.from_numpy(reader.read(data))).sum() == 3
+    filled = np.array([[9, 9, 9, 2.25], [0.5, 0, 9, 9]], np.float32)
+    expected = b'note;day;colour;size;same\n"x; y";2000-01-03 06:00;red;1,50;7\nz;2000-01-03;blue;0,5;7\n'
+    assert reader.mended(data, filled) == expected
+
+
+def test_rows_that_are_written_are_read(table, samples):
+    raw = torch.from_numpy(samples[:20].copy())
+    back = torch.from_numpy(table.read(table.written(raw).encode()))
+    torch.testing.assert_close(back, raw, rtol=1e-5, atol=1e-3, equal_nan=True)
+    headless = TableModality(
+        8, table.described, reading={"header": False, "names": ["same", "extra", "size", "colour", "day"]}
+    )
+    assert headless.written(raw[:1]).count("\n") == 1
+    torch.testing.assert_close(torch.from_numpy(headless.read(headless.written(raw).encode())), back, equal_nan=True)

@@ -109,3 +109,15 @@ def test_training_starts_at_the_shares_of_train(target):
 def test_other_modalities_are_refused():
     with pytest.raises(ValueError, match="for tables"):
         Columns(torch.nn.Linear(2, 2))
+
+
+def test_intervals_hold_nine_tenths_of_the_distribution():
+    table = TableModality(8, **TableModality.examples()["mixed"].config)
+    target = Columns(table)
+    plan = Plan(torch.tensor([[1]]), torch.tensor([[0, 3, 2]]))
+    prediction = torch.randn(1, 3, 12, generator=torch.Generator().manual_seed(0))
+    decoded, said = target.decode(prediction, None, plan), target.distribution(prediction, plan)
+    low, high = said.below(decoded.belief.low.nan_to_num()), said.below(decoded.belief.high.nan_to_num())
+    torch.testing.assert_close((high - low)[0, [0, 2]], torch.tensor([0.9, 0.9]), atol=1e-3, rtol=0)
+    assert decoded.belief.low[0, 1].isnan() and decoded.belief.probability[0, [0, 2]].isnan().all()
+    torch.testing.assert_close(decoded.belief.probability[0, 1], said.category[0, 1].exp().max(), atol=1, rtol=0)

@@ -47,3 +47,14 @@ def test_a_fresh_head_answers_with_the_frequencies_of_train():
 def test_padding_never_counts():
     _, cells, _ = parts()
     assert (cells.values >= 0).all(), "an id that can be looked up, behind the end too"
+
+
+def test_the_likeliest_token_comes_with_its_probability():
+    target = Tokens(TextModality(8, 4, {"kind": "characters", "known": "ab"}))
+    logits = torch.tensor([[[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]]])
+    plan = Plan(torch.tensor([[0, 1]]), torch.tensor([[3, 2]]), None, torch.tensor([[True, False]]))
+    decoded = target.decode(logits, None, plan)
+    torch.testing.assert_close(decoded.belief.probability, logits.softmax(-1).max(-1).values)
+    everywhere = decoded.belief.of_all(plan, 4)
+    assert everywhere.probability[0, 3] == decoded.belief.probability[0, 0]
+    assert everywhere.probability[0, :3].isnan().all() and everywhere.low.isnan().all()

@@ -1,0 +1,46 @@
+"""Series as files: read, written, and mended where they have gaps."""
+
+import numpy as np
+import pytest
+
+from mae_core.modalities.series_file import mend_series, read_series, write_series
+
+NAN = float("nan")
+
+
+def test_several_channels_are_fields_and_moments_are_lines():
+    data = b"\xef\xbb\xbftemperature;pressure\n1;10\n2;\n3;30\n"
+    found = read_series(data, 2, 2)
+    np.testing.assert_array_equal(found, [[[1, 2], [10, NAN]], [[3, NAN], [30, NAN]]])
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((3, 1, 5), 1), ((2, 4, 3), 4)])
+def test_what_is_written_is_read(shape, channels):
+    raw = np.random.default_rng(0).normal(size=shape).astype(np.float32).round(3)
+    raw[0, 0, 1] = NAN
+    np.testing.assert_array_equal(read_series(write_series(raw).encode(), channels, shape[2]), raw)
+
+
+def test_gaps_are_filled_and_nothing_else_changes():
+    data = b"1.50,,4\n\n5\t \t6\t7\n"
+    filled = np.array([[[9, 2.25, 9, 9]], [[9, 8, 9, 9]]], np.float32)
+    assert mend_series(data, filled) == b"1.50,2.25,4\n5\t8\t6\t7\n"
+    several = np.array([[[9, 2], [9, 9]]], np.float32)
+    assert mend_series(b"x,y\n1,10\n,20\n", several) == b"x,y\n1,10\n2,20\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "channels", "words"),
+    [
+        (b"1,2\n3,x\n", 1, "line 2: '3,x' holds something else"),
+        (b"1,inf\n", 1, "line 1"),
+        (b"\xff\xfe\xfa", 1, "no UTF-8 text"),
+        (b"\n \n", 1, "empty"),
+        (b"a,b\n", 2, "no numbers"),
+        (b"1,2\n\n1,2,3\n", 2, "line 3 has 3 fields, this model takes one for each of 2 channels"),
+    ],
+)
+def test_what_cannot_be_read_is_named(data, channels, words):
+    with pytest.raises(ValueError, match=words):
+        read_series(data, channels, 4)
