@@ -43,6 +43,7 @@ class ImageModality(Modality):
     default_target = "pixels"
     targets = ("pixels", "norm_pixels")
     maskers = ("random", "grid", "block")
+    dtype = torch.uint8
     blank = 128.0
     unit = "of pixels in 0..1"
     noun = "picture"

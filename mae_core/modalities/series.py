@@ -54,6 +54,8 @@ class SeriesModality(Modality):
     targets = ("series",)
     maskers = ("random", "span", "tail", "line")
     blank = math.nan
+    noun = "series"
+    suffixes = frozenset({".tsv", ".csv", ".txt"})
     unit = "of the channel's variance"
     bank = (
         Mask("random-50", "random", 0.5),
