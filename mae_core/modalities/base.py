@@ -73,9 +73,9 @@ class Modality(nn.Module):
     """Of a raw sample."""
     blank: ClassVar[float]
     """What a hidden entry of a raw sample shows."""
-    noun: ClassVar[str]
+    noun: str
     """What people call what a file holds: picture, text."""
-    suffixes: ClassVar[frozenset[str]]
+    suffixes: frozenset[str]
     """Of the files that ``read`` takes, in lower case."""
     unit: ClassVar[str]
     """Of ``error``."""

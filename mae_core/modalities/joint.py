@@ -58,10 +58,11 @@ class JointModality(Modality):
             raise ValueError(
                 f"parts {', '.join(names) or 'none'}: a joint sample has two or more, each with its own name"
             )
-        self.parts = nn.ModuleList(_part(width, part) for part in parts)
+        self.parts = [_part(width, part) for part in parts]
+        self.modules_of_parts = nn.ModuleList(self.parts)  # so that torch knows them; a plain list says what they are
         self.names = tuple(names)
         sizes = [prod(part.shape) for part in self.parts]
-        self.layout = Layout(names, sizes, [part.cells for part in self.parts])
+        self.layout = Layout(names, sizes, [len(part.coords) for part in self.parts])
         self.shape, self.kinds, self.cells = (sum(sizes),), len(parts), len(self.layout.kind)
         self.values_per_cell = max(part.values_per_cell for part in self.parts)
         self.noun = " or ".join(part.noun for part in self.parts)
@@ -209,7 +210,7 @@ class JointModality(Modality):
         values, valid = [], []
         for i, part in enumerate(self.parts):
             cells = part.split(self.pull(raw, i))
-            known = self.there(raw, i).unsqueeze(1).expand(-1, part.cells)
+            known = self.there(raw, i).unsqueeze(1).expand(-1, len(part.coords))
             values.append(cells)
             valid.append(known if cells.valid is None else known & cells.valid)
         return Cells(values, self.coords, self.layout.kind, torch.cat(valid, 1))
@@ -227,7 +228,7 @@ class JointModality(Modality):
         x = self.kind_embedding[kind]
         for i, (part, own) in enumerate(zip(self.parts, cells.values)):
             mine = self.layout.own(keep, ok, i)
-            x = x + torch.where((kind == i).unsqueeze(-1), part.embed(own, mine.index, mine.ok), 0.0)
+            x = x + torch.where((kind == i).unsqueeze(-1), part.embed(own, mine.cell, mine.ok), 0.0)
         return x
 
     def alone(self, cells: Cells) -> dict[str, Plan]:
@@ -244,7 +245,7 @@ class JointModality(Modality):
         found = []
         for i, part in enumerate(self.parts):
             mine = self.layout.own(index, ok, i)
-            found.append(part.covers(self.pull(raw, i), mine.index, mine.ok).flatten(1))
+            found.append(part.covers(self.pull(raw, i), mine.cell, mine.ok).flatten(1))
         return torch.cat(found, 1) & ~raw.isnan()
 
     def paste(self, raw: Tensor, values: Tensor, plan: Plan) -> Tensor:

@@ -19,7 +19,7 @@ BLOCK = 1024
 class Own(NamedTuple):
     """Cells of a joint sample, as one part sees them: what belongs to another part repeats the first that belongs to this one."""
 
-    index: Tensor
+    cell: Tensor
     """(B, M) long, within the part. The same cell always comes with the same ``ok``, so scattering has no order."""
     ok: Tensor
     """(B, M) bool; False everywhere in samples in which no cell belongs to the part."""
@@ -59,7 +59,7 @@ class Layout(nn.Module):
     def plan_of(self, plan: Plan, part: int) -> Plan:
         """``plan`` as ``part`` sees it, place for place."""
         keep, hide = self.own(plan.keep, plan.keep_ok, part), self.own(plan.hide, plan.hide_ok, part)
-        return Plan(keep.index, hide.index, keep.ok, hide.ok)
+        return Plan(keep.cell, hide.cell, keep.ok, hide.ok)
 
 
 class Column:

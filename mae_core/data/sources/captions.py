@@ -177,7 +177,8 @@ def _split(pairs: Sequence[Pair], hold_out: Mapping[str, float], alike: Sequence
     number = groups.numbers()
     members = {root: np.flatnonzero(number == root) for root in np.unique(number)}
     texts = [
-        np.frombuffer("\n".join(sorted(pairs[i].text for i in own)).encode(), np.uint8) for own in members.values()
+        np.frombuffer("\n".join(sorted(pairs[i].text for i in own.tolist())).encode(), np.uint8)
+        for own in members.values()
     ]
     hashes = [row.tobytes() for row in digests(texts)]
     split = np.full(len(pairs), "train", dtype="<U10")
