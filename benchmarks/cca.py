@@ -11,9 +11,9 @@ from mae_core.evaluation.parts import ranks
 
 DIMENSIONS = (20, 60, 150, 400)
 """Principal components that are kept of either side."""
-RIDGES = (0.001, 0.01, 0.1, 1.0)
+RIDGES = (0.01, 0.1, 1.0, 10.0)
 """Added to the covariances, over their mean eigenvalue."""
-POWERS = (1.0, 4.0)
+POWERS = (0.5, 1.0, 4.0)
 """Directions are weighted by their correlation to this power, so that doubtful ones count less."""
 MOST_RUNS = 5000
 """Most frequent runs of one to four letters that are counted."""
@@ -102,7 +102,7 @@ def search(pictures: Sequence[np.ndarray], texts: Sequence[Sequence[str]], k: in
         analyzer="char_wb", ngram_range=(1, 4), min_df=2, max_features=MOST_RUNS, sublinear_tf=True
     )
     said = [vectorizer.fit_transform(texts[0]).toarray(), *(vectorizer.transform(part).toarray() for part in texts[1:])]
-    sides = side(seen[0]), side(said[0])
+    left, right = side(seen[0]), side(said[0])
     settings = [(d, r, p) for d in DIMENSIONS for r in RIDGES for p in POWERS]
 
     def both(made: Canonical, part: int) -> tuple[np.ndarray, np.ndarray]:
@@ -110,8 +110,8 @@ def search(pictures: Sequence[np.ndarray], texts: Sequence[Sequence[str]], k: in
         return ranks(a, b), ranks(b, a)
 
     def score(setting: tuple[int, float, float]) -> float:
-        return float(np.mean([(found < k).mean() for found in both(fit(*sides, *setting), 1)]))
+        return float(np.mean([(found < k).mean() for found in both(fit(left, right, *setting), 1)]))
 
     best = max(settings, key=score)
-    there, back = both(fit(*sides, *best), 2)
+    there, back = both(fit(left, right, *best), 2)
     return Found(there, back, len(settings), f"{best[0]} components, ridge {best[1]}, power {best[2]:g}")
