@@ -93,8 +93,7 @@ def _squares(modality: TableModality, filled: Tensor, raw: Tensor, where: Tensor
 def _inside(model: MaskedAutoencoder, raw: Tensor, plan: Plan) -> float:
     """Share of hidden numbers within the 90 % interval that the model gives them."""
     cells = model.modality.split(raw)
-    latent = model.encoder(model.modality, cells, plan)
-    said = model.target.distribution(model.head(model.decoder(latent, plan, cells.coords), plan), plan)
+    said = model.target.distribution(model.view(cells, plan).prediction, plan)
     z = cells.values[..., 0].gather(1, plan.hide)
     low, high = (said.quantile(share) for share in INTERVAL)
     where = _ok(plan) & model.modality.columns.number[plan.hide]

@@ -48,10 +48,7 @@ def log_prob_of(model: MaskedAutoencoder, samples: np.ndarray) -> np.ndarray:
         ids = torch.arange(start, start + len(raw))
         plan = model.plan(raw, RATIO, "random", SEED, ids)
         cells = model.modality.split(raw)
-        latent = model.encoder(model.modality, cells, plan)
-        said = model.target.distribution(
-            model.head(model.decoder(latent, plan, cells.coords), plan)
-        ).logits.log_softmax(-1)
+        said = model.target.distribution(model.view(cells, plan).prediction).logits.log_softmax(-1)
         in_order = plan.hide.argsort(1).unsqueeze(-1).expand_as(said)
         found.append(said.gather(1, in_order).flatten(0, 1))
     return torch.cat(found).double().numpy()

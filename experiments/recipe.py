@@ -27,6 +27,7 @@ from mae_core.training.schedule import peak_lr
 NAME = re.compile(r"^[a-z0-9_]{1,40}$")
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
+Patch = Count | list[Count]
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -78,7 +79,7 @@ class ModelSection(Section):
 
     encoder: EncoderSection = EncoderSection()
     decoder: DecoderSection = DecoderSection()
-    patch: Count | list[Count] | Auto = Field("auto", description="pixels per side of a cell, or [rows, columns]")
+    patch: Patch | dict[str, Patch] | Auto = Field("auto", description="pixels a side of a cell, or [rows, columns]")
 
 
 class MaskingSection(Section):
@@ -97,6 +98,8 @@ class ObjectiveSection(Section):
     """What is minimised: weights of the parts, and what reconstruction predicts."""
 
     reconstruction: Annotated[float, Field(gt=0)] = 1.0
+    contrastive: Annotated[float, Field(ge=0)] = Field(0.0, description="a joint sample's parts find each other")
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="of a joint sample's parts; 1: not named")
     target: str = Field("auto", description="auto: the modality's own")
 
     _target = field_validator("target")(_known(TARGETS, "target"))
@@ -356,7 +359,7 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
     decoder: dict[str, Any] = recipe.model.decoder.model_dump(include={"kind", "local_start"})
     decoder |= {"width": pick("model.decoder.width", 64), "depth": pick("model.decoder.depth", 1)}
     decoder["heads"] = pick("model.decoder.heads", max(decoder["width"] // 16, 1))
-    objective = recipe.objective.model_dump()
+    objective = {key: value for key, value in recipe.objective.model_dump().items() if value}
     objective["target"] = kind.default_target if objective["target"] == "auto" else objective["target"]
     config = {
         "modality": {"kind": modality, **kind.configure(dataset, patch)},

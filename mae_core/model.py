@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mae_core.atomic import replace_folder
-from mae_core.cells import Belief, Latent, Plan, Terms, View
+from mae_core.cells import Belief, Cells, Latent, Plan, Terms, View
 from mae_core.decoders import DECODERS
 from mae_core.draws import Draws
 from mae_core.encoders import ENCODERS
@@ -70,12 +70,17 @@ class MaskedAutoencoder(nn.Module):
         _allow(kind.targets, objective["target"], "target", config["modality"]["kind"])
         self.modality = kind(width=encoder["width"], **modality)
         self.encoder = resolve(ENCODERS, encoder.pop("kind"), "encoder")(**encoder)
+        decoder["kinds"] = self.modality.kinds
         self.decoder = resolve(DECODERS, decoder.pop("kind"), "decoder")(encoder["width"], **decoder)
-        self.target = resolve(TARGETS, objective.pop("target"), "target")(self.modality)
+        weights = {"weights": objective.pop("weights")} if objective.get("weights") else {}
+        self.target = resolve(TARGETS, objective.pop("target"), "target")(self.modality, **weights)
         self.head = self.target.head(self.decoder.width)
-        self.objectives = [
-            (float(weight), resolve(OBJECTIVES, name, "objective")(self.target)) for name, weight in objective.items()
-        ]
+        for name in objective:
+            _allow(kind.objectives, name, "objective", config["modality"]["kind"])
+        self.objectives = {
+            name: (float(weight), resolve(OBJECTIVES, name, "objective")(self.target))
+            for name, weight in sorted(objective.items(), reverse=True)
+        }
         for part in (self.modality, self.encoder, self.decoder):
             part.init_weights()
 
@@ -94,13 +99,25 @@ class MaskedAutoencoder(nn.Module):
                 raise ValueError("forward needs draws to make a plan from, or a plan")
             ratio = self.ratios[int(draws.shared("ratio") * len(self.ratios))]
             plan = plan_from_scores(self.masker.score(cells, draws).scores, ratio, cells.valid)
+        terms = {
+            name: objective.forward(
+                self.parts_apart(cells) if objective.views == ("parts",) else (self.view(cells, plan),)
+            )
+            for name, (_, objective) in self.objectives.items()
+        }
+        total = torch.stack([self.objectives[name][0] * term.total for name, term in terms.items()]).sum()
+        parts = {name: value for term in terms.values() for name, value in term.parts.items()}
+        return terms["reconstruction"]._replace(total=total, parts=parts)
+
+    def view(self, cells: Cells, plan: Plan) -> View:
+        """What the model makes of the kept cells of ``plan``, and what it predicts of the hidden ones."""
         latent = self.encoder(self.modality, cells, plan)
-        prediction = self.head(self.decoder(latent, plan, cells.coords), plan)
-        view = View(cells, plan, latent, prediction)
-        terms = [(weight, objective.forward((view,))) for weight, objective in self.objectives]
-        total = torch.stack([weight * term.total for weight, term in terms]).sum()
-        parts = {name: value for _, term in terms for name, value in term.parts.items()}
-        return Terms(total, parts, terms[0][1].per_cell, terms[0][1].hidden)
+        return View(cells, plan, latent, self.head(self.decoder(latent, plan, cells.coords, cells.kind), plan))
+
+    def parts_apart(self, cells: Cells) -> tuple[View, ...]:
+        """Each part of joint samples, whole and encoded by itself, in the order of the parts; nothing is predicted."""
+        plans = self.modality.alone(cells).values()
+        return tuple(View(cells, plan, self.encoder(self.modality, cells, plan), None) for plan in plans)
 
     def plan(self, raw: Tensor, ratio: float, strategy: str, seed: int, ids: Tensor | None = None) -> Plan:
         """The plan that ``strategy`` draws at ``ratio``; the same (seed, id, grid) gives the same plan in every model."""
@@ -127,9 +144,7 @@ class MaskedAutoencoder(nn.Module):
         strategy = strategy or self.config["masking"]["strategy"]
         plan = self.plan(raw, ratio, strategy, seed, ids) if plan is None else plan
         cells = self.modality.split(raw)
-        latent = self.encoder(self.modality, cells, plan)
-        prediction = self.head(self.decoder(latent, plan, cells.coords), plan)
-        decoded = self.target.decode(prediction, cells, plan)
+        decoded = self.target.decode(self.view(cells, plan).prediction, cells, plan)
         filled = self.modality.paste(raw, decoded.values, plan)
         hidden = self.modality.covers(raw, plan.hide, plan.hide_ok)
         blank = torch.full_like(raw, self.modality.blank)

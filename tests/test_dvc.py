@@ -23,6 +23,7 @@ ROWS = {
     "mae_core/masking/column.py",
     "mae_core/masking/span.py",
     "mae_core/masking/groups.py",
+    "mae_core/masking/kinds.py",
     "mae_core/encoders/vit.py",
     "mae_core/decoders/joint.py",
     "mae_core/targets/pixels.py",
@@ -30,7 +31,9 @@ ROWS = {
     "mae_core/targets/columns.py",
     "mae_core/targets/values.py",
     "mae_core/targets/tokens.py",
+    "mae_core/targets/parts.py",
     "mae_core/objectives/reconstruction.py",
+    "mae_core/objectives/contrastive.py",
 }
 MODALITY_ROWS = {row.split(":")[0].replace(".", "/") + ".py" for row in MODALITIES.values()}
 MODALITY = "mae_core/modalities/${item.modality}.py"

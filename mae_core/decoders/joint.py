@@ -20,16 +20,25 @@ class JointDecoder(nn.Module):
         encoder_width: D of the latents.
         width, depth, heads: of the decoder.
         local_start: keys start as queries.
+        kinds: of cells; each has a mask token of its own, and where there are several, a vector that is added to its kept tokens.
     """
 
     def __init__(
-        self, encoder_width: int, width: int, depth: int, heads: int, mlp_ratio: float = 4.0, local_start: bool = False
+        self,
+        encoder_width: int,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        local_start: bool = False,
+        kinds: int = 1,
     ) -> None:
         super().__init__()
         self.width, self.local_start = width, local_start
         self.recompute = False
         self.embed = nn.Linear(encoder_width, width)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.mask_token = nn.Parameter(torch.zeros(1, kinds, width))
+        self.kept_kind = nn.Parameter(torch.zeros(kinds, width)) if kinds > 1 else None
         self.positions = Positions(width)
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
@@ -37,21 +46,33 @@ class JointDecoder(nn.Module):
     def init_weights(self) -> None:
         """As the official code."""
         nn.init.normal_(self.mask_token, std=0.02)
+        if self.kept_kind is not None:
+            nn.init.normal_(self.kept_kind, std=0.02)
         init_linear(self)
         if self.local_start:
             start_local(self)
 
-    def forward(self, latent: Latent, plan: Plan, coords: Tensor) -> Tensor:
-        """(B, M, D_dec): one vector for each hidden cell of ``plan``."""
+    def forward(self, latent: Latent, plan: Plan, coords: Tensor, kind: Tensor | None = None) -> Tensor:
+        """(B, M, D_dec): one vector for each hidden cell of ``plan``; ``kind`` (N,) says of which kind each cell is, if of several."""
         x = self.embed(latent.tokens)
         n_global, n_hide = x.shape[1] - plan.keep.shape[1], plan.hide.shape[1]
         kept = x[:, n_global:] + self.positions(coords, plan.keep)
-        hidden = self.mask_token + self.positions(coords, plan.hide)
+        hidden = self._asked(plan, kind) + self.positions(coords, plan.hide)
+        if self.kept_kind is not None and kind is not None:
+            kept = kept + self.kept_kind[kind[plan.keep]]
         x = torch.cat([x[:, :n_global], kept, hidden.to(x.dtype)], 1)
         for i, block in enumerate(self.blocks):
             tail = n_hide if n_hide and i == len(self.blocks) - 1 else None
             x = run_block(block, x, _key_ok(plan, n_global), tail, self.recompute)
         return self.norm(x[:, x.shape[1] - n_hide :])
+
+    def _asked(self, plan: Plan, kind: Tensor | None) -> Tensor:
+        """(1, 1, D_dec) or (B, M, D_dec): the mask tokens."""
+        if self.kept_kind is None:
+            return self.mask_token
+        if kind is None:
+            raise ValueError("cells of several kinds: the decoder has to be told the kind of each")
+        return self.mask_token[0][kind[plan.hide]]
 
 
 def _key_ok(plan: Plan, n_global: int) -> Tensor | None:

@@ -12,4 +12,6 @@ MASKERS = {
     "whole_word": "mae_core.masking.groups:WholeWordMasker",
     "column": "mae_core.masking.column:ColumnMasker",
     "copy": "mae_core.masking.column:CopyMasker",
+    "dirichlet": "mae_core.masking.kinds:DirichletMasker",
+    "whole_kind": "mae_core.masking.kinds:WholeKindMasker",
 }

@@ -7,4 +7,5 @@ MODALITIES = {
     "text": "mae_core.modalities.text:TextModality",
     "series": "mae_core.modalities.series:SeriesModality",
     "table": "mae_core.modalities.table:TableModality",
+    "joint": "mae_core.modalities.joint:JointModality",
 }

@@ -66,13 +66,17 @@ class Modality(nn.Module):
     """Rows of ``TARGETS`` that make sense here."""
     maskers: ClassVar[tuple[str, ...]]
     """Rows of ``MASKERS`` that make sense here."""
+    objectives: ClassVar[tuple[str, ...]] = ("reconstruction",)
+    """Rows of ``OBJECTIVES`` that make sense here."""
     baselines: ClassVar[tuple[str, ...]] = ("pca",)
     """What is fitted on plain features beside the linear probe, with as many settings tried on validation."""
+    dtype: ClassVar[torch.dtype] = torch.float32
+    """Of a raw sample."""
     blank: ClassVar[float]
     """What a hidden entry of a raw sample shows."""
-    noun: ClassVar[str]
+    noun: str
     """What people call what a file holds: picture, text."""
-    suffixes: ClassVar[frozenset[str]]
+    suffixes: frozenset[str]
     """Of the files that ``read`` takes, in lower case."""
     axes: ClassVar[tuple[str, ...]] = ()
     """What people call the axes of a raw sample."""
@@ -82,6 +86,10 @@ class Modality(nn.Module):
     """Of ``error``."""
     bank: ClassVar[tuple[Mask, ...]]
     """Masks that every model has to fill, whatever it was trained with, so that figures of runs compare. Patch sizes still differ."""
+    kinds: int = 1
+    """How many kinds of cells there are; those of more than one say theirs in ``Cells.kind``."""
+    coords: Tensor
+    """(N, K) buffer: the place of each cell."""
     values_per_cell: int
     """P, of decoded values."""
     shape: tuple[int, ...]
@@ -176,6 +184,10 @@ class Modality(nn.Module):
     def features(self, tokens: Tensor, cells: Cells) -> Tensor:
         """(B, N, D), every cell of whole samples encoded → (B, F), what probes read: the mean over valid cells by default."""
         return pool_mean(tokens, cells.valid)
+
+    def alone(self, cells: Cells) -> dict[str, Plan]:
+        """For each part of a joint sample, by name, the plan that keeps all of it and nothing else; none by default."""
+        return {}
 
     def covers(self, raw: Tensor, index: Tensor, ok: Tensor | None) -> Tensor:
         """Bool like ``raw``: the entries of the cells ``index`` (B, M) that are known and ``ok``."""

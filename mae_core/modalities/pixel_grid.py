@@ -36,6 +36,7 @@ class PixelGrid(Modality):
 
     default_target = "pixels"
     targets = ("pixels", "norm_pixels")
+    dtype = torch.uint8
     blank = 128.0
     unit = "of pixels in 0..1"
     sides: ClassVar[tuple[str, ...]]

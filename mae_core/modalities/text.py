@@ -39,6 +39,7 @@ class TextModality(Modality):
     default_target = "tokens"
     targets = ("tokens",)
     maskers = ("random", "span", "tail", "whole_word")
+    dtype = torch.int32
     blank = float(BLANK)
     noun = "text"
     suffixes = frozenset({".txt", ".md", ".text"})

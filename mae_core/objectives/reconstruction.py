@@ -18,7 +18,7 @@ class Reconstruction:
         self.target = target
 
     def forward(self, views: tuple[View, ...]) -> Terms:
-        """The mean over the batch's valid hidden cells."""
+        """The mean over the batch's valid hidden cells; where the target has parts, the mean of each beside it."""
         (view,) = views
         per_cell = self.target.cell_loss(view.prediction, self.target.target(view.cells, view.plan), view.plan)
         ok = view.plan.hide_ok
@@ -28,4 +28,8 @@ class Reconstruction:
         else:
             hidden = ok.sum()
             total = (per_cell * ok).sum() / hidden.clamp_min(1)
-        return Terms(total, {"reconstruction": total.detach()}, per_cell.detach(), hidden)
+        parts = {"reconstruction": total.detach()}
+        if hasattr(self.target, "parts"):
+            named = self.target.parts(per_cell.detach(), view.plan)
+            parts |= {f"reconstruction/{name}": value for name, value in named.items()}
+        return Terms(total, parts, per_cell.detach(), hidden)

@@ -9,4 +9,5 @@ TARGETS = {
     "norm_values": "mae_core.targets.values:NormValues",
     "tokens": "mae_core.targets.tokens:Tokens",
     "columns": "mae_core.targets.columns:Columns",
+    "parts": "mae_core.targets.parts:Parts",
 }

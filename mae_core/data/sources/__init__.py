@@ -25,6 +25,8 @@ SOURCES = {
     "csv": "mae_core.data.sources.csv:read",
     "npz": "mae_core.data.sources.npz:read",
     "sklearn": "mae_core.data.sources.sklearn:read",
+    "captions": "mae_core.data.sources.captions:read",
+    "pairs": "mae_core.data.sources.pairs:read",
 }
 
 
