@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan
+from mae_core.cells import Belief, Cells, Plan
 from mae_core.draws import Draws
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
 from mae_core.modalities.joint_layout import Layout, columns
 from mae_core.modalities.joint_picture import above, beside
+from mae_core.modalities.panels import Panel
 from mae_core.registry import resolve
 
 BLANK = float("-inf")
@@ -44,6 +45,8 @@ class JointModality(Modality):
     maskers = ("random", "dirichlet", "whole_kind")
     objectives = ("reconstruction", "contrastive")
     blank = BLANK
+    axes = ("entries of all parts",)
+    legend = "The parts one below another, each as samples of its own kind are shown."
     unit = "each part's own"
     bank = (
         Mask("random-75", "random", 0.75),
@@ -320,6 +323,22 @@ class JointModality(Modality):
             shown = part.render(self.pull(self._shown(raw, i), i))
             found.append(torch.where(self.there(raw, i).view(-1, 1, 1, 1), shown, 255).to(torch.uint8))
         return beside(found)
+
+    def view(
+        self, raw: Tensor, hidden: Tensor | None = None, truth: Tensor | None = None, belief: Belief | None = None
+    ) -> list[list[Panel]]:
+        """The panels of the parts that a sample has, one part after another."""
+        panels: list[list[Panel]] = [[] for _ in raw]
+        for i, (part, cells) in enumerate(zip(self.parts, self.layout.cells)):
+            said = None if belief is None else Belief(*(one[:, cells] for one in belief))
+            known = None if truth is None else self.pull(truth, i)
+            own, holes = self._with(
+                self._shown(raw, i), torch.zeros_like(raw, dtype=torch.bool) if hidden is None else hidden, i
+            )
+            views = part.view(own, None if hidden is None else holes, known, said)
+            for some, found, there in zip(panels, views, self.there(raw, i).tolist()):
+                some += found if there else []
+        return panels
 
     def _with(self, raw: Tensor, hidden: Tensor, part: int) -> tuple[Tensor, Tensor]:
         """One part's raw samples, and what of them is hidden."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_core.cells import Cells, Plan
+from mae_core.cells import Belief, Cells, Plan
 from mae_core.modalities.joint_layout import Layout
 from mae_core.registry import resolve
 from mae_core.targets import TARGETS
@@ -98,12 +99,16 @@ class Parts:
         return torch.where(counts > 0, each, 1.0).gather(1, kind)
 
     def decode(self, prediction: Tensor, cells: Cells, plan: Plan) -> Decoded:
-        """(B, M, P): each cell's values as its own part pastes them, the rest 0."""
+        """(B, M, P): each cell's values as its own part pastes them, the rest 0; and how sure that part is."""
         kind = self.layout.kind[plan.hide].unsqueeze(-1)
         values = prediction.new_zeros(*kind.shape[:2], self.values_per_cell, dtype=torch.float32)
-        hints = False
+        unsaid = torch.full_like(values[..., 0], math.nan)
+        hints, belief = False, Belief(unsaid, unsaid, unsaid)
         for i, (target, said) in enumerate(zip(self.targets, prediction.split(self.sizes, -1))):
             decoded = target.decode(said, cells.values[i], self.layout.plan_of(plan, i))
             padded = F.pad(decoded.values.float(), (0, values.shape[-1] - decoded.values.shape[-1]))
             values, hints = torch.where(kind == i, padded, values), hints or decoded.used_true_statistics
-        return Decoded(values, hints)
+            if decoded.belief is not None:
+                mine = kind.squeeze(-1) == i
+                belief = Belief(*(torch.where(mine, own, all_) for own, all_ in zip(decoded.belief, belief)))
+        return Decoded(values, hints, belief)

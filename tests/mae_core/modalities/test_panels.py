@@ -121,3 +121,14 @@ def test_a_modality_that_says_nothing_is_a_picture_with_its_words():
     views = Plain().view(torch.zeros(2, 1))
     assert [type(panel) for panel in views[1]] == [Picture, Text]
     assert views[1][1].pieces == [panels.Piece("two")]
+
+
+def test_joint_samples_show_the_parts_they_have_and_how_sure_each_part_is():
+    modality, made, (original, _, filled) = shown("joint", "parts missing")
+    kinds = [[type(panel) for panel in some] for some in original]
+    there = [[bool(modality.there(made.filled, i)[row]) for i in range(2)] for row in range(3)]
+    assert [[Picture in some, Text in some] for some in kinds] == there and [True, True] in there
+    assert [True, False] in there or [False, True] in there
+    pieces = [piece for some in filled for panel in some if isinstance(panel, Text) for piece in panel.pieces]
+    sure = [piece.probability for piece in pieces if piece.hidden]
+    assert sure and all(0 < one <= 1 for one in sure)
