@@ -78,7 +78,8 @@ def of_recipe(name: str, scores: pd.DataFrame) -> Iterator[Line]:
         asked = test[test["task"] == task]
         if labels is not None:
             asked = asked[asked["labels_per_class"] == labels]
-        for metric in ("accuracy",) if task != "reconstruction" else QUALITY:
+        known = [metric for metric in dict.fromkeys(asked["metric"]) if words.MASK not in metric]
+        for metric in ("accuracy",) if task != "reconstruction" else [m for m in known if words.plain(m) in QUALITY]:
             rows = asked[asked["metric"] == metric]
             others = [model for model in dict.fromkeys(rows["model"]) if model != "pretrained"]
             if task != "reconstruction":
@@ -93,7 +94,7 @@ def _compared(
     base = ("" if other in DATA_BASELINES else name, other)
     table = leaderboard(scores, task, metric, dataset, "test", labels, base).set_index("model")
     ours, theirs = table.loc["pretrained"].to_dict(), table.loc[other].to_dict()
-    lower = metric in LOWER_IS_BETTER
+    lower = words.plain(metric) in LOWER_IS_BETTER
     gap = words.score(ours["difference"], metric, signed=True)
     around = words.bounds(ours["difference_low"], ours["difference_high"], metric, signed=True)
     aim = AIMS.get((name, task)) if metric == "accuracy" else None

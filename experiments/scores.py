@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments.columns import SCORE_COLUMNS, SKIPPED_COLUMNS
 from experiments.questions import Questions
+from experiments.words import MASK, PART
 from mae_core.atomic import write_text
 from mae_core.evaluation.statistics import Interval, over_items, paired_over_items
 
@@ -124,8 +125,8 @@ def _order(row: Row) -> tuple[Any, ...]:
 def metrics(table: Sequence[Row], asked: Questions) -> dict[str, Any]:
     """``{split: {task: {model: mean over seeds}}}`` of the headline metrics, for ``dvc metrics``; few_label and finetune by amount."""
     values: dict[tuple[str, str, str], list[float]] = {}
-    measured = {(row["task"], row["metric"]) for row in table}
-    headline = {task: next((m for m in names if (task, m) in measured), "") for task, names in HEADLINES.items()}
+    measured = {(row["task"], row["metric"]) for row in table if MASK not in row["metric"]}
+    headline = {task: _first(names, sorted(m for t, m in measured if t == task)) for task, names in HEADLINES.items()}
     for row in table:
         task, amount = row["task"], row["labels_per_class"]
         if row["metric"] == headline[task]:
@@ -135,6 +136,11 @@ def metrics(table: Sequence[Row], asked: Questions) -> dict[str, Any]:
     for (split, task, model), numbers in sorted(values.items()):
         found[split].setdefault(task, {})[model] = round(float(np.mean(numbers)), DIGITS)
     return found
+
+
+def _first(names: Sequence[str], measured: Sequence[str]) -> str:
+    """The first of ``names`` that was measured, of the first part that has it where samples are joint; '' where none was."""
+    return next((found for name in names for found in measured if found.split(PART)[0] == name), "")
 
 
 def write(folder: Path, table: Sequence[Row], asked: Questions) -> None:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from experiments.words import GAIN, MASK
+from experiments.words import GAIN, plain
 
 DATA_BASELINES = ("pixels_knn", "pixels_logistic", "pca", "boosting")
 """Made from the dataset alone: the same whatever the recipe."""
-LOWER_IS_BETTER = ("mse", "mae", "loss", "rmse_hidden", "rmse_db_hidden", "mae_db_hidden", "nll_hidden")
+LOWER_IS_BETTER = ("mse", "mse_hidden", "mae", "loss", "rmse_hidden", "rmse_db_hidden", "mae_db_hidden", "nll_hidden")
 NOTHING = "–"
 COLUMNS = [
     "recipe", "model", "value", "low", "high", "covers", "n_seeds", "n_probe_seeds", "n_train", "n_test", "validation",
@@ -233,7 +233,7 @@ def leaderboard(
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
     table = pd.DataFrame(rows)
-    ascending = metric.split(MASK)[0] in LOWER_IS_BETTER
+    ascending = plain(metric) in LOWER_IS_BETTER
     table = table.astype({"n_train": "Int64", "n_test": "Int64"})
     table["rank"] = table["validation"].rank(ascending=ascending, method="min").astype("Int64")
     table = table.sort_values(["rank", "recipe", "model"], na_position="last", ignore_index=True)

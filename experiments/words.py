@@ -12,6 +12,8 @@ GAIN = "_gain_over_"
 """`accuracy_gain_over_pca` is the paired difference of two accuracies: points, with a sign."""
 MASK = "."
 """`psnr_hidden.random-75` is the metric under one mask of the bank alone."""
+PART = "/"
+"""`psnr_hidden/picture` is the metric of one part of joint samples."""
 UNITS = {
     "psnr": "dB",
     "psnr_hidden": "dB",
@@ -80,16 +82,21 @@ TASK_WORDS = {
 NONE = "–"
 
 
+def plain(metric: str) -> str:
+    """A metric without its gain, its part and its mask: what unit, order and direction depend on."""
+    return metric.split(MASK)[0].split(GAIN)[0].split(PART)[0]
+
+
 def fraction(metric: str) -> bool:
     """Whether a metric is a fraction in [0, 1], or a difference of two, and so is read in percent."""
-    return metric.split(MASK)[0].split(GAIN)[0] in PERCENT
+    return plain(metric) in PERCENT
 
 
 def unit(metric: str) -> str:
     """'%', 'points', 'dB' or ''."""
     if fraction(metric):
         return "points" if GAIN in metric else "%"
-    return UNITS.get(metric.split(MASK)[0], "")
+    return UNITS.get(plain(metric), "")
 
 
 def _form(metric: str) -> str:
@@ -131,13 +138,16 @@ def metric(name: str) -> str:
     """'PSNR of hidden pixels', 'PSNR of hidden pixels, mask block-50', 'accuracy gain over PCA of plain features'."""
     whole, alone, mask = name.partition(MASK)
     what, gain, other = whole.partition(GAIN)
-    words = METRIC_WORDS.get(what, what) + (f" gain over {model(other)}" if gain else "")
+    what, _, part = what.partition(PART)
+    words = (
+        METRIC_WORDS.get(what, what) + (f" of {part}" if part else "") + (f" gain over {model(other)}" if gain else "")
+    )
     return f"{words}, mask {mask}" if alone else words
 
 
 def metric_order(name: str) -> tuple[bool, bool, int, str]:
     """Sorts metrics: known ones as METRIC_WORDS lists them, gains after them, single masks last."""
-    what = name.split(MASK)[0].split(GAIN)[0]
+    what = plain(name)
     known = list(METRIC_WORDS)
     return MASK in name, GAIN in name, known.index(what) if what in METRIC_WORDS else len(known), name
 
