@@ -55,7 +55,8 @@ def test_recipes_and_benchmarks_stand_on_one_page(root):
     text = results.page(root, root / "out")
     assert "| linear probe | 90.0 % | untrained encoder | 60.0 % | +30.0 points [+20.0, +40.0] | met |  |" in text
     assert (
-        "| linear probe | 90.0 % | plain features, logistic regression | 89.0 % | +1.0 points [-2.0, +4.0] | open |" in text
+        "| linear probe | 90.0 % | plain features, logistic regression | 89.0 % | +1.0 points [-2.0, +4.0] | open |"
+        in text
     )
     assert "| wave mse | 1 | naive | 2 | × 0.500 [0.400, 0.600] | met |  |" in text
     assert "`python -m benchmarks.waves`, n = 7." in text

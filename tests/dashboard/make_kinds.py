@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from films import make_video
 from PIL import Image
 
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Modality
 from mae_core.modalities.panels import Sound
+from mae_core.modalities.video import VideoModality
 from mae_core.model import MaskedAutoencoder
 from mae_core.registry import resolve
 
-EXAMPLES = {"image": "wide", "audio": "any length", "text": "padded", "table": "mixed", "series": "three with gaps"}
+EXAMPLES = {
+    "image": "wide", "video": "wide", "audio": "any length", "text": "padded", "table": "mixed", "series": "three with gaps",
+    "joint": "parts missing",
+}  # fmt: skip
 """Of each kind, the one that is not plain."""
 SIZES = {"train": 30, "validation": 8, "test": 8}
 
@@ -54,17 +60,32 @@ def dataset(root: Path, kind: str) -> dict[str, Any]:
         info["splits"][split] = {"samples": n, "labelled": int((labels >= 0).sum())}
         if split == "train":
             info["sample"] = {"shape": list(samples.shape[1:]), "dtype": str(samples.dtype)}
-            facts = modality.facts(samples, np.arange(n), example.config)
-            info |= {"length": "pad", **example.config, **facts.entries, "notes": facts.notes}
+            described = {**example.config, **_parts(example.config)}
+            facts = modality.facts(samples, np.arange(n), described)
+            info |= {"length": "pad", **described, **facts.entries, "notes": facts.notes}
     (folder / "dataset.json").write_text(json.dumps(info))
     return info
+
+
+def _parts(config: dict[str, Any]) -> dict[str, Any]:
+    """What a source says of the parts of joint samples, from a model's config of them."""
+    if "parts" not in config:
+        return {}
+    parts = []
+    for part in config["parts"]:
+        made = resolve(MODALITIES, part["kind"], "modality")(
+            width=8, **{k: v for k, v in part.items() if k not in ("name", "kind")}
+        )
+        sample = {"shape": list(made.shape), "dtype": str(made.dtype).removeprefix("torch.")}
+        parts.append({**part, "sample": sample, "length": "pad"})
+    return {"parts": parts}
 
 
 def model(root: Path, kind: str, info: dict[str, Any]) -> None:
     """Saves an untrained model of a dataset."""
     modality = resolve(MODALITIES, kind, "modality")
     config = {
-        "modality": {"kind": kind, **modality.configure(info, info.get("patch", 1))},
+        "modality": {"kind": kind, **modality.configure(info, _patch(info))},
         "encoder": {"kind": "vit", "width": 16, "depth": 1, "heads": 2},
         "decoder": {"kind": "joint", "width": 16, "depth": 1, "heads": 2},
         "masking": {"strategy": modality.maskers[0], "ratio": 0.5},
@@ -73,10 +94,19 @@ def model(root: Path, kind: str, info: dict[str, Any]) -> None:
     MaskedAutoencoder.build(config).save(root / "models" / kind / "seed-0", card="# Synthetic\n\nNever trained.\n")
 
 
+def _patch(info: dict[str, Any]) -> Any:
+    if "parts" in info:
+        return {part["name"]: part.get("patch", 1) for part in info["parts"]}
+    return info.get("patch", 1)
+
+
 def file_of(modality: Modality, raw: torch.Tensor) -> bytes:
     """Raw samples as a file that the modality reads: what it writes itself, else one sound or one picture."""
     if text := modality.written(raw):
         return text.encode()
+    if isinstance(modality, VideoModality):
+        with tempfile.TemporaryDirectory() as folder:
+            return make_video(Path(folder) / "clip.avi").read_bytes()
     sounds = [panel for panel in modality.view(raw)[0] if isinstance(panel, Sound)]
     if sounds:
         return sounds[0].wav()

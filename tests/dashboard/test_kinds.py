@@ -13,10 +13,14 @@ from mae_core.modalities.panels import Piece
 from mae_core.model import MaskedAutoencoder
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
-KINDS = ("image", "audio", "text", "table", "series")
-DRAWN = {"image": "image", "audio": "audio", "text": "html", "table": "dataframe", "series": "plotly_chart"}
+KINDS = ("image", "video", "audio", "text", "table", "series", "joint")
+DRAWN = {
+    "image": "image", "video": "image", "joint": "image", "audio": "audio", "text": "html", "table": "dataframe", "series": "plotly_chart",
+}  # fmt: skip
 MEASURES = {
     "image": "PSNR of hidden pixels",
+    "video": "PSNR of hidden pixels",
+    "joint": "PSNR of hidden pixels of picture",
     "audio": "RMSE of hidden levels",
     "text": "right of hidden tokens",
     "table": "RMSE of hidden values",
@@ -55,7 +59,7 @@ def files(kinds, make_kinds):
     for kind in KINDS:
         modality = MaskedAutoencoder.load(kinds / "models" / kind / "seed-0").modality
         raw = torch.from_numpy(np.load(kinds / "data" / kind / "test-samples.npy")[:2])
-        suffix = {"image": ".png", "audio": ".wav"}.get(kind, ".txt")
+        suffix = {"image": ".png", "joint": ".png", "video": ".avi", "audio": ".wav"}.get(kind, ".txt")
         found[kind] = (make_kinds.file_of(modality, raw), suffix)
     return found
 
@@ -69,7 +73,7 @@ def test_samples_are_shown_as_people_look_at_them(kind, kinds, monkeypatch):
         rows = drawn(app, kind)[-1].value
         assert len(rows) == 24 and list(rows)[1:] == [f"column {i}" for i in range(7)]
     else:
-        assert len(drawn(app, kind)) >= 8
+        assert len(drawn(app, kind)) >= (2 if kind == "joint" else 8)  # some joint samples have no picture
     assert "of 30 samples, as stored" in text and not app.error
 
 
@@ -80,7 +84,7 @@ def test_a_model_of_each_kind_restores_its_samples(kind, kinds, monkeypatch):
     assert MEASURES[kind] in text and not app.error
     assert drawn(app, kind)
     assert app.selectbox(f"strategy_{kind}").options[0] == "random"
-    assert ("line" in app.selectbox(f"strategy_{kind}").options) == (kind in ("audio", "series"))
+    assert ("line" in app.selectbox(f"strategy_{kind}").options) == (kind in ("audio", "series", "video"))
     if kind == "audio":
         assert len(app.get("audio")) == 3  # original, masked, restored
 

@@ -62,7 +62,9 @@ def test_a_single_mask_is_named():
 def test_a_part_of_a_joint_sample_is_named_and_keeps_its_unit():
     assert words.metric("psnr_hidden/picture") == "PSNR of hidden pixels of picture"
     assert words.metric("psnr_hidden/picture.random-75") == "PSNR of hidden pixels of picture, mask random-75"
-    assert words.score(17.21, "psnr_hidden/picture") == "17.2 dB" and words.score(0.5, "accuracy_hidden/words") == "50.0 %"
+    assert (
+        words.score(17.21, "psnr_hidden/picture") == "17.2 dB" and words.score(0.5, "accuracy_hidden/words") == "50.0 %"
+    )
     assert words.metric_order("psnr_hidden/picture") < words.metric_order("accuracy_hidden/words")
 
 
