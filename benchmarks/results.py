@@ -34,8 +34,17 @@ AIMS = {
     ("text", "text_hidden_15_bits_vs_two_sided_5gram"): 1.50,
     ("video", "direction_accuracy_vs_untrained"): 0.97,
     ("video", "speed_accuracy_vs_untrained"): 0.97,
+    ("joint", "digit_drawn_from_speech_read_right_vs_chance"): 0.95,
 }
 """By recipe and task, or by benchmark and row: the figure that a very good result has."""
+RATIOS = {
+    ("video", "last_4_frames_mse_vs_constant_velocity"): 0.5,
+    ("joint", "emoji_words_by_picture_recall_10_vs_cca"): 2.0,
+    ("joint", "emoji_picture_by_words_recall_10_vs_cca"): 2.0,
+}
+"""The same, of ours over theirs."""
+SHARES = ("accuracy", "right", "recall")
+"""Words in the names of rows that are shares, of which more is better; of all others less is."""
 HEAD = "| what | ours | beside it | theirs | difference | floor | aim |\n|---|---|---|---|---|---|---|\n"
 
 
@@ -110,23 +119,28 @@ def _compared(
 
 
 def of_benchmark(name: str, content: dict[str, Any]) -> Iterator[Line]:
-    """Comparisons of a benchmark; a difference there is a ratio."""
+    """Comparisons of a benchmark: the paired gain where one was measured, else the ratio."""
     for row in content["rows"]:
         if row["ratio"] is None:
             continue
-        lower = "accuracy" not in row["name"] and "right" not in row["name"] and "recall" not in row["name"]
-        low, high = (math.nan if row[end] is None else float(row[end]) for end in ("low", "high"))
-        spread = "" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
         what, _, other = row["name"].partition("_vs_")
-        yield Line(
-            what.replace("_", " "),
-            f"{row['ours']:.4g}",
-            other.replace("_", " "),
-            f"{row['baseline']:.4g}",
-            f"× {row['ratio']:.3f}{spread}",
-            verdict(low, high, 1.0, lower),
-            aimed(row["ours"], AIMS.get((name, row["name"])), lower, ""),
-        )
+        metric = "accuracy" if any(word in what for word in SHARES) else ""
+        low, high, facts = _number(row["low"]), _number(row["high"]), row["facts"]
+        gap = f"× {row['ratio']:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")
+        floor = verdict(low, high, 1.0, lower_is_better=not metric)
+        if metric and "gain_low" in facts:
+            ends = (facts["gain_low"], facts["gain_high"])
+            gap = f"{words.score(facts['gain'], metric, signed=True)} {words.bounds(*ends, metric, signed=True)}"
+            floor = verdict(*ends, 0.0, lower_is_better=False)
+        aim = aimed(row["ours"], AIMS.get((name, row["name"])), not metric, metric)
+        if (name, row["name"]) in RATIOS:
+            aim = aimed(row["ratio"], RATIOS[name, row["name"]], not metric, "").replace(":", " times theirs:", 1)
+        ours, theirs = (words.score(row[who], metric) if metric else f"{row[who]:.4g}" for who in ("ours", "baseline"))
+        yield Line(what.replace("_", " "), ours, other.replace("_", " "), theirs, gap, floor, aim)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def section(title: str, said: str, lines: list[Line]) -> str:
@@ -165,7 +179,7 @@ INTRODUCTION = """# Results
 
 Made by `python -m benchmarks.results` from what `dvc repro` and the benchmarks had measured; edit nothing here by hand. Every figure is
 of the test part. A difference is ours less theirs with its 95 % interval: paired over test samples where both answered the same ones,
-over pretraining seeds where there are three. A benchmark's difference is the ratio ours / theirs.
+over pretraining seeds where there are three. A × is the ratio ours / theirs.
 
 *Floor* says whether the whole interval lies on the better side: `met`, `not met` where it lies on the worse one, `open` where it holds
 both. *Aim* is what a very good result would be.

@@ -45,9 +45,20 @@ def root(tmp_path):
     (tmp_path / "results" / "tiny").mkdir(parents=True)
     pd.DataFrame(rows, columns=SCORE_COLUMNS).to_csv(tmp_path / "results" / "tiny" / "scores.csv", index=False)
     one = {"name": "wave_mse_vs_naive", "ours": 1.0, "baseline": 2.0, "ratio": 0.5, "low": 0.4, "high": 0.6, "n": 7}
+    two = {
+        "name": "wave_accuracy_vs_guess",
+        "ours": 0.7,
+        "baseline": 0.5,
+        "ratio": 1.4,
+        "low": None,
+        "high": None,
+        "n": 7,
+    }
+    one["facts"], two["facts"] = {}, {"gain": 0.2, "gain_low": -0.1, "gain_high": 0.5}
     out = tmp_path / "out"
     out.mkdir()
-    (out / "waves.json").write_text(json.dumps({"rows": [{**one, "command": "python -m benchmarks.waves"}]}))
+    rows = [{**row, "command": "python -m benchmarks.waves"} for row in (one, two)]
+    (out / "waves.json").write_text(json.dumps({"rows": rows}))
     return tmp_path
 
 
@@ -59,4 +70,5 @@ def test_recipes_and_benchmarks_stand_on_one_page(root):
         in text
     )
     assert "| wave mse | 1 | naive | 2 | × 0.500 [0.400, 0.600] | met |  |" in text
+    assert "| wave accuracy | 70.0 % | guess | 50.0 % | +20.0 points [-10.0, +50.0] | open |  |" in text
     assert "`python -m benchmarks.waves`, n = 7." in text
