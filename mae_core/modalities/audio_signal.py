@@ -74,10 +74,10 @@ def to_hertz(mel: Tensor) -> Tensor:
 
 @lru_cache(8)
 def mel_filters(spectrum: Spectrum) -> Tensor:
-    """(F, fft / 2 + 1) float64: the weights of each band."""
-    ends = torch.linspace(to_mel(spectrum.low), to_mel(spectrum.high), spectrum.mels + 2, dtype=torch.float64)
-    hertz = to_hertz(ends)
-    lines = torch.linspace(0, spectrum.rate / 2, spectrum.fft // 2 + 1, dtype=torch.float64)
+    """(F, fft / 2 + 1) float64 on the CPU, whatever the default device: the weights of each band."""
+    low, high, exact = to_mel(spectrum.low), to_mel(spectrum.high), torch.float64
+    hertz = to_hertz(torch.linspace(low, high, spectrum.mels + 2, dtype=exact, device="cpu"))
+    lines = torch.linspace(0, spectrum.rate / 2, spectrum.fft // 2 + 1, dtype=exact, device="cpu")
     rising = (lines - hertz[:-2, None]) / (hertz[1:-1] - hertz[:-2])[:, None]
     falling = (hertz[2:, None] - lines) / (hertz[2:] - hertz[1:-1])[:, None]
     return torch.minimum(rising, falling).clamp_min(0)

@@ -40,7 +40,7 @@ class Layout(nn.Module):
         super().__init__()
         self.names = tuple(names)
         self.entries, self.cells = slices(entries), slices(cells)
-        kind = torch.arange(len(cells)).repeat_interleave(torch.tensor(cells))
+        kind = torch.tensor([part for part, count in enumerate(cells) for _ in range(count)])
         self.register_buffer("kind", kind, persistent=False)
 
     kind: Tensor

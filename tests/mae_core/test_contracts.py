@@ -1,12 +1,14 @@
 """What every combination of parts must do. Rows are read from the registry tables, so a new part is tested by being registered."""
 
 import pytest
-from contract import CHECKS, DECODER_SIZES, ENCODER_SIZES, factors_of, name_of, run
+import torch
+from contract import CHECKS, DECODER_SIZES, ENCODER_SIZES, config_of, factors_of, name_of, run
 from pairwise import full, pairwise
 
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
 from mae_core.modalities import MODALITIES
+from mae_core.model import MaskedAutoencoder
 
 CASES = [case for modality in MODALITIES for case in pairwise(factors_of(modality))]
 
@@ -15,6 +17,15 @@ CASES = [case for modality in MODALITIES for case in pairwise(factors_of(modalit
 @pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_contract(case, check, tmp_path):
     run(check, case, tmp_path)
+
+
+@pytest.mark.parametrize("modality", list(MODALITIES))
+def test_a_model_can_be_counted_without_memory_for_it(modality):
+    """The search builds candidates on the meta device to know their parameters."""
+    for case in (case for case in CASES if case["modality"] == modality):
+        with torch.device("meta"):
+            model = MaskedAutoencoder.build(config_of(case))
+        assert all(parameter.is_meta for parameter in model.parameters())
 
 
 @pytest.mark.slow
