@@ -21,6 +21,7 @@ from experiments.subjects import spread
 from mae_core.cells import Plan
 from mae_core.data.dataset import open_dataset
 from mae_core.evaluation.imputers import MOST_ROWS
+from mae_core.modalities.columns import interval_of
 from mae_core.modalities.table import TableModality
 from mae_core.model import MaskedAutoencoder
 
@@ -91,13 +92,14 @@ def _squares(modality: TableModality, filled: Tensor, raw: Tensor, where: Tensor
 
 
 def _inside(model: MaskedAutoencoder, raw: Tensor, plan: Plan) -> float:
-    """Share of hidden numbers within the 90 % interval that the model gives them."""
+    """Share of hidden numbers within the 90 % interval that the model gives them, at the resolution at which it tells numbers apart."""
     cells = model.modality.split(raw)
     said = model.target.distribution(model.view(cells, plan).prediction, plan)
     z = cells.values[..., 0].gather(1, plan.hide)
     low, high = (said.quantile(share) for share in INTERVAL)
     where = _ok(plan) & model.modality.columns.number[plan.hide]
-    return float(((z > low) & (z < high))[where].float().mean())
+    true = interval_of(z)
+    return float(((true.high > low) & (true.low < high))[where].float().mean())
 
 
 def _ok(plan: Plan) -> Tensor:
