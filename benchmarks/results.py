@@ -45,7 +45,7 @@ RATIOS = {
 """The same, of ours over theirs."""
 SHARES = ("accuracy", "right", "recall")
 """Words in the names of rows that are shares, of which more is better; of all others less is."""
-HEAD = "| what | ours | beside it | theirs | difference | floor | aim |\n|---|---|---|---|---|---|---|\n"
+HEAD = "| what | ours | beside it | theirs | difference | ahead | aim |\n|---|---|---|---|---|---|---|\n"
 
 
 class Line(NamedTuple):
@@ -57,17 +57,17 @@ class Line(NamedTuple):
     theirs: str
     gap: str
     """With its 95 % interval."""
-    floor: str
-    """Whether the interval lies on the better side."""
+    ahead: str
+    """Whether the whole interval lies on the better side."""
     aim: str
 
 
 def verdict(low: float, high: float, nothing: float, lower_is_better: bool) -> str:
-    """``met`` where the whole interval is better than ``nothing``, ``not met`` where it is worse, else ``open``; '' without interval."""
+    """``yes`` where the whole interval is better than ``nothing``, ``no`` where it is worse, else ``open``; '' without interval."""
     if math.isnan(low) or math.isnan(high):
         return ""
     better, worse = (high < nothing, low > nothing) if lower_is_better else (low > nothing, high < nothing)
-    return "met" if better else "not met" if worse else "open"
+    return "yes" if better else "no" if worse else "open"
 
 
 def aimed(value: float, aim: float | None, lower_is_better: bool, metric: str) -> str:
@@ -127,16 +127,16 @@ def of_benchmark(name: str, content: dict[str, Any]) -> Iterator[Line]:
         metric = "accuracy" if any(word in what for word in SHARES) else ""
         low, high, facts = _number(row["low"]), _number(row["high"]), row["facts"]
         gap = f"× {row['ratio']:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")
-        floor = verdict(low, high, 1.0, lower_is_better=not metric)
+        ahead = verdict(low, high, 1.0, lower_is_better=not metric)
         if metric and "gain_low" in facts:
             ends = (facts["gain_low"], facts["gain_high"])
             gap = f"{words.score(facts['gain'], metric, signed=True)} {words.bounds(*ends, metric, signed=True)}"
-            floor = verdict(*ends, 0.0, lower_is_better=False)
+            ahead = verdict(*ends, 0.0, lower_is_better=False)
         aim = aimed(row["ours"], AIMS.get((name, row["name"])), not metric, metric)
         if (name, row["name"]) in RATIOS:
             aim = aimed(row["ratio"], RATIOS[name, row["name"]], not metric, "").replace(":", " times theirs:", 1)
         ours, theirs = (words.score(row[who], metric) if metric else f"{row[who]:.4g}" for who in ("ours", "baseline"))
-        yield Line(what.replace("_", " "), ours, other.replace("_", " "), theirs, gap, floor, aim)
+        yield Line(what.replace("_", " "), ours, other.replace("_", " "), theirs, gap, ahead, aim)
 
 
 def _number(value: float | None) -> float:
@@ -181,8 +181,8 @@ Made by `python -m benchmarks.results` from what `dvc repro` and the benchmarks 
 of the test part. A difference is ours less theirs with its 95 % interval: paired over test samples where both answered the same ones,
 over pretraining seeds where there are three. A × is the ratio ours / theirs.
 
-*Floor* says whether the whole interval lies on the better side: `met`, `not met` where it lies on the worse one, `open` where it holds
-both. *Aim* is what a very good result would be.
+*Ahead* says whether the whole interval lies on the better side: `yes`, `no` where it lies on the worse one, `open` where it holds both.
+*Aim* is what a very good result would be.
 """
 
 

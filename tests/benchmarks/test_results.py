@@ -10,12 +10,12 @@ from benchmarks import results
 from experiments.columns import SCORE_COLUMNS
 
 
-def test_a_floor_is_met_only_by_the_whole_interval():
-    assert results.verdict(0.1, 0.4, 0.0, lower_is_better=False) == "met"
+def test_only_a_whole_interval_is_ahead():
+    assert results.verdict(0.1, 0.4, 0.0, lower_is_better=False) == "yes"
     assert results.verdict(-0.1, 0.4, 0.0, lower_is_better=False) == "open"
-    assert results.verdict(-0.4, -0.1, 0.0, lower_is_better=False) == "not met"
-    assert results.verdict(-0.4, -0.1, 0.0, lower_is_better=True) == "met"
-    assert results.verdict(0.7, 0.9, 1.0, lower_is_better=True) == "met"
+    assert results.verdict(-0.4, -0.1, 0.0, lower_is_better=False) == "no"
+    assert results.verdict(-0.4, -0.1, 0.0, lower_is_better=True) == "yes"
+    assert results.verdict(0.7, 0.9, 1.0, lower_is_better=True) == "yes"
     assert results.verdict(math.nan, math.nan, 0.0, lower_is_better=False) == ""
 
 
@@ -64,11 +64,11 @@ def root(tmp_path):
 
 def test_recipes_and_benchmarks_stand_on_one_page(root):
     text = results.page(root, root / "out")
-    assert "| linear probe | 90.0 % | untrained encoder | 60.0 % | +30.0 points [+20.0, +40.0] | met |  |" in text
+    assert "| linear probe | 90.0 % | untrained encoder | 60.0 % | +30.0 points [+20.0, +40.0] | yes |  |" in text
     assert (
         "| linear probe | 90.0 % | plain features, logistic regression | 89.0 % | +1.0 points [-2.0, +4.0] | open |"
         in text
     )
-    assert "| wave mse | 1 | naive | 2 | × 0.500 [0.400, 0.600] | met |  |" in text
+    assert "| wave mse | 1 | naive | 2 | × 0.500 [0.400, 0.600] | yes |  |" in text
     assert "| wave accuracy | 70.0 % | guess | 50.0 % | +20.0 points [-10.0, +50.0] | open |  |" in text
     assert "`python -m benchmarks.waves`, n = 7." in text
