@@ -42,7 +42,7 @@ class Scaled(NamedTuple):
 
 def apart(samples: np.ndarray, stride: int) -> np.ndarray:
     """Of windows cut every ``stride`` moments, those that do not overlap."""
-    return np.asarray(samples[:: max(samples.shape[2] // stride, 1)])
+    return np.array(samples[:: max(samples.shape[2] // stride, 1)])
 
 
 def hidden_tail(model: MaskedAutoencoder, raw: Tensor) -> Tensor:
