@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from experiments.recipe import Recipe
+from experiments.recipe import Recipe, load_recipe, resolve
+from mae_core.data.dataset import open_dataset
 from mae_core.data.pack import Rules, pack
 from mae_core.data.sources import Part, Source
+from mae_core.training import loop
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("mae_core", "experiments", "pipelines")
@@ -131,3 +133,26 @@ def finished(process: subprocess.Popen[str], patience: float = 400) -> str:
 def finished_stage(root: Path, name: str, key: str = "tiny") -> str:
     """Runs one stage to its end; its output."""
     return finished(stage(root, name, key))
+
+
+def use_dataset(root: Path, name: str, described: dict[str, Any], samples: Path) -> None:
+    """Describes the files in ``samples`` as the dataset ``name``, on which the recipe ``tiny`` runs."""
+    source = {**described["source"], "path": str(samples)}
+    (root / "experiments" / "datasets" / f"{name}.yaml").write_text(yaml.safe_dump({**described, "source": source}))
+    params = {
+        "datasets": [name],
+        "recipes": {"tiny": {"dataset": name, "modality": described["modality"]}},
+        "resources": {"workers": 1, "gpu": False},
+    }
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def trained(root: Path, dataset: str, steps: int, batch_size: int) -> Path:
+    """The model folder of the recipe ``tiny`` on a prepared dataset, trained in this process."""
+    found = open_dataset(root / "data" / dataset)
+    config = resolve(load_recipe("tiny", root), found.info, {}, found.modality).config
+    settings = loop.Settings(steps=steps, batch_size=batch_size, lr=4e-3, precision="fp32")
+    state = loop.start(config, settings)
+    list(loop.fit(state, found.split("train").samples, settings))
+    state.model.config["provenance"] = {"precision": "fp32"}
+    return state.model.eval().save(root / "models" / "tiny" / "seed-0")

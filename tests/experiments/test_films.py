@@ -6,16 +6,13 @@ import json
 import av
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
-from project import make_project
+from project import make_project, trained, use_dataset
 
 from experiments import evaluate as stage
 from experiments.datasets import prepare
-from experiments.recipe import load_recipe, resolve
+from experiments.recipe import load_recipe
 from experiments.space import load_space, narrow
-from mae_core.data.dataset import open_dataset
-from mae_core.training.loop import Settings, fit, start
 from pipelines.show import plan_text
 from pipelines.use import embed_files, reconstruct_files
 
@@ -62,14 +59,7 @@ def root(tmp_path, monkeypatch):
     )
     write_videos(made / "videos")
     (made / "videos" / "left" / "broken.mp4").write_text("not a video\n")
-    source = {**DATASET["source"], "path": str(made / "videos")}
-    (made / "experiments" / "datasets" / "squares.yaml").write_text(yaml.safe_dump({**DATASET, "source": source}))
-    params = {
-        "datasets": ["squares"],
-        "recipes": {"tiny": {"dataset": "squares", "modality": "video"}},
-        "resources": {"workers": 1, "gpu": False},
-    }
-    (made / "params.yaml").write_text(yaml.safe_dump(params))
+    use_dataset(made, "squares", DATASET, made / "videos")
     return made
 
 
@@ -84,13 +74,7 @@ def test_from_files_to_scores(root):
     assert info["quarantined"] == 1 and aside[1].startswith("left/broken.mp4,not a video,")
     assert "model.patch" in plan_text("tiny", root)
 
-    dataset = open_dataset(root / "data" / "squares")
-    config = resolve(load_recipe("tiny", root), info, {}, "video").config
-    settings = Settings(steps=60, batch_size=12, lr=4e-3, precision="fp32")
-    state = start(config, settings)
-    list(fit(state, dataset.split("train").samples, settings))
-    state.model.config["provenance"] = {"precision": "fp32"}
-    folder = state.model.eval().save(root / "models" / "tiny" / "seed-0")
+    folder = trained(root, "squares", steps=60, batch_size=12)
     stage.evaluate("tiny", root, workers=1)
 
     metrics = json.loads((root / "results" / "tiny" / "metrics.json").read_text())["test"]

@@ -6,16 +6,13 @@ import json
 import numpy as np
 import pytest
 import soundfile
-import yaml
 from PIL import Image
-from project import make_project
+from project import make_project, trained, use_dataset
 
 from experiments import evaluate as stage
 from experiments.datasets import prepare
-from experiments.recipe import load_recipe, resolve
+from experiments.recipe import load_recipe
 from experiments.space import load_space, narrow
-from mae_core.data.dataset import open_dataset
-from mae_core.training.loop import Settings, fit, start
 from pipelines.show import plan_text
 from pipelines.use import embed_files, reconstruct_files
 
@@ -50,15 +47,7 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setattr("experiments.runs.end_with_parent", lambda: None)
     made = make_project(tmp_path / "p", model={"patch": [3, 4]}, masking={"ratio": 0.5})
     write_sounds(made / "sounds")
-    (made / "experiments" / "datasets" / "tones.yaml").write_text(
-        yaml.safe_dump({**DATASET, "source": {**DATASET["source"], "path": str(made / "sounds")}})
-    )
-    params = {
-        "datasets": ["tones"],
-        "recipes": {"tiny": {"dataset": "tones", "modality": "audio"}},
-        "resources": {"workers": 1, "gpu": False},
-    }
-    (made / "params.yaml").write_text(yaml.safe_dump(params))
+    use_dataset(made, "tones", DATASET, made / "sounds")
     return made
 
 
@@ -72,13 +61,7 @@ def test_from_files_to_scores(root):
     assert any("are longer than 0.192 s" in note for note in info["notes"])
     assert "model.patch" in plan_text("tiny", root)
 
-    dataset = open_dataset(root / "data" / "tones")
-    config = resolve(load_recipe("tiny", root), info, {}, "audio").config
-    settings = Settings(steps=60, batch_size=16, lr=4e-3, precision="fp32")
-    state = start(config, settings)
-    list(fit(state, dataset.split("train").samples, settings))
-    state.model.config["provenance"] = {"precision": "fp32"}
-    folder = state.model.eval().save(root / "models" / "tiny" / "seed-0")
+    folder = trained(root, "tones", steps=60, batch_size=16)
     stage.evaluate("tiny", root, workers=1)
 
     metrics = json.loads((root / "results" / "tiny" / "metrics.json").read_text())["test"]

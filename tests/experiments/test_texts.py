@@ -6,16 +6,14 @@ import re
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
-from project import make_project
+from project import make_project, trained, use_dataset
 
 from experiments import evaluate as stage
 from experiments.datasets import prepare
 from experiments.recipe import load_recipe, resolve
 from experiments.space import load_space, narrow
-from mae_core.data.dataset import open_dataset
-from mae_core.training.loop import Settings, fit, start
+from mae_core.training.loop import Settings, start
 from pipelines.show import plan_text
 from pipelines.use import embed_files, reconstruct_files
 
@@ -49,14 +47,7 @@ def root(tmp_path, monkeypatch):
     masking = {"ratio": 0.3, "ratio_spread": 0.2}
     made = make_project(tmp_path / "p", model={"patch": 1}, masking=masking)
     write_texts(made / "texts")
-    described = {**DATASET, "source": {**DATASET["source"], "path": str(made / "texts")}}
-    (made / "experiments" / "datasets" / "questions.yaml").write_text(yaml.safe_dump(described))
-    params = {
-        "datasets": ["questions"],
-        "recipes": {"tiny": {"dataset": "questions", "modality": "text"}},
-        "resources": {"workers": 1, "gpu": False},
-    }
-    (made / "params.yaml").write_text(yaml.safe_dump(params))
+    use_dataset(made, "questions", DATASET, made / "texts")
     return made
 
 
@@ -66,13 +57,9 @@ def test_from_files_to_scores(root):
     assert info["lengths"]["shortest"] < info["lengths"]["longest"] < 24, "texts are of many lengths"
     assert "model.encoder.width" in plan_text("tiny", root)
 
-    dataset = open_dataset(root / "data" / "questions")
     config = resolve(load_recipe("tiny", root), info, {}, "text").config
     assert config["masking"]["ratio_spread"] == 0.2 and config["objective"]["target"] == "tokens"
-    state = start(config, Settings(steps=80, batch_size=16, lr=4e-3, precision="fp32"))
-    list(fit(state, dataset.split("train").samples, Settings(steps=80, batch_size=16, lr=4e-3, precision="fp32")))
-    state.model.config["provenance"] = {"precision": "fp32"}
-    folder = state.model.eval().save(root / "models" / "tiny" / "seed-0")
+    folder = trained(root, "questions", steps=80, batch_size=16)
     stage.evaluate("tiny", root, workers=1)
 
     metrics = json.loads((root / "results" / "tiny" / "metrics.json").read_text())["test"]
