@@ -157,7 +157,7 @@ maestro embed models/{name}/seed-{seed} FOLDER --out features.parquet
 ```python
 from mae_core.model import MaskedAutoencoder
 model = MaskedAutoencoder.load("models/{name}/seed-{seed}")
-features = model.encode(raw)      # {data.info["sample"]["dtype"]} (B, {", ".join(map(str, data.shape))}) → (B, {encoder["width"]})
+features = model.encode(raw)      # {data.info["sample"]["dtype"]} (B, {", ".join(map(str, data.shape))}) → (B, F)
 ```
 
 Everything else that made it stands in `config.json`.

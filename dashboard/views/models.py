@@ -72,7 +72,7 @@ def one(model: Model) -> None:
         st.caption("Keep the two as model.safetensors and config.json in one folder, then:")
         load = "from mae_core.model import MaskedAutoencoder\n"
         load += f"model = MaskedAutoencoder.load({f'{model.origin}/{model.name}'!r})\n"
-        load += "features = model.encode(raw)  # (B, …) samples as the dataset holds them → float (B, D)"
+        load += "features = model.encode(raw)  # (B, …) samples as the dataset holds them → float (B, F)"
         st.code(load, language="python", wrap_lines=True)
 
 
