@@ -1,7 +1,7 @@
-"""What Ray Train costs: one worker on Ray against the same training in this process, visited in turn.
+"""What Ray Train costs: one worker on Ray against ``fit`` called directly, visited in turn.
 
-``python -m benchmarks.ray_overhead`` writes benchmarks/out/ray_overhead.json. Both sides call ``fit`` and write the same checkpoints and
-log. Two rows: a step once Ray's helper processes have settled, which is what long runs pay, and the whole call, which holds their start.
+``python -m benchmarks.ray_overhead`` writes benchmarks/out/ray_overhead.json. The worker also saves its checkpoints and keeps its log,
+as in every run; ``fit`` does neither. Two rows: a step, from the first report on, and the whole call, which holds the worker's start.
 Ray itself is started once, before.
 """
 
@@ -12,7 +12,6 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, median
@@ -24,9 +23,8 @@ import torch
 from benchmarks.rows import Row, compare, publish
 from experiments.cluster import connected
 from experiments.placement import Placement
-from experiments.train import Job, train, train_here
-from mae_core.training.loop import Settings
-from mae_core.training.world import World
+from experiments.train import Job, report_every, train
+from mae_core.training.loop import Settings, fit, start
 
 CONFIG: dict[str, Any] = {
     "modality": {"kind": "image", "channels": 1, "size": [28, 28], "patch": 7},
@@ -38,15 +36,13 @@ CONFIG: dict[str, Any] = {
 """The default architecture on the default dataset's shape: a small model, where overhead shows most."""
 SAMPLES = 4096
 CHECKPOINT_EVERY = 200
-SETTLED = 200
-"""Steps (some seven seconds) before the processes that Ray Train starts beside a worker have come up; they take a core until then."""
 
 
 class Round(NamedTuple):
     """One training."""
 
     ms_per_step: float
-    """Mean over all reports after the first SETTLED steps: what happens between two reports counts, checkpoints too."""
+    """Mean over all reports after the first; what happens between two reports counts, checkpoints too."""
     seconds: float
     """Of the whole call."""
     losses: list[float]
@@ -68,16 +64,33 @@ def job_in(folder: Path, settings: Settings, samples: Path) -> Job:
     )
 
 
-def timed(job: Job, work: Callable[[Job], object]) -> Round:
-    """What ``work`` took for ``job``, by its own log."""
+def directly(config: dict[str, Any], settings: Settings, samples: Path) -> Round:
+    """The training by ``fit`` alone."""
     begun = time.perf_counter()
-    work(job)
+    state = start(config, settings)
+    reports = list(
+        fit(
+            state,
+            np.load(samples, mmap_mode="r", allow_pickle=False),
+            settings,
+            report_every=report_every(CHECKPOINT_EVERY),
+        )
+    )
+    return _round([one._asdict() for one in reports], settings, time.perf_counter() - begun)
+
+
+def on_ray(job: Job, placement: Placement) -> Round:
+    """The training by Ray Train, timed by the worker's own log."""
+    begun = time.perf_counter()
+    train(job, placement, Path.cwd())
     seconds = time.perf_counter() - begun
     rows = [json.loads(line) for line in (Path(job.run) / "log.jsonl").read_text().splitlines()]
-    reports = [row for row in rows if "samples_per_s" in row]
-    batch = job.settings["batch_size"]
-    settled = [1000 * batch / report["samples_per_s"] for report in reports if report["step"] > SETTLED]
-    return Round(fmean(settled), seconds, [report["loss"] for report in reports])
+    return _round([row for row in rows if "samples_per_s" in row], Settings(**job.settings), seconds)
+
+
+def _round(reports: list[dict[str, Any]], settings: Settings, seconds: float) -> Round:
+    ms = [1000 * settings.batch_size / report["samples_per_s"] for report in reports[1:]]
+    return Round(fmean(ms), seconds, [report["loss"] for report in reports])
 
 
 def measure(steps: int, rounds: int, threads: int, command: str) -> list[Row]:
@@ -92,9 +105,8 @@ def measure(steps: int, rounds: int, threads: int, command: str) -> list[Row]:
         np.save(folder / "samples.npy", samples)
         placement = Placement(1, False, threads, "ddp", "benchmark")
         for number in range(rounds + 1):
-            jobs = [job_in(folder / f"{side}-{number}", settings, folder / "samples.npy") for side in ("here", "ray")]
-            a = timed(jobs[0], lambda job: train_here(job, World(), torch.device("cpu")))
-            b = timed(jobs[1], lambda job: train(job, placement, Path.cwd()))
+            a = directly(CONFIG, settings, folder / "samples.npy")
+            b = on_ray(job_in(folder / f"ray-{number}", settings, folder / "samples.npy"), placement)
             if not np.allclose(a.losses, b.losses, rtol=1e-4):
                 raise RuntimeError(f"the losses differ, so the times do not compare: {a.losses} and {b.losses}")
             if number:  # the first round starts the workers' processes and fills caches
@@ -103,14 +115,14 @@ def measure(steps: int, rounds: int, threads: int, command: str) -> list[Row]:
     facts = {"steps": steps, "batch_size": settings.batch_size, "threads": threads}
     return [
         compare(
-            "ray_one_worker_vs_none_ms_per_step",
+            "ray_one_worker_vs_fit_ms_per_step",
             [r.ms_per_step for r in ours],
             [r.ms_per_step for r in baseline],
             command,
             **facts,
         ),
         compare(
-            f"ray_one_worker_vs_none_seconds_for_{steps}_steps",
+            f"ray_one_worker_vs_fit_seconds_for_{steps}_steps",
             [r.seconds for r in ours],
             [r.seconds for r in baseline],
             command,
@@ -122,8 +134,8 @@ def measure(steps: int, rounds: int, threads: int, command: str) -> list[Row]:
 def main() -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of each; more than 1 only where nothing else runs")
     given = parser.parse_args()
     options = f"--steps {given.steps} --rounds {given.rounds} --threads {given.threads}"

@@ -30,7 +30,7 @@ class Row(NamedTuple):
     """One comparison. Numbers that were not measured are None."""
 
     name: str
-    """Says the comparison and its unit, such as ``ray_one_worker_vs_none_ms_per_step``."""
+    """Says the comparison and its unit, such as ``ray_one_worker_vs_fit_ms_per_step``."""
     ours: float
     baseline: float | None
     ratio: float | None

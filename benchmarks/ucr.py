@@ -18,7 +18,8 @@ from sklearn.linear_model import RidgeClassifierCV
 
 from benchmarks.rows import Row, publish
 from experiments.datasets import prepare
-from experiments.recipe import load_recipe, resolve
+from experiments.recipe import load_recipe
+from experiments.resolving import resolve
 from mae_core.data.dataset import Dataset, DatasetError, open_dataset
 from mae_core.evaluation.features import extract
 from mae_core.evaluation.knn import knn_predict

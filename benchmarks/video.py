@@ -25,7 +25,8 @@ from benchmarks.flow import flow_histograms, pooled
 from benchmarks.rows import OUT, Row, publish
 from benchmarks.table import ratio_of_means
 from experiments.datasets import prepare
-from experiments.recipe import load_recipe, resolve
+from experiments.recipe import load_recipe
+from experiments.resolving import resolve
 from mae_core.data.dataset import Dataset, DatasetError, open_dataset
 from mae_core.evaluation.baselines import COMPONENTS, fit_components
 from mae_core.evaluation.features import extract

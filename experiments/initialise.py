@@ -14,7 +14,8 @@ import numpy as np
 import yaml
 
 from experiments.params import enable
-from experiments.recipe import NAME, Recipe, resolve
+from experiments.recipe import NAME, Recipe
+from experiments.resolving import resolve
 from experiments.words import amount
 from mae_core.atomic import write_text
 from mae_core.data.images import ImageProblem, is_grey, open_image

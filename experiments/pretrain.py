@@ -16,7 +16,8 @@ from experiments.cluster import machines
 from experiments.columns import HISTORY_COLUMNS
 from experiments.placement import Placement, place, read_resources
 from experiments.publish import publish
-from experiments.recipe import Recipe, Resolved, Row, load_recipe, recipe_row, resolve
+from experiments.recipe import Recipe, Row, load_recipe, recipe_row
+from experiments.resolving import Resolved, resolve
 from experiments.runs import Run, claim, fingerprint
 from experiments.train import Job, train
 from mae_core.atomic import replace_folder, write_text

@@ -1,7 +1,6 @@
 """The recipe: every key, default, unit and bound in one place. Unknown keys are refused by name, with the nearest right one.
 
-``auto`` marks a value that the search may choose; a literal pins it. ``resolve`` turns a recipe, the search's choice and the dataset
-into plain values, each with its origin.
+``auto`` marks a value that the search may choose; a literal pins it. ``resolving`` makes plain values of them.
 """
 
 from __future__ import annotations
@@ -13,16 +12,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-import mae_core.registry as registry
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
-from mae_core.flops import train_flops
 from mae_core.masking import MASKERS
 from mae_core.modalities import MODALITIES
 from mae_core.registry import nearest
 from mae_core.targets import TARGETS
-from mae_core.training.loop import Settings
-from mae_core.training.schedule import peak_lr
 
 NAME = re.compile(r"^[a-z0-9_]{1,40}$")
 Auto = Literal["auto"]
@@ -287,112 +282,3 @@ def recipe_row(name: str, root: Path = Path()) -> Row:
     if row["modality"] not in MODALITIES:
         raise RecipeError(f"{path}: recipes.{name}.modality {row['modality']!r}: there are {', '.join(MODALITIES)}")
     return Row(row["dataset"], row["modality"])
-
-
-class Value(NamedTuple):
-    """A resolved value and where it came from."""
-
-    value: Any
-    origin: Literal["recipe", "search", "default"]
-
-
-class Resolved(NamedTuple):
-    """A recipe with every ``auto`` replaced."""
-
-    values: dict[str, Value]
-    """Dotted key → value, for the keys that may be auto."""
-    config: dict[str, Any]
-    """What MaskedAutoencoder.build takes."""
-    settings: Settings
-    """What fit takes, for the first pretraining seed."""
-
-
-SEARCHABLE = (
-    "masking.ratio",
-    "masking.strategy",
-    "model.decoder.depth",
-    "model.decoder.heads",
-    "model.decoder.width",
-    "model.encoder.depth",
-    "model.encoder.heads",
-    "model.encoder.width",
-    "model.patch",
-    "pretrain.lr",
-)
-"""Keys that may be ``auto``."""
-
-
-def resolve(
-    recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any] | None = None, modality: str = "image"
-) -> Resolved:
-    """Plain values for a dataset (its ``dataset.json``) with what the search chose (dotted keys).
-
-    ``settings.steps`` is the recipe's for the default architecture; another gets the steps of equal training FLOPs.
-    """
-    defaults = _resolve(recipe, dataset, {}, modality)
-    resolved = _resolve(recipe, dataset, chosen or {}, modality)
-    steps = round(recipe.pretrain.steps * train_flops(defaults.config) / train_flops(resolved.config))
-    settings = Settings(**{**resolved.settings.__dict__, "steps": max(steps, 1)})
-    return resolved._replace(settings=settings)
-
-
-def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], modality: str) -> Resolved:
-    kind = registry.resolve(MODALITIES, modality, "modality")
-    values: dict[str, Value] = {}
-
-    def pick(key: str, default: Any) -> Any:
-        given: Any = recipe
-        for part in key.split("."):
-            given = getattr(given, part)
-        if given != "auto":
-            values[key] = Value(given, "recipe")
-        elif key in chosen:
-            values[key] = Value(chosen[key], "search")
-        else:
-            values[key] = Value(default, "default")
-        return values[key].value
-
-    patch = pick("model.patch", _default_patch(kind, dataset) if recipe.model.patch == "auto" else None)
-    encoder: dict[str, Any] = recipe.model.encoder.model_dump(include={"kind", "local_start"})
-    encoder |= {"width": pick("model.encoder.width", 128), "depth": pick("model.encoder.depth", 6)}
-    encoder["heads"] = pick("model.encoder.heads", max(encoder["width"] // 32, 1))
-    decoder: dict[str, Any] = recipe.model.decoder.model_dump(include={"kind", "local_start"})
-    decoder |= {"width": pick("model.decoder.width", 64), "depth": pick("model.decoder.depth", 1)}
-    decoder["heads"] = pick("model.decoder.heads", max(decoder["width"] // 16, 1))
-    objective = {key: value for key, value in recipe.objective.model_dump().items() if value}
-    objective["target"] = kind.default_target if objective["target"] == "auto" else objective["target"]
-    config = {
-        "modality": {"kind": modality, **kind.configure(dataset, patch)},
-        "encoder": encoder,
-        "decoder": decoder,
-        "masking": {
-            "strategy": pick("masking.strategy", "random"),
-            "ratio": pick("masking.ratio", kind.default_ratio),
-            "ratio_spread": recipe.masking.ratio_spread,
-        },
-        "objective": objective,
-    }
-    p = recipe.pretrain
-    settings = Settings(
-        steps=p.steps,
-        batch_size=p.batch_size,
-        lr=pick("pretrain.lr", peak_lr(p.batch_size)),
-        warmup=p.warmup,
-        weight_decay=p.weight_decay,
-        clip=p.clip,
-        ema=p.ema,
-        precision=p.precision,
-        seed=p.seeds[0],
-        micro_batch=p.micro_batch,
-        recompute=p.recompute,
-        crop=p.crop,
-        flip=p.flip,
-    )
-    return Resolved(values, config, settings)
-
-
-def _default_patch(kind: Any, dataset: dict[str, Any]) -> Any:
-    try:
-        return kind.default_patch(dataset)
-    except ValueError as problem:
-        raise RecipeError(str(problem)) from None

@@ -28,7 +28,8 @@ from experiments.halving import (
     scores,
 )
 from experiments.publish import publish
-from experiments.recipe import Recipe, load_recipe, recipe_row, resolve
+from experiments.recipe import Recipe, load_recipe, recipe_row
+from experiments.resolving import resolve
 from experiments.runs import Run, claim, fingerprint
 from experiments.space import Space, Tried, importance, load_space, narrow
 from experiments.trials import Measured, Metric, Work, choose_metric

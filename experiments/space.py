@@ -13,7 +13,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pydantic import ValidationError
 
 import mae_core.registry as registry
-from experiments.recipe import NAME, SEARCHABLE, Recipe, RecipeError, explain, resolve
+from experiments.recipe import NAME, Recipe, RecipeError, explain
+from experiments.resolving import SEARCHABLE, resolve
 from mae_core.draws import key as draw_key
 from mae_core.modalities import MODALITIES
 from mae_core.model import MaskedAutoencoder

@@ -20,7 +20,7 @@ from experiments.runs import Run
 from mae_core.flops import utilisation
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings, TrainingDiverged, fit, start
-from mae_core.training.state import TrainState, load_checkpoint, newest_step, save_checkpoint
+from mae_core.training.state import Saver, TrainState, load_checkpoint, newest_step
 from mae_core.training.world import World
 
 MOST_FAILURES = 3
@@ -87,16 +87,17 @@ def train_here(job: Job, world: World, device: torch.device) -> None:
     first = world.rank == 0
     if first and resumed:
         run.log(event="resumed", name=job.name, step=resumed)
-    for progress in fit(state, samples, settings, world, report_every(job.checkpoint_every)):
-        if state.step % job.checkpoint_every == 0 or state.step == settings.steps:
-            save_checkpoint(state, job.checkpoints, job.fingerprint, write=first)
-        if first:
-            row = {"name": job.name, "seed": settings.seed, **progress._asdict()}
-            if device.type == "cuda":
-                card = torch.cuda.get_device_name(device)
-                row["mfu"] = utilisation(job.config, progress.samples_per_s, card, world.size)
-            run.log(**row)
-            run.heartbeat("running", **row)
+    with Saver(job.checkpoints, job.fingerprint, write=first) as saver:
+        for progress in fit(state, samples, settings, world, report_every(job.checkpoint_every)):
+            if state.step % job.checkpoint_every == 0 or state.step == settings.steps:
+                saver.save(state)
+            if first:
+                row = {"name": job.name, "seed": settings.seed, **progress._asdict()}
+                if device.type == "cuda":
+                    card = torch.cuda.get_device_name(device)
+                    row["mfu"] = utilisation(job.config, progress.samples_per_s, card, world.size)
+                run.log(**row)
+                run.heartbeat("running", **row)
 
 
 @torch.no_grad()

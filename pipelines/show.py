@@ -7,7 +7,8 @@ from pathlib import Path
 import yaml
 
 from experiments.datasets import load_dataset_spec
-from experiments.recipe import Resolved, load_recipe, recipe_row, resolve
+from experiments.recipe import load_recipe, recipe_row
+from experiments.resolving import Resolved, resolve
 from mae_core.data.dataset import DatasetError, open_dataset
 from mae_core.flops import encode_flops, train_flops
 from mae_core.model import MaskedAutoencoder

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from experiments.recipe import Recipe, load_recipe, resolve
+from experiments.recipe import Recipe, load_recipe
+from experiments.resolving import resolve
 from mae_core.data.dataset import open_dataset
 from mae_core.data.pack import Rules, pack
 from mae_core.data.sources import Part, Source

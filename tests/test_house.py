@@ -274,7 +274,7 @@ def test_every_dataset_names_its_modality_source_and_licence(path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments" / "spaces").glob("*.yaml")), ids=name)
 def test_every_space_searches_keys_that_may_be_searched(path):
-    from experiments.recipe import SEARCHABLE
+    from experiments.resolving import SEARCHABLE
 
     facts = yaml.safe_load(path.read_text())
     assert facts and set(facts) <= set(SEARCHABLE)

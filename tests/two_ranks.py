@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from mae_core.training.loop import Settings, fit, start
-from mae_core.training.state import TrainState, load_checkpoint, save_checkpoint
+from mae_core.training.state import Saver, TrainState, load_checkpoint
 from mae_core.training.world import World
 
 CONFIG: dict[str, Any] = {
@@ -111,5 +111,6 @@ def _train(state: TrainState, case: Case, world: World, samples: np.ndarray, fol
         losses.append(progress.loss)
         norms.append(progress.grad_norm)
         if folder is not None and state.step == case.saved_at:
-            save_checkpoint(state, folder, "two", write=world.rank == 0)
+            with Saver(folder, "two", write=world.rank == 0) as saver:
+                saver.save(state)
     return Outcome(losses, norms, state.tensors(), folder)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -93,21 +94,53 @@ class TrainState:
         return self.model
 
 
-def save_checkpoint(state: TrainState, folder: Path, fingerprint: str, write: bool = True) -> None:
-    """Writes ``folder/step-<n>`` and forgets all but the last two. Every rank calls it; the one with ``write`` writes."""
-    tensors = state.tensors()
-    if not write:
-        return
-    with replace_folder(folder / f"step-{state.step:08d}") as staging:
+def save_checkpoint(state: TrainState, folder: Path, fingerprint: str) -> None:
+    """Writes ``folder/step-<n>`` and forgets all but the last two."""
+    with Saver(folder, fingerprint) as saver:
+        saver.save(state)
+
+
+class Saver:
+    """Saves checkpoints while the training goes on: ``save`` copies the tensors and a thread writes the copy.
+
+    Leaving the block waits for the last one. One is written at a time, so the next ``save`` waits for the one before it; what went wrong
+    in the thread is raised there or at the end.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, write: bool = True) -> None:
+        self.folder, self.fingerprint = folder, fingerprint
+        self.write = write
+        """Whether this rank writes; copying is work of all ranks."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    def save(self, state: TrainState) -> None:
+        """Writes ``folder/step-<n>`` of what ``state`` is now, and forgets all but the last two. Every rank calls it."""
+        tensors = state.tensors()
+        if not self.write:
+            return
+        self._wait()
+        meta = {"schema": SCHEMA, "step": state.step, "nonfinite_steps": state.nonfinite_steps}
+        self._pending = self._thread.submit(_write, tensors, meta | {"fingerprint": self.fingerprint}, self.folder)
+
+    def _wait(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending:
+            pending.result()
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=True)
+        self._wait()
+
+
+def _write(tensors: dict[str, Tensor], meta: dict[str, Any], folder: Path) -> None:
+    with replace_folder(folder / f"step-{meta['step']:08d}") as staging:
         path = staging / "state.safetensors"
         save_file(tensors, str(path))
-        meta = {
-            "schema": SCHEMA,
-            "step": state.step,
-            "nonfinite_steps": state.nonfinite_steps,
-            "fingerprint": fingerprint,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
+        meta["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
         (staging / "meta.json").write_text(json.dumps(meta, indent=2))
     for old in sorted(folder.glob("step-*"))[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)

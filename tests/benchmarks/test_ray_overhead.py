@@ -20,14 +20,12 @@ def without_ray(monkeypatch):
         asked.append((Path(job.run).name, placement.workers))
         train_here(job, World(), torch.device("cpu"))
 
-    def timed(job, work, honest=ray_overhead.timed):
-        return honest(job, work)._replace(seconds=4.0 if "ray" in job.run else 1.0)
-
+    directly, on_ray = ray_overhead.directly, ray_overhead.on_ray
     monkeypatch.setattr(ray_overhead, "connected", lambda root: nullcontext())
     monkeypatch.setattr(ray_overhead, "train", through)
-    monkeypatch.setattr(ray_overhead, "timed", timed)
+    monkeypatch.setattr(ray_overhead, "directly", lambda *given: directly(*given)._replace(seconds=1.0))
+    monkeypatch.setattr(ray_overhead, "on_ray", lambda *given: on_ray(*given)._replace(seconds=4.0))
     monkeypatch.setattr(ray_overhead, "SAMPLES", 256)
-    monkeypatch.setattr(ray_overhead, "SETTLED", 50)
     monkeypatch.setattr(ray_overhead, "CHECKPOINT_EVERY", 50)
     small = {"encoder": {"kind": "vit", "width": 16, "depth": 1, "heads": 1}}
     monkeypatch.setattr(ray_overhead, "CONFIG", {**ray_overhead.CONFIG, **small})
@@ -39,24 +37,25 @@ def test_rounds_are_paired_and_the_first_is_left_out(without_ray):
     step, whole = ray_overhead.measure(100, 2, 1, "command")
     assert without_ray == [("ray-0", 1), ("ray-1", 1), ("ray-2", 1)]
     assert step.n == whole.n == 2 and step.command == "command"
-    assert step.name == "ray_one_worker_vs_none_ms_per_step" and step.ours > 0 and step.low <= step.ratio <= step.high
+    assert step.name == "ray_one_worker_vs_fit_ms_per_step" and step.ours > 0 and step.low <= step.ratio <= step.high
     assert whole.facts["start_s"] == 3 and (whole.ours, whole.baseline) == (4, 1)
 
 
 def test_other_losses_are_an_error(without_ray, monkeypatch):
-    honest = ray_overhead.timed
+    honest = ray_overhead.on_ray
 
-    def other(job, work):
-        found = honest(job, work)
-        return found._replace(losses=[loss + ("ray" in job.run) for loss in found.losses])
+    def other(*given):
+        found = honest(*given)
+        return found._replace(losses=[loss + 1 for loss in found.losses])
 
-    monkeypatch.setattr(ray_overhead, "timed", other)
+    monkeypatch.setattr(ray_overhead, "on_ray", other)
     with pytest.raises(RuntimeError, match="the losses differ, so the times do not compare"):
         ray_overhead.measure(100, 1, 1, "command")
 
 
 def test_it_measures_the_default_architecture():
-    from experiments.recipe import Recipe, resolve
+    from experiments.recipe import Recipe
+    from experiments.resolving import resolve
 
     info = {"modality": "image", "sample": {"shape": [1, 28, 28]}, "mean": [0.1], "std": [0.3]}
     defaults = resolve(Recipe(), info, {}, "image").config

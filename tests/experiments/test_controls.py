@@ -88,15 +88,15 @@ def test_a_broken_off_run_goes_on_from_its_checkpoint_and_ends_alike(root, monke
     whole = files(root)
     for path in (root / "runs").iterdir():
         path.rename(path.with_name("old"))
-    save, saved = train.save_checkpoint, []
+    save, saved = train.Saver.save, []
 
-    def killed(state, *arguments, **named):
-        save(state, *arguments, **named)
+    def killed(saver, state):
+        save(saver, state)
         saved.append(state.step)
         if len(saved) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "save_checkpoint", killed)
+    monkeypatch.setattr(train.Saver, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         stage.controls("tiny", root)
     assert files(root) == whole  # what had been delivered stays until there is something to replace it

@@ -9,7 +9,8 @@ import yaml
 from PIL import Image
 
 from experiments.datasets import load_dataset_spec, parse_dataset, prepare
-from experiments.recipe import Recipe, RecipeError, resolve
+from experiments.recipe import Recipe, RecipeError
+from experiments.resolving import resolve
 from mae_core.data.dataset import DatasetError, open_dataset
 from mae_core.data.download import FetchError
 from mae_core.data.quarantine import TooManyRefused

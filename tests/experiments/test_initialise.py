@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from experiments.datasets import prepare
 from experiments.initialise import InitialiseError, initialise
-from experiments.recipe import Recipe, RecipeError, load_recipe, recipe_row, resolve
+from experiments.recipe import Recipe, RecipeError, load_recipe, recipe_row
+from experiments.resolving import resolve
 from mae_core.model import MaskedAutoencoder
 
 PARAMS = "datasets: [mnist5k]\nrecipes:\n  digits: {dataset: mnist5k, modality: image}\ntransfers: {}\n"

@@ -2,15 +2,8 @@
 
 import pytest
 
-from experiments.recipe import (
-    SEARCHABLE,
-    Recipe,
-    RecipeError,
-    load_recipe,
-    parse_recipe,
-    recipe_row,
-    resolve,
-)
+from experiments.recipe import Recipe, RecipeError, load_recipe, parse_recipe, recipe_row
+from experiments.resolving import SEARCHABLE, resolve
 from mae_core.flops import train_flops
 from mae_core.modalities.image import ImageModality
 from mae_core.model import MaskedAutoencoder

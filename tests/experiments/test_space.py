@@ -7,7 +7,8 @@ import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from experiments.recipe import Recipe, load_recipe, resolve
+from experiments.recipe import Recipe, load_recipe
+from experiments.resolving import resolve
 from experiments.space import Space, SpaceError, Tried, importance, load_space, narrow, propose, study_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,8 @@ from project import make_project, trained, use_dataset
 
 from experiments import evaluate as stage
 from experiments.datasets import prepare
-from experiments.recipe import load_recipe, resolve
+from experiments.recipe import load_recipe
+from experiments.resolving import resolve
 from experiments.space import load_space, narrow
 from mae_core.training.loop import Settings, start
 from pipelines.show import plan_text

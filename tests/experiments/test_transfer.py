@@ -9,7 +9,8 @@ import yaml
 from project import make_project, stripes
 
 from experiments import transfer as stage
-from experiments.recipe import RecipeError, load_recipe, resolve
+from experiments.recipe import RecipeError, load_recipe
+from experiments.resolving import resolve
 from mae_core.data.dataset import open_dataset
 from mae_core.data.pack import Rules, pack
 from mae_core.data.sources import Part, Source

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+import threading
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from mae_core.training.loop import Settings, fit, start
-from mae_core.training.state import CheckpointError, load_checkpoint, save_checkpoint
+from mae_core.training.state import CheckpointError, Saver, load_checkpoint, save_checkpoint
 
 SETTINGS = Settings(steps=4, batch_size=4, lr=1e-3, ema=0.9, precision="fp32")
 
@@ -121,8 +122,40 @@ def test_a_half_written_one_is_never_seen(run, fresh, tmp_path):
 
 
 def test_only_the_rank_that_writes_writes(run, tmp_path):
-    save_checkpoint(run, tmp_path / "other", "this", write=False)
+    with Saver(tmp_path / "other", "this", write=False) as saver:
+        saver.save(run)
     assert not (tmp_path / "other").exists()
+
+
+def test_the_training_may_go_on_while_a_checkpoint_is_written(run, fresh, tmp_path, monkeypatch):
+    told = threading.Event()
+
+    def slowly(*given):
+        assert told.wait(10)
+        save_file(*given)
+
+    monkeypatch.setattr("mae_core.training.state.save_file", slowly)
+    before = run.tensors()
+    with Saver(tmp_path / "other", "this") as saver:
+        saver.save(run)
+        with torch.no_grad():
+            for parameter in run.model.parameters():
+                parameter.add_(1.0)
+        run.step = 99
+        assert not list((tmp_path / "other").glob("step-*"))
+        told.set()
+    assert load_checkpoint(fresh, tmp_path / "other", "this") == 4
+    assert all(torch.equal(value, before[name]) for name, value in fresh.tensors().items())
+
+
+def test_what_fails_while_it_is_written_is_raised(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError), Saver(tmp_path / "file", "this") as saver:
+        saver.save(run)
+    with pytest.raises(FileExistsError), Saver(tmp_path / "file", "this") as saver:
+        saver.save(run)
+        saver.save(run)
+        raise AssertionError("the second save had to raise what the first met")
 
 
 def test_averaged_weights_follow_with_the_stated_decay(fresh):
