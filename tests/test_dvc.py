@@ -14,7 +14,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 def test_code_dependencies_are_the_import_closure(stage):
     body = STAGES[stage].get("do", STAGES[stage])
     listed = {dep for dep in body["deps"] if dep.endswith(".py")}
-    assert listed == wanted(stage), "run `python tests/dvc_deps.py`"
+    assert listed == wanted(stage), "run `PYTHONPATH=. python tests/dvc_deps.py`"
 
 
 def test_the_writer_repairs_what_is_wrong_and_touches_nothing_else():
