@@ -36,6 +36,8 @@ class Recording(NamedTuple):
     """Seconds between ticks."""
     notes: list[str]
     refused: list[Refused]
+    anomalous: np.ndarray
+    """(ticks,) bool: the rows say so of themselves."""
 
 
 def read(
@@ -48,6 +50,8 @@ def read(
     splits: Sequence[float] = (0.7, 0.1),
     least: float = 0.5,
     anomalies: str | None = None,
+    anomaly_column: str | None = None,
+    delimiter: str = ",",
 ) -> Source:
     """Windows (1 a sample) of the ``columns`` of CSV files, labelled where ``anomalies`` says so.
 
@@ -57,7 +61,11 @@ def read(
         splits: shares of each recording that are train and validation, in order of time; the rest is test. No window reaches over a border.
         least: share of a window's values that have to be there.
         anomalies: JSON file of anomalous stretches by file; a window that meets one is of class ``anomaly``, another of class ``normal``.
+        anomaly_column: the same, said by each row: any number but 0. A file without that column is normal.
+        delimiter: between the fields of a row.
     """
+    if anomalies and anomaly_column:
+        raise SourceError("anomalies and anomaly_column are two ways to say what is anomalous: give one")
     if not 0 < splits[0] < 1 or not 0 < splits[1] < 1 or sum(splits) >= 1:
         raise SourceError(
             f"splits {list(splits)}: give the shares of train and validation, which leave something for test"
@@ -70,7 +78,7 @@ def read(
     refused = list(marked.refused)
     sparse = 0
     for file in files:
-        one = record(folder / file, columns, time)
+        one = record(folder / file, columns, time, anomaly_column, delimiter)
         refused += one.refused
         notes += [f"{file}: {note}" for note in one.notes]
         ticks = one.values.shape[1]
@@ -84,14 +92,15 @@ def read(
                     continue
                 parts[name].append(piece)
                 origins[name].append(f"{file}@{start}")
-                labels[name].append(_label(one, start, window, marked, known))
+                meets = int(one.anomalous[start : start + window].any())
+                labels[name].append(meets if anomaly_column else _label(one, start, window, marked, known))
     if sparse:
         notes.append(f"{sparse} windows were left out: less than {least:.0%} of their values are there")
     for name, some in parts.items():
         if not some:
             raise SourceError(f"no window of {window} ticks fits into {name}: choose a shorter window or other splits")
     found = [Part(n, np.stack(some), np.array(labels[n], np.int64), origins[n]) for n, some in parts.items()]
-    classes = list(CLASSES) if anomalies else []
+    classes = list(CLASSES) if anomalies or anomaly_column else []
     return Source(found, classes, refused, 0, notes, {"columns": list(columns), "window": window})
 
 
@@ -115,9 +124,14 @@ def _label(one: Recording, start: int, window: int, marked: Marked, key: str | N
     return int(within(marked.stretches[key], first, first + one.step * (window - 1))[0])
 
 
-def record(path: Path, columns: Sequence[str], time: str | Sequence[str]) -> Recording:
-    """One CSV file on its clock. Raises SourceError naming the file and what is wrong with it."""
-    stamps, rows, refused = _rows(path, columns, [time] if isinstance(time, str) else list(time))
+def record(
+    path: Path, columns: Sequence[str], time: str | Sequence[str], marks: str | None = None, delimiter: str = ","
+) -> Recording:
+    """One CSV file on its clock; ``marks`` is the column that says which rows are anomalous.
+
+    Raises SourceError naming the file and what is wrong with it.
+    """
+    stamps, rows, refused = _rows(path, columns, [time] if isinstance(time, str) else list(time), marks, delimiter)
     if len(stamps) < 2:
         raise SourceError(f"{path} holds {len(stamps)} readable rows: a clock needs two")
     at, values = np.array(stamps), np.array(rows, np.float64)
@@ -138,6 +152,9 @@ def record(path: Path, columns: Sequence[str], time: str | Sequence[str]) -> Rec
     repeated = len(tick) - len(np.unique(tick))
     if repeated:
         notes.append(f"{repeated} time stamps are repeated: their values are averaged")
+    values, marked = values[:, :-1], values[:, -1] > 0
+    anomalous = np.zeros(ticks, bool)
+    anomalous[tick[marked]] = True
     there = np.isfinite(values)
     total, count = np.zeros((ticks, len(columns))), np.zeros((ticks, len(columns)))
     np.add.at(total, tick, np.where(there, values, 0))
@@ -147,17 +164,20 @@ def record(path: Path, columns: Sequence[str], time: str | Sequence[str]) -> Rec
         notes.append(f"{absent} of {ticks} moments of the clock ({step:g} s) have no row: gaps")
     with np.errstate(invalid="ignore"):
         mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return Recording(mean.T.astype(np.float32), float(at[0]), step, notes, refused)
+    return Recording(mean.T.astype(np.float32), float(at[0]), step, notes, refused, anomalous)
 
 
-def _rows(path: Path, columns: Sequence[str], time: list[str]) -> tuple[list[float], list[list[float]], list[Refused]]:
+def _rows(
+    path: Path, columns: Sequence[str], time: list[str], marks: str | None, delimiter: str
+) -> tuple[list[float], list[list[float]], list[Refused]]:
+    """Stamps, values and what was set aside; the last of a row's values is its mark, 0 where there is none."""
     if not path.is_file():
         raise SourceError(f"{path} is missing")
     stamps: list[float] = []
     rows: list[list[float]] = []
     refused: list[Refused] = []
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, delimiter=delimiter)
         absent = [name for name in [*time, *columns] if name not in (reader.fieldnames or [])]
         if absent:
             raise SourceError(f"{path} has no column {', '.join(absent)}: it has {', '.join(reader.fieldnames or [])}")
@@ -166,6 +186,7 @@ def _rows(path: Path, columns: Sequence[str], time: list[str]) -> tuple[list[flo
             try:
                 stamp = _stamp([row[name] or "" for name in time])
                 values = [_value(row[name]) for name in columns]
+                values.append(_value(row[marks]) if marks in row else 0.0)
             except ValueError as problem:
                 refused.append(Refused(origin, "unreadable row", str(problem)))
                 continue

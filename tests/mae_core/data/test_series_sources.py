@@ -125,3 +125,20 @@ def test_windows_of_a_clock_are_labelled_by_marked_stretches(tmp_path):
     )  # hours 2-3 and 4-5 meet the stretch; y.csv was never looked at
     assert [item.file for item in source.refused] == ["marked.json: x.csv"]
     assert source.notes[0] == "1 series with marked anomalies are not among the files, gone.csv first"
+
+
+def test_windows_of_a_clock_are_labelled_by_a_column_of_its_own(tmp_path):
+    rows = [f"2024-01-01 00:00:{second:02};{second};{int(second in (3, 12))}.0" for second in range(20)]
+    write(tmp_path / "x.csv", rows, "timestamp;value;anomaly")
+    write(tmp_path / "y.csv", [row.rpartition(";")[0] for row in rows], "timestamp;value")
+    options = {"window": 2, "stride": 2, "splits": (0.5, 0.2), "anomaly_column": "anomaly", "delimiter": ";"}
+    source = clock.read(tmp_path, ["x.csv", "y.csv"], ["value"], "timestamp", **options)
+    assert source.classes == ["normal", "anomaly"]
+    assert [list(part.labels) for part in source.parts] == [
+        [0, 1, 0, 0, 0] + [0] * 5,
+        [0, 1] + [0] * 2,
+        [0] * 3 + [0] * 3,
+    ]
+    assert source.parts[0].samples[1].tolist() == [[2, 3]]
+    with pytest.raises(SourceError, match="two ways to say what is anomalous"):
+        clock.read(tmp_path, ["x.csv"], ["value"], "timestamp", anomalies="a.json", **options)
