@@ -1,4 +1,4 @@
-"""What each stage of dvc.yaml runs. ``PYTHONPATH=. python tests/dvc_deps.py`` writes it there, after a module was added or an import changed."""
+"""What each stage of dvc.yaml runs. ``PYTHONPATH=. python tests/dvc_deps.py`` writes it there, after an import has changed."""
 
 import re
 from pathlib import Path
