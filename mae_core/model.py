@@ -211,7 +211,7 @@ def encoded(encoder: nn.Module, modality: Modality, raw: Tensor, pool: str, laye
     cells = modality.split(raw)
     latent: Latent = encoder(modality, cells, None, layer)
     if pool == "features":
-        return modality.features(latent.tokens[:, -cells.coords.shape[-2] :], cells)
+        return features_of(modality, latent, cells)
     if pool == "mean":
         return latent.pooled
     if pool == "global":
@@ -219,6 +219,20 @@ def encoded(encoder: nn.Module, modality: Modality, raw: Tensor, pool: str, laye
     if pool == "tokens":
         return latent.tokens
     raise ValueError(f"unknown pool {pool!r}: there are features, mean, global, tokens")
+
+
+def features_of(modality: Modality, latent: Latent, cells: Cells, plan: Plan | None = None) -> Tensor:
+    """(B, F): the modality's ``features`` of the encoded ``cells``, of the kept ones of ``plan`` alone where it is given."""
+    if plan is None:
+        return modality.features(latent.tokens[:, -cells.coords.shape[-2] :], cells)
+    kept = latent.tokens[:, -plan.keep.shape[1] :]
+    index = plan.keep.unsqueeze(-1).expand_as(kept)
+    seen = torch.zeros(len(kept), cells.coords.shape[-2], dtype=torch.bool, device=kept.device)
+    seen = seen.scatter(
+        1, plan.keep, torch.ones_like(plan.keep, dtype=torch.bool) if plan.keep_ok is None else plan.keep_ok
+    )
+    tokens = kept.new_zeros(*seen.shape, kept.shape[-1]).scatter(1, index, kept)
+    return modality.features(tokens, cells._replace(valid=seen))
 
 
 def _allow(known: tuple[str, ...], name: str, what: str, modality: str) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 from mae_core.decoders import DECODERS
 from mae_core.draws import Draws
 from mae_core.encoders import ENCODERS
+from mae_core.evaluation.classifier import Classifier
 from mae_core.layers import Block
-from mae_core.masking.plan import count_kept
+from mae_core.masking.plan import count_kept, plan_from_scores
 from mae_core.modalities import MODALITIES
 from mae_core.model import MaskedAutoencoder
 from mae_core.registry import resolve
@@ -228,6 +229,19 @@ def encode_never_masks(s: Subject) -> None:
     assert not torch.equal(s.model.encode(s.raw, layer=1), s.model.encode(s.raw))
 
 
+def heads_read_what_probes_read(s: Subject) -> None:
+    """Of whole samples, and of masked ones: a hidden cell does not count, and a plan that keeps every cell changes nothing."""
+    head = Classifier.from_pretrained(s.model, ["a", "b"]).eval()
+    expected = head.head(head.norm(s.model.encode(s.raw)))
+    assert torch.equal(head(s.raw), expected)
+    cells = s.model.modality.split(s.raw)
+    everything = plan_from_scores(torch.zeros(s.case["batch"], s.model.modality.cells), 0.0, cells.valid)
+    assert torch.allclose(head(s.raw, everything), expected, atol=1e-5)
+    plan = s.plan()
+    other = s.replaced(s.model.modality.covers(s.raw, plan.hide, plan.hide_ok))
+    assert torch.equal(head(other, plan), head(s.raw, plan))
+
+
 def saved_is_loaded(s: Subject, folder: Any = None) -> None:
     s.model.save(folder / "model")
     back = MaskedAutoencoder.load(folder / "model")
@@ -249,6 +263,7 @@ CHECKS: list[Callable[..., None]] = [
     hidden_cells_do_not_leak,
     samples_do_not_touch_each_other,
     encode_never_masks,
+    heads_read_what_probes_read,
     saved_is_loaded,
 ]
 

@@ -15,7 +15,7 @@ from mae_core.atomic import replace_folder
 from mae_core.cells import Plan
 from mae_core.encoders import ENCODERS
 from mae_core.modalities import MODALITIES
-from mae_core.model import MaskedAutoencoder, encoded
+from mae_core.model import MaskedAutoencoder, encoded, features_of
 from mae_core.registry import resolve
 
 SCHEMA = 1
@@ -24,7 +24,7 @@ BATCH_NORM_EPS = 1e-6
 
 
 class Classifier(nn.Module):
-    """Mean over all cells → BatchNorm without affine → Linear, the head of MAE's linear probe (He et al. 2022, §A.1).
+    """The features that probes read → BatchNorm without affine → Linear, the head of MAE's linear probe (He et al. 2022, §A.1).
 
     Mean-pooled features share a large constant part, which BatchNorm takes away. With LayerNorm instead, as in MAE's fine-tuning, a
     pretrained encoder learns as well, but one from scratch is still far from its best after a few hundred steps: an unfair twin.
@@ -41,8 +41,9 @@ class Classifier(nn.Module):
         kind = resolve(MODALITIES, modality.pop("kind"), "modality")
         self.modality = kind(width=encoder["width"], **modality)
         self.encoder = resolve(ENCODERS, encoder.pop("kind"), "encoder")(**encoder)
-        self.norm = nn.BatchNorm1d(encoder["width"], eps=BATCH_NORM_EPS, affine=False)
-        self.head = nn.Linear(encoder["width"], len(classes))
+        features = self.modality.feature_width(encoder["width"])
+        self.norm = nn.BatchNorm1d(features, eps=BATCH_NORM_EPS, affine=False)
+        self.head = nn.Linear(features, len(classes))
         self.modality.init_weights()
         self.encoder.init_weights()
         nn.init.normal_(self.head.weight, std=HEAD_STD)
@@ -65,8 +66,9 @@ class Classifier(nn.Module):
 
     def forward(self, raw: Tensor, plan: Plan | None = None) -> Tensor:
         """Raw samples → logits (B, classes), from every cell, or from the kept ones of ``plan`` alone."""
-        latent = self.encoder(self.modality, self.modality.split(raw), plan)
-        return self.head(self.norm(latent.pooled))
+        cells = self.modality.split(raw)
+        latent = self.encoder(self.modality, cells, plan)
+        return self.head(self.norm(features_of(self.modality, latent, cells, plan)))
 
     def encode(self, raw: Tensor, pool: str = "features") -> Tensor:
         """Features of whole samples before the head, as ``MaskedAutoencoder.encode`` gives them."""

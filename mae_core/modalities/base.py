@@ -182,8 +182,12 @@ class Modality(nn.Module):
         raise NotImplementedError
 
     def features(self, tokens: Tensor, cells: Cells) -> Tensor:
-        """(B, N, D), every cell of whole samples encoded → (B, F), what probes read: the mean over valid cells by default."""
+        """(B, N, D), every cell of whole samples encoded → (B, F), what heads read: the mean over valid cells by default."""
         return pool_mean(tokens, cells.valid)
+
+    def feature_width(self, width: int) -> int:
+        """F of ``features`` for a D of ``width``."""
+        return width
 
     def alone(self, cells: Cells) -> dict[str, Plan]:
         """For each part of a joint sample, by name, the plan that keeps all of it and nothing else; none by default."""

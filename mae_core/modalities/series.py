@@ -256,6 +256,10 @@ class SeriesModality(Modality):
         """(B, 4D): the means over the quarters of time."""
         return pool_stretches(tokens, cells.valid, self.coords[:, 1], STRETCHES)
 
+    def feature_width(self, width: int) -> int:
+        """A width for each quarter."""
+        return STRETCHES * width
+
     def covers(self, raw: Tensor, index: Tensor, ok: Tensor | None = None) -> Tensor:
         """Bool (B, C, T): the moments of the cells ``index`` (B, M) that are there."""
         flags = torch.zeros(len(raw), self.cells, dtype=torch.bool, device=raw.device)
