@@ -111,7 +111,9 @@ class PretrainSection(Section):
     clip: Annotated[float, Field(ge=0)] = Field(1.0, description="largest gradient norm; 0: unlimited")
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="decay of averaged weights; 0: none")
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    crop: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="smallest area share of a random crop; 1: none")
+    crop: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="smallest share of a random crop: of the area, of series of the time; 1: none"
+    )
     flip: bool = False
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     init_from: str | None = Field(None, description="model folder to start from instead of random weights")

@@ -1,6 +1,8 @@
-"""Batch augmentation on the device, drawn per sample: random resized crop and flip of pictures, shifts of any grid."""
+"""Batch augmentation on the device, drawn per sample: crops and flips of pictures, excerpts of sounds and series, shifts of any grid."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,23 +31,25 @@ def crop_and_flip(raw: Tensor, draws: Draws, crop: float = 1.0, flip: bool = Fal
     return moved.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def excerpt(raw: Tensor, draws: Draws, share: float) -> Tensor:
-    """float (B, H, W) → a part of each, stretched to the same size; the two sides are drawn apart, each at least the root of ``share``.
+def excerpt(raw: Tensor, draws: Draws, share: float, axes: Sequence[int] = (1, 2)) -> Tensor:
+    """float (B, …) → a part of each along ``axes``, stretched to the same size by straight lines.
 
-    What is next to NaN becomes NaN.
+    The sides are drawn apart, each at least so long that the part is ``share`` of the whole. What is next to NaN becomes NaN.
     """
-    side = share**0.5 + (1 - share**0.5) * draws.uniform("excerpt", 2)
-    start = draws.uniform("excerpt start", 2) * (1 - side)
-    for axis in (0, 1):
-        size = raw.shape[1 + axis]
+    least = share ** (1 / len(axes))
+    side = least + (1 - least) * draws.uniform("excerpt", len(axes))
+    start = draws.uniform("excerpt start", len(axes)) * (1 - side)
+    for i, axis in enumerate(axes):
+        size = raw.shape[axis]
         at = (
-            start[:, axis, None] + side[:, axis, None] * ((torch.arange(size, device=raw.device) + 0.5) / size)
+            start[:, i, None] + side[:, i, None] * ((torch.arange(size, device=raw.device) + 0.5) / size)
         ) * size - 0.5
         low = at.clamp(0, size - 1).floor().long()
         high = (low + 1).clamp_max(size - 1)
         part = (at.clamp(0, size - 1) - low).to(raw.dtype)
-        low, high, part = (x.unsqueeze(2 - axis).expand_as(raw) for x in (low, high, part))
-        raw = torch.lerp(raw.gather(1 + axis, low), raw.gather(1 + axis, high), part)
+        along = [len(raw)] + [size if other == axis else 1 for other in range(1, raw.dim())]
+        low, high, part = (x.view(along).expand_as(raw) for x in (low, high, part))
+        raw = torch.lerp(raw.gather(axis, low), raw.gather(axis, high), part)
     return raw
 
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Belief, Cells, Plan, gather_cells, pool_stretches
+from mae_core.data.augment import excerpt
+from mae_core.draws import Draws
 from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
 from mae_core.modalities.panels import Curves, Panel
 
@@ -259,6 +261,12 @@ class SeriesModality(Modality):
     def feature_width(self, width: int) -> int:
         """A width for each quarter."""
         return STRETCHES * width
+
+    def augment(self, raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:
+        """Excerpts of at least ``crop`` of the time, stretched back: slower and shifted (window slicing, Le Guennec et al. 2016, §3)."""
+        if flip:
+            raise ValueError("pretrain.flip is for pictures: a series backwards is another one")
+        return raw if crop >= 1 else excerpt(raw, draws, crop, axes=(2,))
 
     def covers(self, raw: Tensor, index: Tensor, ok: Tensor | None = None) -> Tensor:
         """Bool (B, C, T): the moments of the cells ``index`` (B, M) that are there."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mae_core.cells import Plan
+from mae_core.draws import Draws
 from mae_core.modalities.series import SeriesModality
 from mae_core.model import MaskedAutoencoder
 
@@ -122,3 +123,18 @@ def test_pictures_shade_what_is_hidden():
     left, right = picture[:90, 20:200], picture[:90, 400:540]
     assert np.median(left) == 255 and np.median(right) < 250
     assert modality.render(raw).shape == (3, 180, 560, 3)
+
+
+def test_excerpts_stretch_time_alone():
+    """Of straight lines, an excerpt is a line of smaller slope that lies within it; each channel keeps its own."""
+    draws = Draws(0, 0, torch.arange(50))
+    lines = torch.stack([torch.arange(12.0), 100 - 10 * torch.arange(12.0)]).expand(50, -1, -1)
+    modality = SeriesModality(8, channels=2, length=12, patch=3, mean=[0.0, 0.0], std=[1.0, 1.0])
+    found = modality.augment(lines, draws, 0.5, False)
+    slope = found[:, 0, 6] - found[:, 0, 5]
+    assert (slope > 0.499).all() and (slope < 1.001).all() and slope.std() > 0.1
+    assert torch.allclose(found[:, 1], 100 - 10 * found[:, 0], atol=1e-3)
+    assert found[:, 0].min() >= 0 and found[:, 0].max() <= 11
+    assert modality.augment(lines, draws, 1.0, False) is lines
+    with pytest.raises(ValueError, match=r"pretrain\.flip is for pictures"):
+        modality.augment(lines, draws, 1.0, True)
