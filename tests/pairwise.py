@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, product
 from typing import Any
 
 
-def full(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination."""
-    return [dict(zip(factors, values)) for values in product(*factors.values())]
+def anything(case: Mapping[str, Any]) -> bool:
+    """No combination is ruled out."""
+    return True
+
+
+def full(
+    factors: Mapping[str, Sequence[Any]], possible: Callable[[dict[str, Any]], bool] = anything
+) -> list[dict[str, Any]]:
+    """Every combination that is possible."""
+    every = (dict(zip(factors, values)) for values in product(*factors.values()))
+    return [case for case in every if possible(case)]
 
 
 def pairs_of(case: Mapping[str, Any], factors: Mapping[str, Sequence[Any]]) -> set[tuple[str, int, str, int]]:
@@ -18,9 +26,11 @@ def pairs_of(case: Mapping[str, Any], factors: Mapping[str, Sequence[Any]]) -> s
     return {(a, place[a], b, place[b]) for a, b in combinations(factors, 2)}
 
 
-def pairwise(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def pairwise(
+    factors: Mapping[str, Sequence[Any]], possible: Callable[[dict[str, Any]], bool] = anything
+) -> list[dict[str, Any]]:
     """Greedy: of all combinations, again and again the one that covers most pairs not covered yet, the first of equals."""
-    waiting = [(case, pairs_of(case, factors)) for case in full(factors)]
+    waiting = [(case, pairs_of(case, factors)) for case in full(factors, possible)]
     missing = set().union(*(pairs for _, pairs in waiting))
     chosen = []
     while missing:

@@ -1,0 +1,115 @@
+"""How much memory a training takes, before it runs, and how many blocks have to be recomputed to stay within a budget.
+
+Weights and moments are counted; what is kept for backward is an estimate from the ``cost`` of the parts, in the manner of Chen et al.
+2016: a block that is recomputed keeps its input alone, and one of them at a time is whole again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from mae_core.costs import Cost
+from mae_core.flops import costs
+from mae_core.masking.plan import ratio_buckets
+from mae_core.model import MaskedAutoencoder
+
+FLOAT = 4
+BYTES = {"fp32": 4.0, "bf16": 3.0}
+"""Of a value kept for backward. In bf16 what matrix products take has two, the residual stream and the norms have four."""
+MB = 1e6
+
+
+class Memory(NamedTuple):
+    """Bytes of one worker that holds the whole model."""
+
+    parameters: int
+    gradients: int
+    optimiser: int
+    """Two moments of AdamW, and averaged weights where such are kept."""
+    activations: int
+    """The most that is kept for backward in one forward pass, at the mask ratio that costs most."""
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(self)
+
+
+def estimate(
+    config: Mapping[str, Any],
+    rows: int,
+    precision: str = "fp32",
+    recomputed: int = 0,
+    device: str = "cpu",
+    ema: bool = False,
+) -> Memory:
+    """Of training with so many samples in a forward pass.
+
+    Args:
+        rows: samples of a forward pass of one worker.
+        precision: ``fp32`` or ``bf16``.
+        recomputed: blocks that are recomputed, the encoder's first.
+        device: where; on CPUs attention in bf16 keeps its weights.
+        ema: whether averaged weights are kept.
+    """
+    weights = FLOAT * _parameters(config)
+    moments = weights * (3 if ema else 2)
+    return Memory(
+        weights, weights, moments, int(rows * BYTES[precision] * _values(config, precision, recomputed, device))
+    )
+
+
+def blocks_to_recompute(
+    config: Mapping[str, Any],
+    rows: int,
+    budget_mb: float,
+    precision: str = "fp32",
+    device: str = "cpu",
+    ema: bool = False,
+) -> int:
+    """The fewest blocks whose recomputing brings the estimate under ``budget_mb`` million bytes; 0 where the budget is 0.
+
+    Raises ValueError where recomputing all of them is not enough.
+    """
+    if not budget_mb:
+        return 0
+    part = costs(config, _dearest(config))
+    most = len(part.encoder.blocks) + len(part.decoder.blocks)
+    for count in range(most + 1):
+        needed = estimate(config, rows, precision, count, device, ema).total / MB
+        if needed <= budget_mb:
+            return count
+    raise ValueError(
+        f"a forward pass of {rows} samples takes about {needed:.0f} MB with all of {most} blocks recomputed, the budget is "
+        f"{budget_mb:.0f} MB: lower pretrain.micro_batch, or raise pretrain.memory_budget_mb"
+    )
+
+
+def _values(config: Mapping[str, Any], precision: str, recomputed: int, device: str) -> float:
+    """Values of one sample that are kept for backward at the worst moment."""
+    plain = precision == "bf16" and device == "cpu"
+    parts = costs(config, _dearest(config), plain)
+    blocks = (*parts.encoder.blocks, *parts.decoder.blocks)
+    again, whole = blocks[:recomputed], blocks[recomputed:]
+    kept = sum(part.saved for part in parts) + sum(block.saved for block in whole)
+    return kept + sum(block.entering for block in again) + max((block.saved for block in again), default=0.0)
+
+
+def _dearest(config: Mapping[str, Any]) -> float:
+    """The mask ratio, of those that training draws, whose forward pass costs most."""
+    masking = config["masking"]
+    ratios = ratio_buckets(masking["ratio"], masking.get("ratio_spread", 0.0))
+    return max(ratios, key=lambda ratio: sum(_saved(part) for part in costs(config, ratio)))
+
+
+def _saved(cost: Cost) -> float:
+    return cost.saved + sum(block.saved for block in cost.blocks)
+
+
+def _parameters(config: Mapping[str, Any]) -> int:
+    """Counted without memory for them."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in MaskedAutoencoder.build(config).parameters())
