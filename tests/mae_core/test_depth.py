@@ -7,6 +7,8 @@ from mae_core.depth import gates
 from mae_core.draws import Draws
 from mae_core.evaluation.classifier import Classifier
 from mae_core.model import MaskedAutoencoder
+from mae_core.training.loop import Settings, fit, start
+from mae_core.training.state import load_checkpoint, save_checkpoint
 
 SIZES = {
     "vit": {"kind": "vit", "width": 16, "depth": 3, "heads": 2, "drop_path": 0.5},
@@ -65,6 +67,19 @@ def test_recomputed_blocks_drop_the_same(model, make_raw):
         model(raw, draws).total.backward()
         found.append([p.grad.clone() for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*found))
+
+
+def test_a_resumed_run_drops_what_an_unbroken_one_does(model, make_raw, tmp_path):
+    samples, settings = make_raw(8, model.config).numpy(), Settings(steps=4, batch_size=4, lr=1e-3, precision="fp32")
+    whole, first, second = (start(model.config, settings) for _ in range(3))
+    unbroken = [progress.loss for progress in fit(whole, samples, settings, report_every=1)]
+    for _ in fit(first, samples, settings, report_every=2):
+        break
+    save_checkpoint(first, tmp_path, "run")
+    assert load_checkpoint(second, tmp_path, "run") == 2
+    assert [progress.loss for progress in fit(second, samples, settings, report_every=1)] == unbroken[2:]
+    a, b = whole.tensors(), second.tensors()
+    assert all(torch.equal(value, b[name]) for name, value in a.items())
 
 
 def test_fine_tuning_drops_too(model, make_raw):

@@ -37,7 +37,7 @@ def counted(model: MaskedAutoencoder, raw: torch.Tensor, whole: bool = False) ->
     """What torch counts for a sample."""
     with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter, torch.no_grad():
         if whole:
-            model.encode(raw)
+            model.encode(raw, "mean")
         else:
             model(raw, Draws(0, 0, torch.arange(len(raw))))
     return counter.get_total_flops() / len(raw)
