@@ -57,9 +57,7 @@ def estimate(
     """
     weights = FLOAT * _parameters(config)
     moments = weights * (3 if ema else 2)
-    return Memory(
-        weights, weights, moments, int(rows * BYTES[precision] * _values(config, precision, recomputed, device))
-    )
+    return Memory(weights, weights, moments, _activations(config, rows, precision, recomputed, device))
 
 
 def blocks_to_recompute(
@@ -76,10 +74,11 @@ def blocks_to_recompute(
     """
     if not budget_mb:
         return 0
-    part = costs(config, _dearest(config))
-    most = len(part.encoder.blocks) + len(part.decoder.blocks)
+    parts = costs(config, _dearest(config))
+    most = len(parts.encoder.blocks) + len(parts.decoder.blocks)
+    found = estimate(config, rows, precision, 0, device, ema)
     for count in range(most + 1):
-        needed = estimate(config, rows, precision, count, device, ema).total / MB
+        needed = (found.total - found.activations + _activations(config, rows, precision, count, device)) / MB
         if needed <= budget_mb:
             return count
     raise ValueError(
@@ -88,14 +87,15 @@ def blocks_to_recompute(
     )
 
 
-def _values(config: Mapping[str, Any], precision: str, recomputed: int, device: str) -> float:
-    """Values of one sample that are kept for backward at the worst moment."""
+def _activations(config: Mapping[str, Any], rows: int, precision: str, recomputed: int, device: str) -> int:
+    """Bytes of what is kept for backward at the worst moment."""
     plain = precision == "bf16" and device == "cpu"
     parts = costs(config, _dearest(config), plain)
     blocks = (*parts.encoder.blocks, *parts.decoder.blocks)
     again, whole = blocks[:recomputed], blocks[recomputed:]
     kept = sum(part.saved for part in parts) + sum(block.saved for block in whole)
-    return kept + sum(block.entering for block in again) + max((block.saved for block in again), default=0.0)
+    kept += sum(block.entering for block in again) + max((block.saved for block in again), default=0.0)
+    return int(rows * BYTES[precision] * kept)
 
 
 def _dearest(config: Mapping[str, Any]) -> float:
