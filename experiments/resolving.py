@@ -51,7 +51,11 @@ def resolve(
     """
     defaults = _resolve(recipe, dataset, {}, modality)
     resolved = _resolve(recipe, dataset, chosen or {}, modality)
-    steps = round(recipe.pretrain.steps * train_flops(defaults.config) / train_flops(resolved.config))
+    try:
+        share = train_flops(defaults.config) / train_flops(resolved.config)
+    except ValueError as problem:
+        raise RecipeError(str(problem)) from None
+    steps = round(recipe.pretrain.steps * share)
     settings = Settings(**{**resolved.settings.__dict__, "steps": max(steps, 1)})
     return resolved._replace(settings=settings)
 

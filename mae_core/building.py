@@ -29,19 +29,22 @@ def build_encoder(config: Mapping[str, Any]) -> tuple[Modality, nn.Module]:
 
 def build_decoder(config: Mapping[str, Any], modality: Modality, encoder: Any) -> nn.Module:
     """The decoder of a config. Raises ValueError where it reads what the encoder does not make."""
-    decoder = dict(config["decoder"])
-    name = decoder.pop("kind")
-    network = resolve(DECODERS, name, "decoder")
-    width = config["encoder"]["width"]
+    decoder, width = dict(config["decoder"]), config["encoder"]["width"]
+    check_pair(config["encoder"]["kind"], decoder["kind"])
+    network = resolve(DECODERS, decoder.pop("kind"), "decoder")
     if network.reads == "tokens":
         return network(width, kinds=modality.kinds, **decoder)
-    if not encoder.makes_maps:
+    return network(width, maps=encoder.stages, grid=encoder.raster.grid, **decoder)
+
+
+def check_pair(encoder: str, decoder: str) -> None:
+    """Raises ValueError where the decoder cannot read what the encoder makes."""
+    if not fits(encoder, decoder):
         others = [other for other in DECODERS if resolve(DECODERS, other, "decoder").reads == "tokens"]
         raise ValueError(
-            f"decoder {name!r} reads the maps of a convolutional encoder, which encoder {config['encoder']['kind']!r} does not make: "
+            f"decoder {decoder!r} reads the maps of a convolutional encoder, which encoder {encoder!r} does not make: "
             f"choose encoder conv, or a decoder of {', '.join(others)}"
         )
-    return network(width, maps=encoder.stages, grid=encoder.raster.grid, **decoder)
 
 
 def fits(encoder: str, decoder: str) -> bool:

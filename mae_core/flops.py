@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from mae_core.building import check_pair
 from mae_core.costs import Cost, Look
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
@@ -27,8 +28,12 @@ class Costs(NamedTuple):
 
 
 def costs(config: Mapping[str, Any], ratio: float, plain: bool = False) -> Costs:
-    """What the parts of a model cost at one mask ratio; ``plain`` where attention keeps its weights."""
+    """What the parts of a model cost at one mask ratio; ``plain`` where attention keeps its weights.
+
+    Raises ValueError where the decoder cannot read what the encoder makes.
+    """
     decoder = config["decoder"]
+    check_pair(config["encoder"]["kind"], decoder["kind"])
     cells, inputs, outputs = geometry(config)
     kept = count_kept(cells, ratio)
     hidden = cells if ratio == 0 else cells - kept

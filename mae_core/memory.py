@@ -1,7 +1,7 @@
 """How much memory a training takes, before it runs, and how many blocks have to be recomputed to stay within a budget.
 
 Weights and moments are counted; what is kept for backward is an estimate from the ``cost`` of the parts, in the manner of Chen et al.
-2016: a block that is recomputed keeps its input alone, and one of them at a time is whole again.
+2016: a block that is recomputed keeps its input alone until backward comes to it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from mae_core.model import MaskedAutoencoder
 FLOAT = 4
 BYTES = {"fp32": 4.0, "bf16": 3.0}
 """Of a value kept for backward. In bf16 what matrix products take has two, the residual stream and the norms have four."""
+WORKING = 0.5
+"""Of what the last block keeps: what its backward works on."""
 MB = 1e6
 
 
@@ -30,12 +32,17 @@ class Memory(NamedTuple):
     optimiser: int
     """Two moments of AdamW, and averaged weights where such are kept."""
     activations: int
-    """The most that is kept for backward in one forward pass, at the mask ratio that costs most."""
+    """The most that is kept for backward in one forward pass, at the mask ratio that costs most, and what its first block works on."""
+    passes: int = 1
+    """Forward passes of a step."""
 
     @property
     def total(self) -> int:
-        """All of it."""
-        return sum(self)
+        """The most at once. In the first pass gradients come while activations go; in later ones they are there from the start."""
+        beside = max(self.gradients, self.activations)
+        if self.passes > 1:
+            beside = self.gradients + self.activations
+        return self.parameters + self.optimiser + beside
 
 
 def estimate(
@@ -45,6 +52,7 @@ def estimate(
     recomputed: int = 0,
     device: str = "cpu",
     ema: bool = False,
+    passes: int = 1,
 ) -> Memory:
     """Of training with so many samples in a forward pass.
 
@@ -54,10 +62,11 @@ def estimate(
         recomputed: blocks that are recomputed, the encoder's first.
         device: where; on CPUs attention in bf16 keeps its weights.
         ema: whether averaged weights are kept.
+        passes: forward passes of a step.
     """
     weights = FLOAT * _parameters(config)
     moments = weights * (3 if ema else 2)
-    return Memory(weights, weights, moments, _activations(config, rows, precision, recomputed, device))
+    return Memory(weights, weights, moments, _activations(config, rows, precision, recomputed, device), passes)
 
 
 def blocks_to_recompute(
@@ -67,6 +76,7 @@ def blocks_to_recompute(
     precision: str = "fp32",
     device: str = "cpu",
     ema: bool = False,
+    passes: int = 1,
 ) -> int:
     """The fewest blocks whose recomputing brings the estimate under ``budget_mb`` million bytes; 0 where the budget is 0.
 
@@ -76,9 +86,9 @@ def blocks_to_recompute(
         return 0
     parts = costs(config, _dearest(config))
     most = len(parts.encoder.blocks) + len(parts.decoder.blocks)
-    found = estimate(config, rows, precision, 0, device, ema)
+    found = estimate(config, rows, precision, 0, device, ema, passes)
     for count in range(most + 1):
-        needed = (found.total - found.activations + _activations(config, rows, precision, count, device)) / MB
+        needed = found._replace(activations=_activations(config, rows, precision, count, device)).total / MB
         if needed <= budget_mb:
             return count
     raise ValueError(
@@ -92,10 +102,17 @@ def _activations(config: Mapping[str, Any], rows: int, precision: str, recompute
     plain = precision == "bf16" and device == "cpu"
     parts = costs(config, _dearest(config), plain)
     blocks = (*parts.encoder.blocks, *parts.decoder.blocks)
-    again, whole = blocks[:recomputed], blocks[recomputed:]
-    kept = sum(part.saved for part in parts) + sum(block.saved for block in whole)
-    kept += sum(block.entering for block in again) + max((block.saved for block in again), default=0.0)
-    return int(rows * BYTES[precision] * kept)
+    of_encoder = len(parts.encoder.blocks)
+    kept, worst = parts.encoder.saved, 0.0
+    for i, block in enumerate(blocks):
+        kept += parts.decoder.saved if i == of_encoder else 0.0
+        # backward comes to a recomputed block when everything behind it has been let go
+        worst = max(worst, kept + block.entering + block.saved if i < recomputed else 0.0)
+        kept += block.entering if i < recomputed else block.saved
+    # where backward begins it holds gradients of the widest of about four tensors that the last block keeps
+    kept += blocks[-1].saved * WORKING if blocks else 0.0
+    kept += parts.head.saved + (parts.decoder.saved if len(blocks) == of_encoder else 0.0)
+    return int(rows * BYTES[precision] * max(kept, worst))
 
 
 def _dearest(config: Mapping[str, Any]) -> float:

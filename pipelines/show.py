@@ -53,7 +53,7 @@ def _cost(resolved: Resolved) -> list[str]:
     rows = min(settings.micro_batch or settings.batch_size, settings.batch_size)
     precision = choose_precision(settings.precision, torch.device("cpu")).name
     memory = estimate(config, rows, precision, ema=settings.ema > 0)
-    weights = memory.total - memory.activations
+    weights = memory.parameters + memory.gradients + memory.optimiser
     return [
         f"  {'steps':<24} {settings.steps}",
         f"  {'parameters':<24} {parameters:,}",

@@ -143,8 +143,9 @@ def _recomputed(model: MaskedAutoencoder, settings: Settings, world: World, prec
     rows = -(-settings.batch_size // world.size)
     rows = min(settings.micro_batch, rows) if settings.micro_batch else rows
     device = next(model.parameters()).device.type
-    ema = settings.ema > 0
-    return blocks_to_recompute(model.config, rows, settings.memory_budget_mb, precision.name, device, ema)
+    passes = world.passes(settings.batch_size, settings.micro_batch)
+    budget, ema = settings.memory_budget_mb, settings.ema > 0
+    return blocks_to_recompute(model.config, rows, budget, precision.name, device, ema, passes)
 
 
 def _backward(

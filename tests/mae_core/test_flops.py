@@ -43,7 +43,7 @@ def counted(model: MaskedAutoencoder, raw: torch.Tensor, whole: bool = False) ->
     return counter.get_total_flops() / len(raw)
 
 
-def config_of(encoder: str, decoder: str, modality: str = "image", **changes: Any) -> dict[str, Any]:
+def config_of(encoder: str, decoder: str, modality: str = "image", /, **changes: Any) -> dict[str, Any]:
     config: dict[str, Any] = {
         "modality": {"kind": modality, **EXAMPLES[modality][CASES[modality]].config},
         "encoder": {"kind": encoder, **ENCODER_SIZES[encoder]},

@@ -103,7 +103,7 @@ def test_a_u_net_reads_the_fine_maps(make_config, make_raw):
     cells = model.modality.split(raw)
     latent = model.encoder(model.modality, cells, plan)
     fine = latent.maps[0].clone()
-    fine[:, 0, 0, 0] += 1
+    fine[:, 0, 0, 0, 0] += 1
     changed = latent._replace(maps=(fine, *latent.maps[1:]))
     outcomes = [model.decoder(one, plan, cells.coords) for one in (latent, changed)]
     assert (outcomes[0] - outcomes[1]).abs().max() > 1e-4
