@@ -48,11 +48,29 @@ def _known(table: dict[str, str], what: str) -> Any:
 class EncoderSection(Section):
     """The network that reads visible cells."""
 
-    kind: str = "vit"
+    kind: str = Field("vit", description="docs/architectures.md says which fit which data")
     width: Count | Auto = 128
     depth: Count | Auto = 6
     heads: Count | Auto = Field("auto", description="auto: width / 32")
-    local_start: bool = Field(False, description="queries and keys start alike: attention begins with near cells")
+    local_start: bool | Auto = Field(
+        False, description="queries and keys start alike: attention begins with near cells"
+    )
+    registers: Annotated[int, Field(ge=0)] | Auto = Field(0, description="global tokens beside the first")
+    qk_norm: bool | Auto = Field(False, description="queries and keys are normalised in each head")
+    drop_path: Annotated[float, Field(ge=0, lt=1)] | Auto = Field(
+        0.0, description="chance that a sample skips the last block in training; rises evenly from 0 in the first"
+    )
+    layer_scale: Annotated[float, Field(ge=0)] | Auto = Field(
+        0.0, description="what learned factors of what blocks add start at; 0: none"
+    )
+    positions: Literal["sincos", "rope", "auto"] = Field(
+        "sincos", description="added to cells, or queries and keys are turned by them"
+    )
+    global_pool: Literal["mean", "token", "auto"] = Field(
+        "mean", description="what stands for a whole sample: the mean over cells or the global token"
+    )
+    stages: Count | Auto = Field(2, description="of encoder conv: resolutions")
+    kernel: Count | Auto = Field(7, description="of encoder conv: sites a side that a convolution reaches over; odd")
 
     _kind = field_validator("kind")(_known(ENCODERS, "encoder"))
 
@@ -60,11 +78,17 @@ class EncoderSection(Section):
 class DecoderSection(Section):
     """The network that predicts hidden cells; thrown away afterwards."""
 
-    kind: str = "joint"
+    kind: str = Field("joint", description="docs/architectures.md says which fit which encoder")
     width: Count | Auto = 64
     depth: Count | Auto = 1
     heads: Count | Auto = Field("auto", description="auto: width / 16")
-    local_start: bool = Field(False, description="queries and keys start alike: attention begins with near cells")
+    local_start: bool | Auto = Field(
+        False, description="queries and keys start alike: attention begins with near cells"
+    )
+    share: Annotated[float, Field(gt=0, le=1)] | Auto = Field(
+        1.0, description="of decoders cross and linear: share of the hidden cells that a step predicts"
+    )
+    kernel: Count | Auto = Field(7, description="of decoder unet: as the encoder's")
 
     _kind = field_validator("kind")(_known(DECODERS, "decoder"))
 
@@ -119,6 +143,9 @@ class PretrainSection(Section):
     init_from: str | None = Field(None, description="model folder to start from instead of random weights")
     micro_batch: Annotated[int, Field(ge=0)] = Field(0, description="samples per forward pass of a worker; 0: all")
     recompute: bool = Field(False, description="recompute activations in backward to save memory")
+    memory_budget_mb: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="of a worker: so few blocks are recomputed that training fits, by an estimate; 0: unlimited"
+    )
     checkpoint_every: Count = Field(200, description="steps")
 
     @field_validator("seeds")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 import mae_core.registry as registry
-from experiments.recipe import Recipe, RecipeError
+from experiments.networks import network
+from experiments.recipe import DecoderSection, EncoderSection, Recipe, RecipeError
 from mae_core.flops import train_flops
 from mae_core.modalities import MODALITIES
 from mae_core.training.loop import Settings
@@ -33,12 +34,8 @@ class Resolved(NamedTuple):
 SEARCHABLE = (
     "masking.ratio",
     "masking.strategy",
-    "model.decoder.depth",
-    "model.decoder.heads",
-    "model.decoder.width",
-    "model.encoder.depth",
-    "model.encoder.heads",
-    "model.encoder.width",
+    *(f"model.decoder.{key}" for key in sorted(DecoderSection.model_fields)),
+    *(f"model.encoder.{key}" for key in sorted(EncoderSection.model_fields)),
     "model.patch",
     "pretrain.lr",
 )
@@ -54,7 +51,11 @@ def resolve(
     """
     defaults = _resolve(recipe, dataset, {}, modality)
     resolved = _resolve(recipe, dataset, chosen or {}, modality)
-    steps = round(recipe.pretrain.steps * train_flops(defaults.config) / train_flops(resolved.config))
+    try:
+        share = train_flops(defaults.config) / train_flops(resolved.config)
+    except ValueError as problem:
+        raise RecipeError(str(problem)) from None
+    steps = round(recipe.pretrain.steps * share)
     settings = Settings(**{**resolved.settings.__dict__, "steps": max(steps, 1)})
     return resolved._replace(settings=settings)
 
@@ -76,12 +77,7 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
         return values[key].value
 
     patch = pick("model.patch", _default_patch(kind, dataset) if recipe.model.patch == "auto" else None)
-    encoder: dict[str, Any] = recipe.model.encoder.model_dump(include={"kind", "local_start"})
-    encoder |= {"width": pick("model.encoder.width", 128), "depth": pick("model.encoder.depth", 6)}
-    encoder["heads"] = pick("model.encoder.heads", max(encoder["width"] // 32, 1))
-    decoder: dict[str, Any] = recipe.model.decoder.model_dump(include={"kind", "local_start"})
-    decoder |= {"width": pick("model.decoder.width", 64), "depth": pick("model.decoder.depth", 1)}
-    decoder["heads"] = pick("model.decoder.heads", max(decoder["width"] // 16, 1))
+    encoder, decoder = network(recipe.model.encoder, "encoder", pick), network(recipe.model.decoder, "decoder", pick)
     objective = {key: value for key, value in recipe.objective.model_dump().items() if value}
     objective["target"] = kind.default_target if objective["target"] == "auto" else objective["target"]
     config = {
@@ -108,6 +104,7 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
         seed=p.seeds[0],
         micro_batch=p.micro_batch,
         recompute=p.recompute,
+        memory_budget_mb=p.memory_budget_mb,
         crop=p.crop,
         flip=p.flip,
     )

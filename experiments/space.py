@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pydantic import ValidationError
 
 import mae_core.registry as registry
+from experiments.networks import idle
 from experiments.recipe import NAME, Recipe, RecipeError, explain
 from experiments.resolving import SEARCHABLE, resolve
 from mae_core.draws import key as draw_key
@@ -71,7 +72,7 @@ def _distribution(where: str, key: str, spec: Any) -> BaseDistribution:
         raise SpaceError(f"{where}: write {{choices: [a, b]}} or {{low: a, high: b}}, with step: or log: true")
     if "choices" in spec:
         values = spec["choices"]
-        if not isinstance(values, list) or not values or not all(type(v) in (int, float, str) for v in values):
+        if not isinstance(values, list) or not values or not all(type(v) in (int, float, str, bool) for v in values):
             raise SpaceError(f"{where}: choices is a list of numbers or names (given: {values!r})")
         values = list(dict.fromkeys(tidy(value) for value in values))
         return _within_bounds(where, key, values, CategoricalDistribution(tuple(values)))
@@ -112,9 +113,14 @@ def narrow(keys: dict[str, BaseDistribution], recipe: Recipe, info: dict[str, An
     if problem := unbuildable(resolved.config):
         raise SpaceError(f"the recipe with its defaults makes no model: {problem}")
     searched: dict[str, BaseDistribution] = {}
+    kinds = {key: values[key].value for key in ("model.encoder.kind", "model.decoder.kind")}
+    searching = {key for key in keys if values[key].origin == "default"}
     notes: list[str] = []
     for key in sorted(keys):
         if values[key].origin != "default":
+            continue
+        if reason := idle(key, kinds, searching):
+            notes.append(f"{key} is not searched: {reason}")
             continue
         distribution = keys[key]
         if isinstance(distribution, CategoricalDistribution):
@@ -140,7 +146,10 @@ def misfit(recipe: Recipe, info: dict[str, Any], key: str, value: Any, modality:
         reason = registry.resolve(MODALITIES, modality, "modality").misfit(info, value)
         if reason:
             return reason
-    return unbuildable(resolve(recipe, info, {key: value}, modality).config)
+    try:
+        return unbuildable(resolve(recipe, info, {key: value}, modality).config)
+    except RecipeError as problem:
+        return str(problem)
 
 
 def unbuildable(config: dict[str, Any]) -> str:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mae_core.draws import Draws
+
 
 class Cells(NamedTuple):
     """A batch cut into units that can be hidden."""
@@ -29,6 +31,8 @@ class Cells(NamedTuple):
     """(K, N) bool: which cells some samples of the train split lack, for maskers that copy them; None = none is known."""
     time: int = -1
     """Which axis of ``coords`` runs in time, for maskers that follow it: the last, unless a modality says otherwise."""
+    draws: Draws | None = None
+    """What an encoder in training may draw from, to drop paths at random; None = nothing is dropped."""
 
 
 class Plan(NamedTuple):
@@ -62,8 +66,8 @@ class Latent(NamedTuple):
     """(B, G + V, D), global tokens first."""
     pooled: Tensor
     """(B, D)."""
-    maps: Any = None
-    """Feature maps of convolutional encoders."""
+    maps: tuple[Tensor, ...] | None = None
+    """Of convolutional encoders, for each stage (B, V, *sites of a cell, width): the feature map where cells are kept."""
 
 
 class View(NamedTuple):

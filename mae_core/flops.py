@@ -1,34 +1,57 @@
-"""Analytic cost: multiply-adds count two, attention included, normalisation and activations left out (under 2 %)."""
+"""Analytic cost: multiply-adds count two, attention included, normalisation and activations left out (under 2 %).
+
+What each encoder and decoder costs they say themselves (``cost``); here it is added up.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from mae_core.building import check_pair
+from mae_core.costs import Cost, Look
+from mae_core.decoders import DECODERS
+from mae_core.encoders import ENCODERS
 from mae_core.masking.plan import count_kept, ratio_buckets
+from mae_core.masking.share import count_shared
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Geometry
 from mae_core.registry import resolve
+
+
+class Costs(NamedTuple):
+    """Of one masked sample."""
+
+    encoder: Cost
+    decoder: Cost
+    head: Cost
+
+
+def costs(config: Mapping[str, Any], ratio: float, plain: bool = False) -> Costs:
+    """What the parts of a model cost at one mask ratio; ``plain`` where attention keeps its weights.
+
+    Raises ValueError where the decoder cannot read what the encoder makes.
+    """
+    decoder = config["decoder"]
+    check_pair(config["encoder"]["kind"], decoder["kind"])
+    cells, inputs, outputs = geometry(config)
+    kept = count_kept(cells, ratio)
+    hidden = cells if ratio == 0 else cells - kept
+    look = _look(config, kept, hidden, plain)
+    read = _encoder(config, look)
+    width = config["encoder"]["width"]
+    written = resolve(DECODERS, decoder["kind"], "decoder").cost(decoder, look, width, read)
+    asked = count_shared(hidden, decoder.get("share", 1.0))
+    # in float32 and as they are compared: the prediction, the target and their difference
+    head = Cost(2.0 * asked * decoder["width"] * outputs, asked * (decoder["width"] + 3.0 * outputs) + cells * inputs)
+    return Costs(read, written, head)
 
 
 def forward_flops(config: Mapping[str, Any]) -> float:
     """FLOPs of one masked forward pass of one sample, from a model's config; the mean over the mask ratios that training draws."""
     masking = config["masking"]
     ratios = ratio_buckets(masking["ratio"], masking.get("ratio_spread", 0.0))
-    return sum(_at_ratio(config, ratio) for ratio in ratios) / len(ratios)
-
-
-def _at_ratio(config: Mapping[str, Any], ratio: float) -> float:
-    encoder, decoder = config["encoder"], config["decoder"]
-    cells, inputs, outputs = geometry(config)
-    kept = count_kept(cells, ratio)
-    hidden = cells if ratio == 0 else cells - kept
-    d, e = encoder["width"], decoder["width"]
-    seen, queried = kept + 1, 1 + kept + hidden
-    total = 2.0 * kept * inputs * d + encoder["depth"] * _block(d, seen, seen)
-    total += 2.0 * seen * d * e + 2.0 * hidden * e * outputs
-    total += max(decoder["depth"] - 1, 0) * _block(e, queried, queried)
-    return total + (_block(e, hidden, queried) if decoder["depth"] else 0.0)
+    return sum(sum(part.total for part in costs(config, ratio)) for ratio in ratios) / len(ratios)
 
 
 def train_flops(config: Mapping[str, Any]) -> float:
@@ -38,22 +61,24 @@ def train_flops(config: Mapping[str, Any]) -> float:
 
 def encode_flops(config: Mapping[str, Any]) -> float:
     """FLOPs of encoding one whole sample."""
-    encoder = config["encoder"]
-    cells, inputs, _ = geometry(config)
-    blocks = encoder["depth"] * _block(encoder["width"], cells + 1, cells + 1)
-    return 2.0 * cells * inputs * encoder["width"] + blocks
+    return _encoder(config, _look(config, geometry(config).cells, 0)).total
+
+
+def _look(config: Mapping[str, Any], kept: int, hidden: int, plain: bool = False) -> Look:
+    modality = dict(config["modality"])
+    raster = resolve(MODALITIES, modality.pop("kind"), "modality").raster_of(modality)
+    found = geometry(config)
+    return Look(found.cells, kept, hidden, found.inputs, raster, plain)
+
+
+def _encoder(config: Mapping[str, Any], look: Look) -> Cost:
+    return resolve(ENCODERS, config["encoder"]["kind"], "encoder").cost(config["encoder"], look)
 
 
 def geometry(config: Mapping[str, Any]) -> Geometry:
     """Counts of cells and values, from a model's config."""
     modality = dict(config["modality"])
     return resolve(MODALITIES, modality.pop("kind"), "modality").geometry(modality)
-
-
-def _block(width: int, queries: int, keys: int, mlp_ratio: float = 4.0) -> float:
-    projections = 2.0 * width * width * (2 * queries + 2 * keys)
-    attention = 4.0 * queries * keys * width
-    return projections + attention + 4.0 * queries * width * width * mlp_ratio
 
 
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from mae_core.rotary import Rotation, rotated
 
 LAYER_NORM_EPS = 1e-6
 
@@ -26,18 +30,26 @@ def attend(q: Tensor, k: Tensor, v: Tensor, key_ok: Tensor | None = None) -> Ten
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with q, k and v in one projection."""
+    """Multi-head self-attention with q, k and v in one projection.
 
-    def __init__(self, width: int, heads: int) -> None:
+    Args:
+        qk_norm: queries and keys of each head are normalised, so that their products stay bounded (Dehghani et al. 2023, §2.1).
+    """
+
+    def __init__(self, width: int, heads: int, qk_norm: bool = False) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} cannot be split into {heads} heads: choose a divisor of {width}")
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
+        self.q_norm = nn.LayerNorm(width // heads, eps=LAYER_NORM_EPS) if qk_norm else None
+        self.k_norm = nn.LayerNorm(width // heads, eps=LAYER_NORM_EPS) if qk_norm else None
 
-    def forward(self, x: Tensor, key_ok: Tensor | None = None, tail: int | None = None) -> Tensor:
-        """(B, T, D) → (B, T, D), or (B, tail, D): what the last ``tail`` tokens read from all."""
+    def forward(
+        self, x: Tensor, key_ok: Tensor | None = None, tail: int | None = None, rotation: Rotation | None = None
+    ) -> Tensor:
+        """(B, T, D) → (B, T, D), or (B, tail, D): what the last ``tail`` tokens read from all; ``rotation`` says where tokens are."""
         batch, tokens, width = x.shape
         each = width // self.heads
         if tail is None or tail == tokens:
@@ -50,6 +62,10 @@ class Attention(nn.Module):
                 .view(batch, tokens, 2, self.heads, each)
                 .permute(2, 0, 3, 1, 4)
             )
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
+        if rotation is not None:
+            q, k = rotated(q, rotation), rotated(k, rotation)
         return self.proj(attend(q, k, v, key_ok).transpose(1, 2).flatten(2))
 
 
@@ -67,27 +83,53 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block (Dosovitskiy et al. 2021, §3.1)."""
+    """A pre-norm transformer block (Dosovitskiy et al. 2021, §3.1).
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0) -> None:
+    Args:
+        qk_norm: as in ``Attention``.
+        layer_scale: what the learned factors of both branches start at (Touvron et al. 2021, CaiT, §2); 0 = there are none.
+    """
+
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: float = 4.0, qk_norm: bool = False, layer_scale: float = 0.0
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.attn = Attention(width, heads)
+        self.attn = Attention(width, heads, qk_norm)
         self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.scale1 = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
+        self.scale2 = nn.Parameter(torch.full((width,), layer_scale)) if layer_scale else None
 
-    def forward(self, x: Tensor, key_ok: Tensor | None = None, tail: int | None = None) -> Tensor:
-        """(B, T, D) → (B, T, D); with ``tail``, the last ``tail`` tokens alone, exactly as if all had been computed."""
+    def forward(
+        self,
+        x: Tensor,
+        key_ok: Tensor | None = None,
+        tail: int | None = None,
+        rotation: Rotation | None = None,
+        gate: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T, D) → (B, T, D); with ``tail``, the last ``tail`` tokens alone, exactly as if all had been computed.
+
+        ``gate`` (B, 2) multiplies what the attention and the MLP add to each sample: 0 drops it.
+        """
         kept = x if tail is None else x[:, -tail:]
-        kept = kept + self.attn(self.norm1(x), key_ok, tail)
-        return kept + self.mlp(self.norm2(kept))
+        kept = kept + _gated(self.attn(self.norm1(x), key_ok, tail, rotation), self.scale1, gate, 0)
+        return kept + _gated(self.mlp(self.norm2(kept)), self.scale2, gate, 1)
 
 
-def run_block(block: nn.Module, x: Tensor, key_ok: Tensor | None, tail: int | None, recompute: bool) -> Tensor:
-    """``block(x)``, forgetting its activations and recomputing them in backward where ``recompute`` asks for it."""
+def _gated(branch: Tensor, scale: Tensor | None, gate: Tensor | None, which: int) -> Tensor:
+    """A branch (B, T, D) times its learned factors (D,) and its samples' gates."""
+    if scale is not None:
+        branch = branch * scale
+    return branch if gate is None else branch * gate[:, which].view(-1, 1, 1)
+
+
+def run_block(block: nn.Module, recompute: bool, *inputs: Any) -> Tensor:
+    """``block(*inputs)``, forgetting its activations and recomputing them in backward where ``recompute`` asks for it."""
     if recompute and torch.is_grad_enabled():
-        return checkpoint(block, x, key_ok, tail, use_reentrant=False)
-    return block(x, key_ok, tail)
+        return checkpoint(block, *inputs, use_reentrant=False)
+    return block(*inputs)
 
 
 def sincos(coords: Tensor, width: int) -> Tensor:

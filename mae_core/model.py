@@ -13,16 +13,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mae_core.atomic import replace_folder
-from mae_core.cells import Belief, Cells, Latent, Plan, Terms, View
-from mae_core.decoders import DECODERS
+from mae_core.building import build_decoder, build_encoder
+from mae_core.cells import Belief, Cells, Latent, Plan, Terms, View, pool_mean
 from mae_core.draws import Draws
-from mae_core.encoders import ENCODERS
 from mae_core.masking import MASKERS
 from mae_core.masking.plan import plan_from_scores, ratio_buckets
+from mae_core.masking.share import shared
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Modality, mean_error
 from mae_core.objectives import OBJECTIVES
-from mae_core.registry import nearest, resolve
+from mae_core.registry import allow, resolve
 from mae_core.targets import TARGETS
 
 SCHEMA = 1
@@ -59,24 +59,21 @@ class MaskedAutoencoder(nn.Module):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.config = json.loads(json.dumps(config))
-        encoder, decoder = dict(config["encoder"]), dict(config["decoder"])
-        modality, objective = dict(config["modality"]), dict(config["objective"])
+        objective = dict(config["objective"])
         masking = config["masking"]
         self.ratio = float(masking["ratio"])
         self.ratios = ratio_buckets(self.ratio, float(masking.get("ratio_spread", 0.0)))
         self.masker = resolve(MASKERS, masking["strategy"], "masking strategy")()
-        kind = resolve(MODALITIES, modality.pop("kind"), "modality")
-        _allow(kind.maskers, masking["strategy"], "masking strategy", config["modality"]["kind"])
-        _allow(kind.targets, objective["target"], "target", config["modality"]["kind"])
-        self.modality = kind(width=encoder["width"], **modality)
-        self.encoder = resolve(ENCODERS, encoder.pop("kind"), "encoder")(**encoder)
-        decoder["kinds"] = self.modality.kinds
-        self.decoder = resolve(DECODERS, decoder.pop("kind"), "decoder")(encoder["width"], **decoder)
+        kind = resolve(MODALITIES, config["modality"]["kind"], "modality")
+        allow(kind.maskers, masking["strategy"], "masking strategy", config["modality"]["kind"])
+        allow(kind.targets, objective["target"], "target", config["modality"]["kind"])
+        self.modality, self.encoder = build_encoder(config)
+        self.decoder = build_decoder(config, self.modality, self.encoder)
         weights = {"weights": objective.pop("weights")} if objective.get("weights") else {}
         self.target = resolve(TARGETS, objective.pop("target"), "target")(self.modality, **weights)
         self.head = self.target.head(self.decoder.width)
         for name in objective:
-            _allow(kind.objectives, name, "objective", config["modality"]["kind"])
+            allow(kind.objectives, name, "objective", config["modality"]["kind"])
         self.objectives = {
             name: (float(weight), resolve(OBJECTIVES, name, "objective")(self.target))
             for name, weight in sorted(objective.items(), reverse=True)
@@ -93,12 +90,13 @@ class MaskedAutoencoder(nn.Module):
 
     def forward(self, raw: Tensor, draws: Draws | None = None, plan: Plan | None = None) -> Terms:
         """Raw samples → the loss under ``plan``, or under the plan that the masker draws."""
-        cells = self.modality.split(raw)
+        cells = self.modality.split(raw)._replace(draws=draws)
         if plan is None:
             if draws is None:
                 raise ValueError("forward needs draws to make a plan from, or a plan")
             ratio = self.ratios[int(draws.shared("ratio") * len(self.ratios))]
             plan = plan_from_scores(self.masker.score(cells, draws).scores, ratio, cells.valid)
+            plan = shared(plan, self.decoder.share, draws)
         terms = {
             name: objective.forward(
                 self.parts_apart(cells) if objective.views == ("parts",) else (self.view(cells, plan),)
@@ -168,13 +166,18 @@ class MaskedAutoencoder(nn.Module):
     def encode(self, raw: Tensor, pool: str = "features", layer: int | None = None) -> Tensor:
         """Of whole, never masked samples: the modality's ``features`` (B, F), ``mean`` or ``global`` (B, D), ``tokens`` (B, G + N, D).
 
+        Where the encoder's ``global_pool`` is ``token``, the features are the first global token.
+
         ``layer`` counts blocks from the input; None is the last.
         """
         return encoded(self.encoder, self.modality, raw, pool, layer)
 
-    def recompute_activations(self, on: bool = True) -> None:
-        """Trade about a third more time for much less activation memory."""
-        self.encoder.recompute = self.decoder.recompute = on
+    def recompute_activations(self, blocks: bool | int = True) -> None:
+        """Trade about a third more time for much less activation memory: of all blocks, or of so many, the encoder's first."""
+        of_encoder = len(self.encoder.blocks)
+        count = (of_encoder + len(self.decoder.blocks)) * blocks if isinstance(blocks, bool) else blocks
+        self.encoder.recompute = min(count, of_encoder)
+        self.decoder.recompute = max(count - of_encoder, 0)
 
     def save(self, folder: str | Path, card: str = "") -> Path:
         """Writes ``model.safetensors``, ``config.json`` and ``card.md`` to ``folder``, replacing it in one step."""
@@ -211,9 +214,9 @@ def encoded(encoder: nn.Module, modality: Modality, raw: Tensor, pool: str, laye
     cells = modality.split(raw)
     latent: Latent = encoder(modality, cells, None, layer)
     if pool == "features":
-        return features_of(modality, latent, cells)
+        return features_of(encoder, modality, latent, cells)
     if pool == "mean":
-        return latent.pooled
+        return pool_mean(latent.tokens[:, -cells.coords.shape[-2] :], cells.valid)
     if pool == "global":
         return latent.tokens[:, 0]
     if pool == "tokens":
@@ -221,8 +224,15 @@ def encoded(encoder: nn.Module, modality: Modality, raw: Tensor, pool: str, laye
     raise ValueError(f"unknown pool {pool!r}: there are features, mean, global, tokens")
 
 
-def features_of(modality: Modality, latent: Latent, cells: Cells, plan: Plan | None = None) -> Tensor:
-    """(B, F): the modality's ``features`` of the encoded ``cells``, of the kept ones of ``plan`` alone where it is given."""
+def features_of(
+    encoder: nn.Module, modality: Modality, latent: Latent, cells: Cells, plan: Plan | None = None
+) -> Tensor:
+    """(B, F): the modality's ``features`` of the encoded ``cells``, of the kept ones of ``plan`` alone where it is given.
+
+    Where the encoder's ``global_pool`` is ``token``, the first global token.
+    """
+    if encoder.global_pool == "token":
+        return latent.pooled
     if plan is None:
         return modality.features(latent.tokens[:, -cells.coords.shape[-2] :], cells)
     kept = latent.tokens[:, -plan.keep.shape[1] :]
@@ -233,13 +243,6 @@ def features_of(modality: Modality, latent: Latent, cells: Cells, plan: Plan | N
     )
     tokens = kept.new_zeros(*seen.shape, kept.shape[-1]).scatter(1, index, kept)
     return modality.features(tokens, cells._replace(valid=seen))
-
-
-def _allow(known: tuple[str, ...], name: str, what: str, modality: str) -> None:
-    if name not in known:
-        raise ValueError(
-            f"{what} {name!r} does not fit the modality {modality!r}{nearest(name, known)}: there are {', '.join(known)}"
-        )
 
 
 def read_config(folder: Path) -> dict[str, Any]:

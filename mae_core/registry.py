@@ -20,3 +20,11 @@ def resolve(table: Mapping[str, str], name: str, what: str) -> Any:
         raise ValueError(f"unknown {what} {name!r}{nearest(name, table)}: there are {', '.join(sorted(table))}")
     module, _, attribute = table[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def allow(known: tuple[str, ...], name: str, what: str, modality: str) -> None:
+    """Raises ValueError for a ``name`` that is registered, perhaps, but not among those ``known`` to fit the modality."""
+    if name not in known:
+        raise ValueError(
+            f"{what} {name!r} does not fit the modality {modality!r}{nearest(name, known)}: there are {', '.join(known)}"
+        )

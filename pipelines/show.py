@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 import yaml
 
 from experiments.datasets import load_dataset_spec
@@ -11,10 +12,9 @@ from experiments.recipe import load_recipe, recipe_row
 from experiments.resolving import Resolved, resolve
 from mae_core.data.dataset import DatasetError, open_dataset
 from mae_core.flops import encode_flops, train_flops
+from mae_core.memory import MB, estimate
 from mae_core.model import MaskedAutoencoder
-
-BYTES_PER_PARAMETER = 16
-"""Weight, gradient and two moments in float32."""
+from mae_core.training.precision import choose_precision
 
 
 def datasets_text(root: Path) -> str:
@@ -50,10 +50,15 @@ def _cost(resolved: Resolved) -> list[str]:
     settings, config = resolved.settings, resolved.config
     parameters = sum(p.numel() for p in MaskedAutoencoder.build(config).parameters())
     step = train_flops(config) * settings.batch_size
+    rows = min(settings.micro_batch or settings.batch_size, settings.batch_size)
+    precision = choose_precision(settings.precision, torch.device("cpu")).name
+    memory = estimate(config, rows, precision, ema=settings.ema > 0)
+    weights = memory.parameters + memory.gradients + memory.optimiser
     return [
         f"  {'steps':<24} {settings.steps}",
         f"  {'parameters':<24} {parameters:,}",
         f"  {'training':<24} {step * settings.steps / 1e12:.2f} TFLOP, {step / 1e9:.2f} GFLOP a step of {settings.batch_size}",
         f"  {'encoding one sample':<24} {encode_flops(config) / 1e6:.1f} MFLOP",
-        f"  {'weights and optimiser':<24} {parameters * BYTES_PER_PARAMETER / 1e6:.0f} MB",
+        f"  {'weights and optimiser':<24} {weights / MB:.0f} MB",
+        f"  {'activations':<24} {memory.activations / MB:.0f} MB, estimated for one worker on a CPU, nothing recomputed",
     ]

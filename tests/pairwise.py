@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, product
 from typing import Any
 
 
-def full(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination."""
-    return [dict(zip(factors, values)) for values in product(*factors.values())]
+def anything(case: Mapping[str, Any]) -> bool:
+    """No combination is ruled out."""
+    return True
+
+
+def full(
+    factors: Mapping[str, Sequence[Any]], possible: Callable[[dict[str, Any]], bool] = anything
+) -> list[dict[str, Any]]:
+    """Every combination that is possible."""
+    every = (dict(zip(factors, values)) for values in product(*factors.values()))
+    return [case for case in every if possible(case)]
 
 
 def pairs_of(case: Mapping[str, Any], factors: Mapping[str, Sequence[Any]]) -> set[tuple[str, int, str, int]]:
@@ -18,13 +26,24 @@ def pairs_of(case: Mapping[str, Any], factors: Mapping[str, Sequence[Any]]) -> s
     return {(a, place[a], b, place[b]) for a, b in combinations(factors, 2)}
 
 
-def pairwise(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Greedy: of all combinations, again and again the one that covers most pairs not covered yet, the first of equals."""
-    waiting = [(case, pairs_of(case, factors)) for case in full(factors)]
-    missing = set().union(*(pairs for _, pairs in waiting))
+def pairwise(
+    factors: Mapping[str, Sequence[Any]], possible: Callable[[dict[str, Any]], bool] = anything
+) -> list[dict[str, Any]]:
+    """Greedy: of all combinations, again and again the one that covers most pairs not covered yet, the first of equals.
+
+    A set of pairs is a number with a bit for each, so that thousands of combinations are compared in moments.
+    """
+    bits: dict[tuple[str, int, str, int], int] = {}
+    waiting = []
+    for case in full(factors, possible):
+        covered = 0
+        for pair in pairs_of(case, factors):
+            covered |= 1 << bits.setdefault(pair, len(bits))
+        waiting.append((case, covered))
+    missing = (1 << len(bits)) - 1
     chosen = []
     while missing:
-        case, pairs = max(waiting, key=lambda entry: len(entry[1] & missing))
+        case, covered = max(waiting, key=lambda entry: (entry[1] & missing).bit_count())
         chosen.append(case)
-        missing -= pairs
+        missing &= ~covered
     return chosen

@@ -15,3 +15,14 @@ def test_every_pair_occurs():
 
 def test_one_factor_of_one_value_is_kept():
     assert all(case["only"] == 7 for case in pairwise({**FACTORS, "only": [7]}))
+
+
+def test_what_is_not_possible_is_left_out_and_every_other_pair_occurs():
+    def possible(case):
+        return not (case["a"] == 1 and case["b"] == "x")
+
+    chosen = pairwise(FACTORS, possible)
+    assert all(possible(case) for case in chosen)
+    wanted = set().union(*(pairs_of(case, FACTORS) for case in full(FACTORS, possible)))
+    assert set().union(*(pairs_of(case, FACTORS) for case in chosen)) == wanted
+    assert len(wanted) == 6 + 6 + 9 + 4 + 6 + 6 - 1

@@ -34,6 +34,18 @@ def _ramps() -> np.ndarray:
 
 
 SAMPLES = _ramps()
+NETWORKS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "all options": {
+        "encoder": {**CONFIG["encoder"], "registers": 2, "qk_norm": True, "drop_path": 0.3, "positions": "rope"},
+        "decoder": {"kind": "cross", "width": 8, "depth": 2, "heads": 2, "share": 0.5},
+    },
+    "convolutions": {
+        "encoder": {"kind": "conv", "width": 16, "depth": 2, "stages": 1, "kernel": 3, "drop_path": 0.3},
+        "decoder": {"kind": "unet", "width": 8, "depth": 1, "kernel": 3},
+    },
+}
+"""What differs from ``CONFIG``, by name."""
 
 
 class Case(NamedTuple):
@@ -46,6 +58,11 @@ class Case(NamedTuple):
     flip: bool = False
     recompute: bool = False
     saved_at: int = 5
+    network: str = "plain"
+
+    def config(self) -> dict[str, Any]:
+        """Of the model."""
+        return {**CONFIG, **NETWORKS[self.network]}
 
     def settings(self) -> Settings:
         """9 samples a batch of 22: an odd split, and batches over the epoch's end."""
@@ -73,7 +90,7 @@ class Outcome(NamedTuple):
 
 def alone(case: Case, resume: Path | None = None, samples: np.ndarray = SAMPLES) -> Outcome:
     """The training on one rank, from the start or from the checkpoint in ``resume``."""
-    state = start(CONFIG, case.settings())
+    state = start(case.config(), case.settings())
     if resume is not None:
         load_checkpoint(state, resume, "two")
     return _train(state, case, World(), samples, None)
@@ -90,7 +107,7 @@ def _rank(rank: int, cases: list[Case], folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for number, case in enumerate(cases):
         world = World(rank, 2, case.strategy)
-        state = start(CONFIG, case.settings(), world=world)
+        state = start(case.config(), case.settings(), world=world)
         found = _train(state, case, world, SAMPLES, Path(folder) / f"case-{number}")
         if rank == 0:
             curves = {"losses": found.losses, "norms": found.norms}

@@ -2,31 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mae_core.cells import Cells, Latent, Plan, pool_mean
+from mae_core.costs import Cost, Look, tower
+from mae_core.depth import check_rate, gates
 from mae_core.layers import LAYER_NORM_EPS, Block, Positions, init_linear, run_block, start_local
+from mae_core.rotary import Rotary
+
+POSITIONS = ("sincos", "rope")
+POOLS = ("mean", "token")
 
 
 class ViT(nn.Module):
-    """Pre-norm transformer with one global token and fixed sin-cos positions.
+    """Pre-norm transformer with global tokens and fixed positions.
 
     Args:
         width, depth, heads: D, blocks, attention heads.
         mlp_ratio: hidden width of the MLPs over D.
         local_start: keys start as queries.
+        registers: global tokens beside the first, where what belongs to no cell can be kept (Darcet et al. 2024).
+        qk_norm, layer_scale: as in ``Block``.
+        drop_path: chance that the last block's branches are skipped in training, as in ``gates``.
+        positions: ``sincos`` adds the place of a cell to it, ``rope`` turns queries and keys by it.
+        global_pool: what stands for the whole sample: the ``mean`` over its cells or the first global ``token``.
     """
 
-    def __init__(self, width: int, depth: int, heads: int, mlp_ratio: float = 4.0, local_start: bool = False) -> None:
+    reads: ClassVar[str] = "embedding"
+    """What of a modality is read: its ``embedding`` of cells, or its ``raster``, which encoders of their own stem are built for."""
+    makes_maps: ClassVar[bool] = False
+    """Whether latents have ``maps``, and the encoder ``stages``."""
+
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        local_start: bool = False,
+        registers: int = 0,
+        qk_norm: bool = False,
+        drop_path: float = 0.0,
+        layer_scale: float = 0.0,
+        positions: str = "sincos",
+        global_pool: str = "mean",
+    ) -> None:
         super().__init__()
-        self.width, self.local_start = width, local_start
-        self.recompute = False
+        for what, value, known in (("positions", positions, POSITIONS), ("global_pool", global_pool, POOLS)):
+            if value not in known:
+                raise ValueError(f"unknown {what} {value!r}: there are {', '.join(known)}")
+        self.width, self.local_start, self.global_pool = width, local_start, global_pool
+        self.drop_path = check_rate(drop_path)
+        self.recompute = 0
+        """How many blocks, from the first, are recomputed in backward."""
         self.global_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.positions = Positions(width)
-        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
+        self.registers = nn.Parameter(torch.zeros(1, registers, width)) if registers else None
+        self.n_global = 1 + registers
+        self.positions = Positions(width) if positions == "sincos" else None
+        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, qk_norm, layer_scale) for _ in range(depth))
+        self.rotary = Rotary(width // heads) if positions == "rope" else None
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
     def init_weights(self) -> None:
@@ -35,17 +73,47 @@ class ViT(nn.Module):
         init_linear(self.blocks)
         if self.local_start:
             start_local(self.blocks)
+        if self.registers is not None:
+            nn.init.normal_(self.registers, std=0.02)
 
     def forward(self, modality: Any, cells: Cells, plan: Plan | None = None, layer: int | None = None) -> Latent:
         """Encodes the kept cells of ``plan``, or every cell where it is None.
 
-        ``layer`` stops after that many blocks (all by default) before the final norm. The pooled vector is the mean over the cells seen.
+        ``layer`` stops after that many blocks (all by default) before the final norm. The pooled vector is the mean over the cells seen, or
+        the first global token.
         """
         keep, ok = (None, cells.valid) if plan is None else (plan.keep, plan.keep_ok)
-        x = modality.embed(cells, keep, ok) + self.positions(cells.coords, keep)
-        x = torch.cat([self.global_token.expand(len(x), -1, -1), x], 1)
-        key_ok = None if ok is None else torch.cat([ok.new_ones(len(ok), 1), ok], 1)
-        for block in self.blocks[:layer]:
-            x = run_block(block, x, key_ok, None, self.recompute)
+        x = self.embed(modality, cells, keep, ok)
+        if self.positions is not None:
+            x = x + self.positions(cells.coords, keep)
+        rotation = None if self.rotary is None else self.rotary(cells.coords, keep, self.n_global)
+        extra = [] if self.registers is None else [self.registers]
+        x = torch.cat([*(token.expand(len(x), -1, -1) for token in (self.global_token, *extra)), x], 1)
+        key_ok = None if ok is None else torch.cat([ok.new_ones(len(ok), self.n_global), ok], 1)
+        open_to = None
+        if self.drop_path and self.training and cells.draws is not None:
+            open_to = gates(cells.draws, self.drop_path, len(self.blocks), 2).unbind(1)
+        for i, block in enumerate(self.blocks[:layer]):
+            gate = None if open_to is None else open_to[i]
+            x = run_block(block, i < self.recompute, x, key_ok, None, rotation, gate)
         x = self.norm(x)
-        return Latent(x, pool_mean(x[:, 1:], ok))
+        pooled = x[:, 0] if self.global_pool == "token" else pool_mean(x[:, self.n_global :], ok)
+        return Latent(x, pooled)
+
+    def embed(self, modality: Any, cells: Cells, keep: Tensor | None, ok: Tensor | None) -> Tensor:
+        """(B, V, D) of the kept cells, (B, N, D) of all where ``keep`` is None; without their places."""
+        return modality.embed(cells, keep, ok)
+
+    @classmethod
+    def cost(cls, options: Mapping[str, Any], look: Look) -> Cost:
+        """Of one sample; the modality's embedding belongs to it."""
+        width, registers = options["width"], options.get("registers", 0)
+        tokens = look.kept + 1 + registers
+        blocks = tower(options["depth"], width, tokens, options["heads"], options.get("mlp_ratio", 4.0), look.plain)
+        stem = cls.stem_cost(options, look)
+        return Cost(stem.flops, stem.saved + 3.0 * tokens * width, blocks, 1 + registers)
+
+    @classmethod
+    def stem_cost(cls, options: Mapping[str, Any], look: Look) -> Cost:
+        """Of what ``embed`` does."""
+        return Cost(2.0 * look.kept * look.inputs * options["width"], float(look.kept * look.inputs))

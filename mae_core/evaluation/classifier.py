@@ -12,11 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mae_core.atomic import replace_folder
+from mae_core.building import build_encoder
 from mae_core.cells import Plan
-from mae_core.encoders import ENCODERS
-from mae_core.modalities import MODALITIES
+from mae_core.draws import Draws
 from mae_core.model import MaskedAutoencoder, encoded, features_of
-from mae_core.registry import resolve
 
 SCHEMA = 1
 HEAD_STD = 0.01
@@ -38,10 +37,9 @@ class Classifier(nn.Module):
         super().__init__()
         modality, encoder = dict(config["modality"]), dict(config["encoder"])
         self.config = json.loads(json.dumps({"modality": modality, "encoder": encoder, "classes": list(classes)}))
-        kind = resolve(MODALITIES, modality.pop("kind"), "modality")
-        self.modality = kind(width=encoder["width"], **modality)
-        self.encoder = resolve(ENCODERS, encoder.pop("kind"), "encoder")(**encoder)
-        features = self.modality.feature_width(encoder["width"])
+        self.modality, self.encoder = build_encoder(config)
+        of_token = self.encoder.global_pool == "token"
+        features = encoder["width"] if of_token else self.modality.feature_width(encoder["width"])
         self.norm = nn.BatchNorm1d(features, eps=BATCH_NORM_EPS, affine=False)
         self.head = nn.Linear(features, len(classes))
         self.modality.init_weights()
@@ -64,11 +62,14 @@ class Classifier(nn.Module):
         made.encoder.load_state_dict(model.encoder.state_dict())
         return made
 
-    def forward(self, raw: Tensor, plan: Plan | None = None) -> Tensor:
-        """Raw samples → logits (B, classes), from every cell, or from the kept ones of ``plan`` alone."""
-        cells = self.modality.split(raw)
+    def forward(self, raw: Tensor, plan: Plan | None = None, draws: Draws | None = None) -> Tensor:
+        """Raw samples → logits (B, classes), from every cell, or from the kept ones of ``plan`` alone.
+
+        In training an encoder with ``drop_path`` drops what ``draws`` says.
+        """
+        cells = self.modality.split(raw)._replace(draws=draws)
         latent = self.encoder(self.modality, cells, plan)
-        return self.head(self.norm(features_of(self.modality, latent, cells, plan)))
+        return self.head(self.norm(features_of(self.encoder, self.modality, latent, cells, plan)))
 
     def encode(self, raw: Tensor, pool: str = "features") -> Tensor:
         """Features of whole samples before the head, as ``MaskedAutoencoder.encode`` gives them."""
@@ -82,7 +83,7 @@ class Classifier(nn.Module):
     def layer_of(self, name: str) -> int:
         """The depth of a parameter by its name. Raises ValueError for a name that belongs to no known part."""
         parts = name.split(".")
-        if parts[0] == "modality" or parts[:2] == ["encoder", "global_token"]:
+        if parts[0] == "modality" or (parts[0] == "encoder" and parts[1] in ("global_token", "registers", "stem")):
             return 0
         if parts[:2] == ["encoder", "blocks"]:
             return int(parts[2]) + 1

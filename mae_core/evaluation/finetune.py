@@ -63,7 +63,7 @@ def train(classifier: Classifier, samples: np.ndarray, labels: np.ndarray, setti
         # drawn by place in the batch: of few images, one comes several times and is to be moved differently each time
         draws = Draws(settings.seed, step, torch.arange(len(batch.ids), device=device))
         with precision.autocast(device):
-            logits = classifier(classifier.modality.jitter(batch.raw, draws, settings.shift))
+            logits = classifier(classifier.modality.jitter(batch.raw, draws, settings.shift), draws=draws)
         loss = F.cross_entropy(logits.float(), targets[batch.ids])
         loss.backward()
         nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)

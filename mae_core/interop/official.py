@@ -41,6 +41,8 @@ HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 DECODER_HEADS = {512: 16}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TOLERANCE = 1e-5
+PLAIN = {"registers": 0, "qk_norm": False, "layer_scale": 0.0, "positions": "sincos"}
+"""Options of an encoder that change its tensors or what they mean, as the official ones have them."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,11 @@ def check_exportable(config: Mapping[str, Any], layout: str) -> None:
         if kind not in holds[what]:
             raise ValueError(
                 f"the {layout} layout has no {what} {kind!r}, only {' or '.join(holds[what])}: export as native"
+            )
+    for option, plain in PLAIN.items():
+        if config["encoder"].get(option, plain) != plain:
+            raise ValueError(
+                f"the {layout} layout has no encoder with {option} {config['encoder'][option]}, only {plain}: export as native"
             )
     for what in ("encoder", "decoder"):
         if config[what]["width"] % 4:

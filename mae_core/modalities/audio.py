@@ -19,6 +19,7 @@ from mae_core.modalities.audio_file import Look, hear
 from mae_core.modalities.audio_signal import FLOOR, Spectrum, griffin_lim
 from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
 from mae_core.modalities.panels import Panel, Picture, Sound
+from mae_core.raster import Raster
 
 STD_FLOOR = 1.0
 """dB: a band that never changes is not divided by nearly zero."""
@@ -37,7 +38,7 @@ class AudioModality(Modality):
     spectrograms in ``audio_file``, and ``listen`` goes back.
 
     Args:
-        width: D of the embedding.
+        width: D of the embedding; None = none is made.
         frames: T.
         spectrum: the fields of ``Spectrum``; F is its ``mels``.
         patch: (pt, pf) in frames and bands, or one number for both. Must divide (T, F).
@@ -48,6 +49,7 @@ class AudioModality(Modality):
     default_ratio = 0.8
     default_target = "values"
     targets = ("values", "norm_values")
+    encoders = ("vit", "conv", "hybrid")
     maskers = ("random", "line", "stripe", "block", "grid")
     blank = -200.0
     noun = "sound"
@@ -64,7 +66,7 @@ class AudioModality(Modality):
 
     def __init__(
         self,
-        width: int,
+        width: int | None,
         frames: int,
         spectrum: Mapping[str, Any],
         patch: int | Sequence[int],
@@ -95,7 +97,8 @@ class AudioModality(Modality):
             self.register_buffer(name, torch.tensor(row), persistent=False)
         times, places = torch.meshgrid(torch.arange(self.grid[0]), torch.arange(self.grid[1]), indexing="ij")
         self.register_buffer("coords", torch.stack([times, places], -1).view(-1, 2).float(), persistent=False)
-        self.project = nn.Linear(self.values_per_cell, width)
+        self.raster = Raster(1, self.grid, self.patch)
+        self.project = None if width is None else nn.Linear(self.values_per_cell, width)
 
     mean: Tensor
     std: Tensor
@@ -168,6 +171,12 @@ class AudioModality(Modality):
         return Geometry((config["frames"] // pt) * (config["spectrum"]["mels"] // pf), pt * pf, pt * pf)
 
     @staticmethod
+    def raster_of(config: dict[str, Any]) -> Raster:
+        """Of a grid of patches over frames and bands."""
+        pt, pf = _sides(config["patch"])
+        return Raster(1, (config["frames"] // pt, config["spectrum"]["mels"] // pf), (pt, pf))
+
+    @staticmethod
     def plain(samples: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """The spectrogram, (n, T · F), 0 at and below ``FLOOR`` and behind the end, 1 at 0 dB."""
         flat = np.nan_to_num(np.asarray(samples), nan=FLOOR).reshape(len(samples), -1)
@@ -180,6 +189,8 @@ class AudioModality(Modality):
 
     def init_weights(self) -> None:
         """As images: the projection like a Linear, its bias as torch leaves a convolution's."""
+        if self.project is None:
+            return
         nn.init.xavier_uniform_(self.project.weight)
         bound = 1 / math.sqrt(self.values_per_cell)
         nn.init.uniform_(self.project.bias, -bound, bound)
@@ -197,6 +208,7 @@ class AudioModality(Modality):
         """(B, N, D), or (B, V, D) of the kept cells alone."""
         values = cells.values if keep is None else gather_cells(cells.values, keep)
         known = ~values.isnan() if ok is None else ~values.isnan() & ok.unsqueeze(-1)
+        assert self.project is not None
         return self.project(torch.where(known, values, 0.0))
 
     def _to_cells(self, x: Tensor) -> Tensor:

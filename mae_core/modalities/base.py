@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mae_core.cells import Belief, Cells, Plan, pool_mean
 from mae_core.draws import Draws
 from mae_core.modalities.panels import Panel, Picture, Piece, Text
+from mae_core.raster import Raster
 
 
 class Geometry(NamedTuple):
@@ -66,6 +67,8 @@ class Modality(nn.Module):
     """Rows of ``TARGETS`` that make sense here."""
     maskers: ClassVar[tuple[str, ...]]
     """Rows of ``MASKERS`` that make sense here."""
+    encoders: ClassVar[tuple[str, ...]] = ("vit",)
+    """Rows of ``ENCODERS`` that make sense here; those that read a ``raster`` only where cells tile a map."""
     objectives: ClassVar[tuple[str, ...]] = ("reconstruction",)
     """Rows of ``OBJECTIVES`` that make sense here."""
     baselines: ClassVar[tuple[str, ...]] = ("pca",)
@@ -92,6 +95,8 @@ class Modality(nn.Module):
     """(N, K) buffer: the place of each cell."""
     values_per_cell: int
     """P, of decoded values."""
+    raster: Raster
+    """Of modalities whose cells tile a map; ``width`` may then be None, and no embedding is made."""
     shape: tuple[int, ...]
     """Of one raw sample."""
 
@@ -127,6 +132,11 @@ class Modality(nn.Module):
     def geometry(config: dict[str, Any]) -> Geometry:
         """Counts of what ``configure`` gave."""
         raise NotImplementedError
+
+    @staticmethod
+    def raster_of(config: dict[str, Any]) -> Raster | None:
+        """How cells tile a map, of what ``configure`` gave; None where they do not."""
+        return None
 
     @staticmethod
     def plain(samples: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mae_core.cells import Cells, Plan, gather_cells
 from mae_core.modalities.base import Facts, Geometry, Modality
+from mae_core.raster import Raster
 
 STD_FLOOR = 1e-3
 """Of pixels in 0..1: a constant channel is not divided by zero."""
@@ -27,7 +28,7 @@ class PixelGrid(Modality):
     """Raw uint8 (B, C, *size) ↔ cells of P = prod(patch) · C values, the channel last within a cell; the first axis is the slowest.
 
     Args:
-        width: D of the embedding.
+        width: D of the embedding; None = none is made.
         channels: C.
         size: pixels along each of ``sides``.
         patch: pixels of a cell along each axis, or one number for all. Must divide ``size``.
@@ -36,6 +37,7 @@ class PixelGrid(Modality):
 
     default_target = "pixels"
     targets = ("pixels", "norm_pixels")
+    encoders = ("vit", "conv", "hybrid")
     dtype = torch.uint8
     blank = 128.0
     unit = "of pixels in 0..1"
@@ -48,7 +50,7 @@ class PixelGrid(Modality):
 
     def __init__(
         self,
-        width: int,
+        width: int | None,
         channels: int,
         size: Sequence[int],
         patch: int | Sequence[int],
@@ -73,7 +75,8 @@ class PixelGrid(Modality):
         places = torch.meshgrid(*(torch.arange(side) for side in self.grid), indexing="ij")
         coords = torch.stack(places, -1).view(-1, len(self.sides)).float()
         self.register_buffer("coords", coords, persistent=False)
-        self.project = nn.Linear(self.values_per_cell, width)
+        self.raster = Raster(channels, self.grid, self.patch)
+        self.project = None if width is None else nn.Linear(self.values_per_cell, width)
 
     mean: Tensor
     std: Tensor
@@ -125,6 +128,12 @@ class PixelGrid(Modality):
         values = prod(patch) * config["channels"]
         return Geometry(prod(side // p for side, p in zip(config["size"], patch)), values, values)
 
+    @staticmethod
+    def raster_of(config: dict[str, Any]) -> Raster:
+        """Of a grid of patches."""
+        patch = sides_of(config["patch"], len(config["size"]))
+        return Raster(config["channels"], tuple(side // p for side, p in zip(config["size"], patch)), patch)
+
     @property
     def cells(self) -> int:
         """N."""
@@ -132,6 +141,8 @@ class PixelGrid(Modality):
 
     def init_weights(self) -> None:
         """As the official code: the projection like a Linear, its bias as torch leaves a convolution's."""
+        if self.project is None:
+            return
         nn.init.xavier_uniform_(self.project.weight)
         bound = 1 / math.sqrt(self.values_per_cell)
         nn.init.uniform_(self.project.bias, -bound, bound)
@@ -160,6 +171,7 @@ class PixelGrid(Modality):
 
     def embed(self, cells: Cells, keep: Tensor | None = None, ok: Tensor | None = None) -> Tensor:
         """(B, N, D), or (B, V, D) of the kept cells alone."""
+        assert self.project is not None
         return self.project(cells.values if keep is None else gather_cells(cells.values, keep))
 
     def to_map(self, values: Tensor) -> Tensor:

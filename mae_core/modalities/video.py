@@ -51,7 +51,7 @@ class VideoModality(PixelGrid):
 
     def __init__(
         self,
-        width: int,
+        width: int | None,
         channels: int,
         size: Sequence[int],
         patch: int | Sequence[int],

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mae_core.data.loader import Batch, Batches
 from mae_core.draws import Draws
+from mae_core.memory import blocks_to_recompute
 from mae_core.modalities.base import Modality
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.optim import set_lr
@@ -46,6 +47,8 @@ class Settings:
     """Largest number of samples in one forward pass of a worker; 0 = all at once. Changes memory, not results."""
     recompute: bool = False
     """Recompute activations in backward: less memory, about a third more time."""
+    memory_budget_mb: float = 0.0
+    """Of this worker: so few blocks are recomputed that the estimate of ``memory`` is below it; 0 = unlimited."""
     crop: float = 1.0
     flip: bool = False
     max_nonfinite: int = 10
@@ -103,7 +106,7 @@ def fit(
     device = next(state.model.parameters()).device
     precision = choose_precision(settings.precision, device)
     batches = Batches(samples, settings.batch_size, settings.seed, world, device)
-    state.model.recompute_activations(settings.recompute)
+    state.model.recompute_activations(settings.recompute or _recomputed(state.model, settings, world, precision))
     state.model.train()
     runner = replicate(state.model, world, device)
     clock = _Clock(settings.batch_size)
@@ -133,6 +136,16 @@ def fit(
         state.step += 1
         if state.step % report_every == 0 or state.step == settings.steps:
             yield clock.progress(state, settings, len(samples), float(world.sum(loss)), lr, float(norm))
+
+
+def _recomputed(model: MaskedAutoencoder, settings: Settings, world: World, precision: Precision) -> int:
+    """How many blocks the budget makes recompute."""
+    rows = -(-settings.batch_size // world.size)
+    rows = min(settings.micro_batch, rows) if settings.micro_batch else rows
+    device = next(model.parameters()).device.type
+    passes = world.passes(settings.batch_size, settings.micro_batch)
+    budget, ema = settings.memory_budget_mb, settings.ema > 0
+    return blocks_to_recompute(model.config, rows, budget, precision.name, device, ema, passes)
 
 
 def _backward(

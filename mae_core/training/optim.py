@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-NO_DECAY = ("global_token", "mask_token")
+NO_DECAY = ("global_token", "registers", "mask_token")
 """Parameters by last name that are not decayed, beside every vector (biases, norms): small, shared and not multiplied."""
 
 

@@ -1,0 +1,44 @@
+"""The encoder and the decoder of a recipe: which of their keys the chosen kind takes, and what those become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from experiments.recipe import DecoderSection, EncoderSection, RecipeError
+from mae_core.building import options_of
+from mae_core.decoders import DECODERS
+from mae_core.encoders import ENCODERS
+
+TABLES = {"encoder": ENCODERS, "decoder": DECODERS}
+PER_HEAD = {"encoder": 32, "decoder": 16}
+"""Channels of an attention head, where a recipe leaves the number of heads open."""
+
+
+def network(section: EncoderSection | DecoderSection, what: str, pick: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """The config of the encoder or decoder (``what``); ``pick`` gives the value of a dotted key, or its default.
+
+    Keys that the kind does not take are left out. Raises RecipeError where the recipe itself asks for one of those and for the kind.
+    """
+    defaults = {name: field.default for name, field in type(section).model_fields.items()}
+    defaults |= {"width": 128, "depth": 6} if what == "encoder" else {"width": 64, "depth": 1}
+    kind = pick(f"model.{what}.kind", defaults.pop("kind"))
+    defaults["heads"] = max(pick(f"model.{what}.width", defaults["width"]) // PER_HEAD[what], 1)
+    values = {name: pick(f"model.{what}.{name}", default) for name, default in defaults.items()}
+    takes = options_of(TABLES[what], kind, what)
+    if section.kind != "auto":
+        for name, default in type(section)().model_dump().items():
+            if name != "kind" and name not in takes and getattr(section, name) not in (default, "auto"):
+                raise RecipeError(
+                    f"model.{what}.{name}: {what} {kind!r} does not take it (it takes {', '.join(sorted(takes))}): write {default}"
+                )
+    return {"kind": kind, **{name: value for name, value in values.items() if name in takes}}
+
+
+def idle(key: str, kinds: dict[str, Any], searched: set[str]) -> str:
+    """Why searching the dotted ``key`` would change nothing, '' where it would; ``kinds`` are the values of the two ``kind`` keys."""
+    _, what, name = (*key.split("."), "", "")[:3]
+    of = f"model.{what}.kind"
+    if what not in TABLES or name == "kind" or of in searched:
+        return ""
+    return "" if name in options_of(TABLES[what], kinds[of], what) else f"{what} {kinds[of]!r} does not take it"

@@ -1,0 +1,65 @@
+"""From a model's config to its modality, encoder and decoder, and which of them go together."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from mae_core.decoders import DECODERS
+from mae_core.encoders import ENCODERS
+from mae_core.modalities import MODALITIES
+from mae_core.modalities.base import Modality
+from mae_core.registry import allow, resolve
+
+
+def build_encoder(config: Mapping[str, Any]) -> tuple[Modality, nn.Module]:
+    """The modality and the encoder of a config. Raises ValueError where the encoder does not fit the modality."""
+    modality, encoder = dict(config["modality"]), dict(config["encoder"])
+    name = modality.pop("kind")
+    kind, network = resolve(MODALITIES, name, "modality"), resolve(ENCODERS, encoder["kind"], "encoder")
+    allow(kind.encoders, encoder.pop("kind"), "encoder", name)
+    if network.reads == "embedding":
+        return kind(width=encoder["width"], **modality), network(**encoder)
+    cells = kind(width=None, **modality)
+    return cells, network(raster=cells.raster, **encoder)
+
+
+def build_decoder(config: Mapping[str, Any], modality: Modality, encoder: Any) -> nn.Module:
+    """The decoder of a config. Raises ValueError where it reads what the encoder does not make."""
+    decoder, width = dict(config["decoder"]), config["encoder"]["width"]
+    check_pair(config["encoder"]["kind"], decoder["kind"])
+    network = resolve(DECODERS, decoder.pop("kind"), "decoder")
+    if network.reads == "tokens":
+        return network(width, kinds=modality.kinds, **decoder)
+    return network(width, maps=encoder.stages, grid=encoder.raster.grid, **decoder)
+
+
+def check_pair(encoder: str, decoder: str) -> None:
+    """Raises ValueError where the decoder cannot read what the encoder makes."""
+    if not fits(encoder, decoder):
+        others = [other for other in DECODERS if resolve(DECODERS, other, "decoder").reads == "tokens"]
+        raise ValueError(
+            f"decoder {decoder!r} reads the maps of a convolutional encoder, which encoder {encoder!r} does not make: "
+            f"choose encoder conv, or a decoder of {', '.join(others)}"
+        )
+
+
+def fits(encoder: str, decoder: str) -> bool:
+    """Whether the decoder can read what the encoder makes."""
+    reads = resolve(DECODERS, decoder, "decoder").reads
+    return reads == "tokens" or resolve(ENCODERS, encoder, "encoder").makes_maps
+
+
+def options_of(table: Mapping[str, str], name: str, what: str) -> frozenset[str]:
+    """What a config may say of the row ``name`` of ``table``, beside its kind."""
+    found: set[str] = set()
+    for base in resolve(table, name, what).__mro__:
+        if base is nn.Module:
+            break
+        if "__init__" in vars(base):
+            known = inspect.signature(base.__init__).parameters.values()
+            found |= {one.name for one in known if one.kind is not inspect.Parameter.VAR_KEYWORD}
+    return frozenset(found - {"self", "raster", "encoder_width", "kinds", "maps", "grid"})

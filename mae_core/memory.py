@@ -1,0 +1,132 @@
+"""How much memory a training takes, before it runs, and how many blocks have to be recomputed to stay within a budget.
+
+Weights and moments are counted; what is kept for backward is an estimate from the ``cost`` of the parts, in the manner of Chen et al.
+2016: a block that is recomputed keeps its input alone until backward comes to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from mae_core.costs import Cost
+from mae_core.flops import costs
+from mae_core.masking.plan import ratio_buckets
+from mae_core.model import MaskedAutoencoder
+
+FLOAT = 4
+BYTES = {"fp32": 4.0, "bf16": 3.0}
+"""Of a value kept for backward. In bf16 what matrix products take has two, the residual stream and the norms have four."""
+WORKING = 0.5
+"""Of what the last block keeps: what its backward works on."""
+MB = 1e6
+
+
+class Memory(NamedTuple):
+    """Bytes of one worker that holds the whole model."""
+
+    parameters: int
+    gradients: int
+    optimiser: int
+    """Two moments of AdamW, and averaged weights where such are kept."""
+    activations: int
+    """The most that is kept for backward in one forward pass, at the mask ratio that costs most, and what its first block works on."""
+    passes: int = 1
+    """Forward passes of a step."""
+
+    @property
+    def total(self) -> int:
+        """The most at once. In the first pass gradients come while activations go; in later ones they are there from the start."""
+        beside = max(self.gradients, self.activations)
+        if self.passes > 1:
+            beside = self.gradients + self.activations
+        return self.parameters + self.optimiser + beside
+
+
+def estimate(
+    config: Mapping[str, Any],
+    rows: int,
+    precision: str = "fp32",
+    recomputed: int = 0,
+    device: str = "cpu",
+    ema: bool = False,
+    passes: int = 1,
+) -> Memory:
+    """Of training with so many samples in a forward pass.
+
+    Args:
+        rows: samples of a forward pass of one worker.
+        precision: ``fp32`` or ``bf16``.
+        recomputed: blocks that are recomputed, the encoder's first.
+        device: where; on CPUs attention in bf16 keeps its weights.
+        ema: whether averaged weights are kept.
+        passes: forward passes of a step.
+    """
+    weights = FLOAT * _parameters(config)
+    moments = weights * (3 if ema else 2)
+    return Memory(weights, weights, moments, _activations(config, rows, precision, recomputed, device), passes)
+
+
+def blocks_to_recompute(
+    config: Mapping[str, Any],
+    rows: int,
+    budget_mb: float,
+    precision: str = "fp32",
+    device: str = "cpu",
+    ema: bool = False,
+    passes: int = 1,
+) -> int:
+    """The fewest blocks whose recomputing brings the estimate under ``budget_mb`` million bytes; 0 where the budget is 0.
+
+    Raises ValueError where recomputing all of them is not enough.
+    """
+    if not budget_mb:
+        return 0
+    parts = costs(config, _dearest(config))
+    most = len(parts.encoder.blocks) + len(parts.decoder.blocks)
+    found = estimate(config, rows, precision, 0, device, ema, passes)
+    for count in range(most + 1):
+        needed = found._replace(activations=_activations(config, rows, precision, count, device)).total / MB
+        if needed <= budget_mb:
+            return count
+    raise ValueError(
+        f"a forward pass of {rows} samples takes about {needed:.0f} MB with all of {most} blocks recomputed, the budget is "
+        f"{budget_mb:.0f} MB: lower pretrain.micro_batch, or raise pretrain.memory_budget_mb"
+    )
+
+
+def _activations(config: Mapping[str, Any], rows: int, precision: str, recomputed: int, device: str) -> int:
+    """Bytes of what is kept for backward at the worst moment."""
+    plain = precision == "bf16" and device == "cpu"
+    parts = costs(config, _dearest(config), plain)
+    blocks = (*parts.encoder.blocks, *parts.decoder.blocks)
+    of_encoder = len(parts.encoder.blocks)
+    kept, worst = parts.encoder.saved, 0.0
+    for i, block in enumerate(blocks):
+        kept += parts.decoder.saved if i == of_encoder else 0.0
+        # backward comes to a recomputed block when everything behind it has been let go
+        worst = max(worst, kept + block.entering + block.saved if i < recomputed else 0.0)
+        kept += block.entering if i < recomputed else block.saved
+    # where backward begins it holds gradients of the widest of about four tensors that the last block keeps
+    kept += blocks[-1].saved * WORKING if blocks else 0.0
+    kept += parts.head.saved + (parts.decoder.saved if len(blocks) == of_encoder else 0.0)
+    return int(rows * BYTES[precision] * max(kept, worst))
+
+
+def _dearest(config: Mapping[str, Any]) -> float:
+    """The mask ratio, of those that training draws, whose forward pass costs most."""
+    masking = config["masking"]
+    ratios = ratio_buckets(masking["ratio"], masking.get("ratio_spread", 0.0))
+    return max(ratios, key=lambda ratio: sum(_saved(part) for part in costs(config, ratio)))
+
+
+def _saved(cost: Cost) -> float:
+    return cost.saved + sum(block.saved for block in cost.blocks)
+
+
+def _parameters(config: Mapping[str, Any]) -> int:
+    """Counted without memory for them."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in MaskedAutoencoder.build(config).parameters())

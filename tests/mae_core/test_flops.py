@@ -1,0 +1,96 @@
+"""Analytic FLOPs beside what torch counts in real forward passes, and options that the parts share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from contract import DECODER_SIZES, ENCODER_SIZES, EXAMPLES, KINDS
+from torch.utils.flop_counter import FlopCounterMode
+
+from mae_core.building import fits
+from mae_core.decoders import DECODERS
+from mae_core.draws import Draws
+from mae_core.flops import encode_flops, forward_flops, train_flops
+from mae_core.model import MaskedAutoencoder
+
+CASES = {"image": "odd grid", "video": "wide", "audio": "whole", "series": "one channel", "text": "windows"}
+"""Modality → an example in which no cell is missing."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "registers": {"registers": 3},
+    "all at once": {"registers": 2, "qk_norm": True, "layer_scale": 0.1, "positions": "rope", "global_pool": "token"},
+}
+PAIRS = [(e, d, m) for m in CASES for e in KINDS[m].encoders for d in DECODERS if fits(e, d)]
+
+
+def attention_flops(q: Any, k: Any, *_: Any, **__: Any) -> int:
+    """Of torch's fused kernel for CPUs, which its counter does not know: two products."""
+    return 4 * q[0] * q[1] * q[2] * q[3] * k[2]
+
+
+COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops}
+
+
+def counted(model: MaskedAutoencoder, raw: torch.Tensor, whole: bool = False) -> float:
+    """What torch counts for a sample."""
+    with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter, torch.no_grad():
+        if whole:
+            model.encode(raw, "mean")
+        else:
+            model(raw, Draws(0, 0, torch.arange(len(raw))))
+    return counter.get_total_flops() / len(raw)
+
+
+def config_of(encoder: str, decoder: str, modality: str = "image", /, **changes: Any) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "modality": {"kind": modality, **EXAMPLES[modality][CASES[modality]].config},
+        "encoder": {"kind": encoder, **ENCODER_SIZES[encoder]},
+        "decoder": {"kind": decoder, **DECODER_SIZES[decoder]},
+        "masking": {"strategy": "random", "ratio": 0.6},
+        "objective": {"reconstruction": 1.0, "target": KINDS[modality].default_target},
+    }
+    return {**config, **{name: {**config[name], **more} for name, more in changes.items()}}
+
+
+def raw_of(modality: str) -> torch.Tensor:
+    return EXAMPLES[modality][CASES[modality]].raw(2, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("encoder", "decoder", "modality"), PAIRS)
+def test_what_is_said_is_what_torch_counts(encoder, decoder, modality):
+    config = config_of(encoder, decoder, modality)
+    model, raw = MaskedAutoencoder.build(config), raw_of(modality)
+    assert forward_flops(config) == pytest.approx(counted(model, raw), rel=1e-9)
+    assert encode_flops(config) == pytest.approx(counted(model, raw, whole=True), rel=1e-9)
+    assert train_flops(config) == 3 * forward_flops(config)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_options_of_the_transformer_are_counted(options):
+    config = config_of("vit", "joint", encoder=options)
+    assert forward_flops(config) == pytest.approx(counted(MaskedAutoencoder.build(config), raw_of("image")), rel=1e-9)
+
+
+@pytest.mark.parametrize("decoder", ["cross", "linear"])
+@pytest.mark.parametrize("share", [0.05, 0.4])
+def test_a_share_of_the_hidden_cells_costs_less(decoder, share):
+    config = config_of("vit", decoder, decoder={"share": share})
+    assert forward_flops(config) == pytest.approx(counted(MaskedAutoencoder.build(config), raw_of("image")), rel=1e-9)
+    assert forward_flops(config) < forward_flops(config_of("vit", decoder))
+
+
+@pytest.mark.parametrize("sizes", [{"depth": 5, "stages": 1, "kernel": 5}, {"depth": 4, "stages": 3}])
+def test_stages_and_kernels_of_convolutions_are_counted(sizes):
+    modality = {"channels": 3, "size": [16, 24], "patch": 8}
+    for decoder in ("joint", "unet"):
+        config = config_of("conv", decoder, encoder=sizes)
+        config["modality"] = {"kind": "image", **modality}
+        raw = torch.zeros(2, 3, 16, 24, dtype=torch.uint8)
+        assert forward_flops(config) == pytest.approx(counted(MaskedAutoencoder.build(config), raw), rel=1e-9)
+
+
+def test_convolutions_cost_less_where_more_is_hidden():
+    costs = [forward_flops(config_of("conv", "joint", masking={"ratio": ratio})) for ratio in (0.0, 0.5, 0.9)]
+    assert costs == sorted(costs, reverse=True) and costs[2] < 0.6 * costs[0]
