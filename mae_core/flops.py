@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mae_core.masking.plan import count_kept, ratio_buckets
+from mae_core.masking.plan import count_kept
+from mae_core.masking.ratio import ratios_of
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Geometry
 from mae_core.registry import resolve
@@ -13,9 +14,7 @@ from mae_core.registry import resolve
 
 def forward_flops(config: Mapping[str, Any]) -> float:
     """FLOPs of one masked forward pass of one sample, from a model's config; the mean over the mask ratios that training draws."""
-    masking = config["masking"]
-    ratios = ratio_buckets(masking["ratio"], masking.get("ratio_spread", 0.0))
-    return sum(_at_ratio(config, ratio) for ratio in ratios) / len(ratios)
+    return sum(share * _at_ratio(config, ratio) for share, ratio in ratios_of(config["masking"]).shares())
 
 
 def _at_ratio(config: Mapping[str, Any], ratio: float) -> float:

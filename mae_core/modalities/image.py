@@ -26,7 +26,7 @@ class ImageModality(PixelGrid):
     """Raw uint8 images (B, C, H, W) ↔ cells of P = ph · pw · C values in (row, column, channel) order, rows of patches first."""
 
     default_ratio = 0.75
-    maskers = ("random", "grid", "block")
+    maskers = ("random", "grid", "block", "multi_block", "coarse", "variance", "edges", "weight_map")
     sides = ("height", "width")
     sample = "image"
     noun = "picture"

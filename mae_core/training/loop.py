@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mae_core.cells import Context
 from mae_core.data.loader import Batch, Batches
 from mae_core.draws import Draws
 from mae_core.modalities.base import Modality
@@ -157,7 +158,7 @@ def _backward(
         waiting = getattr(runner, "no_sync", nullcontext)
         with nullcontext() if i == passes - 1 else waiting():
             with precision.autocast(raw.device):
-                terms = runner(raw, draws)
+                terms = runner(raw, draws, context=Context(step / settings.steps))
             expected = settings.batch_size * terms.per_cell.shape[1]
             share = terms.total * (terms.hidden / expected)
             (share * world.size).backward()  # the ranks' gradients are averaged, their losses are to be summed
