@@ -53,8 +53,8 @@ class Context(NamedTuple):
     """Share of the training done."""
     teacher: Any = None
     """What the teacher says of the batch, for maskers that are led by one."""
-    detail: Tensor | None = None
-    """(B, N) float, not negative: what the modality measures of each cell, for maskers that name it as their ``detail``."""
+    details: dict[str, Tensor] | None = None
+    """(B, N) float each, not negative: what the modality measures of cells, for maskers that name it in their ``details``."""
     embedding: Tensor | None = None
     """(B, N, D) of every cell, without gradient, for maskers that are ``learned``."""
 

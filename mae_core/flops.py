@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mae_core.masking.making import looks_of
 from mae_core.masking.plan import count_kept
 from mae_core.masking.ratio import ratios_of
 from mae_core.modalities import MODALITIES
@@ -31,8 +32,8 @@ def _at_ratio(config: Mapping[str, Any], ratio: float) -> float:
 
 
 def train_flops(config: Mapping[str, Any]) -> float:
-    """FLOPs of one training step for one sample: backward costs twice the forward pass."""
-    return 3 * forward_flops(config)
+    """FLOPs of one training step for one sample: backward costs twice the forward pass, and each mask that is tried counts."""
+    return 3 * forward_flops(config) * looks_of(config["masking"])
 
 
 def encode_flops(config: Mapping[str, Any]) -> float:

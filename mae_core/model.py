@@ -65,11 +65,13 @@ class MaskedAutoencoder(nn.Module):
         masking = config["masking"]
         self.ratio = float(masking["ratio"])
         self.ratios = ratios_of(masking)
-        self.masker = make_masker(masking, encoder["width"])
         kind = resolve(MODALITIES, modality.pop("kind"), "modality")
         _allow(kind.maskers, masking["strategy"], "masking strategy", config["modality"]["kind"])
         _allow(kind.targets, objective["target"], "target", config["modality"]["kind"])
         self.modality = kind(width=encoder["width"], **modality)
+        self.masker = make_masker(masking, encoder["width"], self.modality.coords.shape[-2])
+        for family in getattr(self.masker, "families", ()):
+            _allow(kind.maskers, family, "masking strategy", config["modality"]["kind"])
         self.encoder = resolve(ENCODERS, encoder.pop("kind"), "encoder")(**encoder)
         decoder["kinds"] = self.modality.kinds
         self.decoder = resolve(DECODERS, decoder.pop("kind"), "decoder")(encoder["width"], **decoder)

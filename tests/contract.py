@@ -124,8 +124,10 @@ def loss_is_finite_and_counted(s: Subject) -> None:
 def every_parameter_gets_a_gradient(s: Subject) -> None:
     """One mask alone may hide all of one kind."""
     found = s.gradients(s.model, steps=8 if s.model.modality.kinds > 1 else 1)
-    for name, _ in s.model.named_parameters():
-        assert name in found, f"{name} has no gradient"
+    for name, parameter in s.model.named_parameters():
+        assert (name in found) == parameter.requires_grad, f"{name} has no gradient, or has one that it should not have"
+        if not parameter.requires_grad:
+            continue
         assert torch.isfinite(found[name]).all(), name
         assert found[name].any(), f"{name} has a gradient of zero"
 

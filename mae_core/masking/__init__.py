@@ -20,4 +20,6 @@ MASKERS = {
     "weight_map": "mae_core.masking.weight_map:WeightMapMasker",
     "dirichlet": "mae_core.masking.kinds:DirichletMasker",
     "whole_kind": "mae_core.masking.kinds:WholeKindMasker",
+    "policy": "mae_core.masking.policy:PolicyMasker",
+    "bandit": "mae_core.masking.bandit:BanditMasker",
 }

@@ -28,7 +28,7 @@ class VarianceMasker:
         sharpness: the measure's power in the weights: 0 draws at random, 1 in proportion, more nearly in order.
     """
 
-    detail: ClassVar[str] = "variance"
+    details: ClassVar[tuple[str, ...]] = ("variance",)
     """What is asked of ``Modality.detail``."""
 
     def __init__(self, hide: str = "much", sharpness: float = 1.0) -> None:
@@ -37,9 +37,10 @@ class VarianceMasker:
 
     def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): log-weights plus Gumbel noise."""
-        if context is None or context.detail is None:
-            raise ValueError(f"{self.detail} masking needs the {self.detail} of cells, which only a modality can tell")
-        relative = over_mean(context.detail, cells.valid).clamp_min(FLOOR)
+        (name,) = self.details
+        if context is None or context.details is None or name not in context.details:
+            raise ValueError(f"{name} masking needs the {name} of cells, which only a modality can tell")
+        relative = over_mean(context.details[name], cells.valid).clamp_min(FLOOR)
         noise = gumbel(draws, "mask", cells.coords.shape[-2])
         return Scored(noise + self.sign * self.sharpness * relative.log())
 
@@ -47,13 +48,13 @@ class VarianceMasker:
 class EdgesMasker(VarianceMasker):
     """Cells are drawn by the size of the gradient in them."""
 
-    detail = "edges"
+    details = ("edges",)
 
 
 class MotionMasker(VarianceMasker):
     """Cells are drawn by how much they differ from the one before in time."""
 
-    detail = "motion"
+    details = ("motion",)
 
 
 def over_mean(detail: Tensor, valid: Tensor | None) -> Tensor:

@@ -39,9 +39,9 @@ def order_log_prob(logits: Tensor, order: Tensor, ok: Tensor | None, valid: Tens
     chosen = logits.gather(1, order)
     if ok is not None:
         chosen = chosen.masked_fill(~ok, -math.inf)
-    drawn = torch.zeros_like(logits, dtype=torch.bool)
-    drawn.scatter_(1, order, True if ok is None else ok)
-    never = logits.masked_fill(drawn, -math.inf).logsumexp(1, keepdim=True)
+    times = torch.zeros_like(logits, dtype=torch.int32)
+    times.scatter_add_(1, order, torch.ones_like(order, dtype=torch.int32) if ok is None else ok.int())
+    never = logits.masked_fill(times > 0, -math.inf).logsumexp(1, keepdim=True)
     # what is left before pick i is what is never drawn, and the picks from i on
     left = torch.cat([never, chosen.flip(1)], 1).logcumsumexp(1)[:, 1:].flip(1)
     found = chosen - left

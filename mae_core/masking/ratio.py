@@ -39,9 +39,11 @@ class Ratios(NamedTuple):
 def ratios_of(masking: Mapping[str, Any]) -> Ratios:
     """The ratios of a model's ``masking`` config: ``ratio``, ``ratio_spread`` and ``schedule``. Raises ValueError for what makes no sense.
 
-    A ratio of 0 is the plain autoencoder, whatever the schedule says.
+    A ratio of 0 is the plain autoencoder, whatever the schedule says. A bandit's ``ratios`` stand instead of all of them.
     """
     ratio, spread = float(masking["ratio"]), float(masking.get("ratio_spread", 0.0))
+    if ratio and masking.get("strategy") == "bandit" and (arms := (masking.get("options") or {}).get("ratios")):
+        return Ratios([0.0], [[float(one) for one in arms]])
     schedule = dict(masking.get("schedule") or {"kind": "fixed"})
     for name in schedule:
         if name not in KEYS:

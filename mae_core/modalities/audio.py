@@ -50,6 +50,7 @@ class AudioModality(Modality):
     targets = ("values", "norm_values")
     maskers = (
         "random", "line", "stripe", "block", "grid", "multi_block", "coarse", "variance", "motion", "weight_map",
+        "policy", "bandit",
     )  # fmt: skip
     details = ("variance", "motion")
     blank = -200.0

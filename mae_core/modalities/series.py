@@ -55,7 +55,19 @@ class SeriesModality(Modality):
     default_ratio = 0.5
     default_target = "series"
     targets = ("series", "raw_series")
-    maskers = ("random", "span", "tail", "line", "stripe", "coarse", "variance", "motion", "weight_map")
+    maskers = (
+        "random",
+        "span",
+        "tail",
+        "line",
+        "stripe",
+        "coarse",
+        "variance",
+        "motion",
+        "weight_map",
+        "policy",
+        "bandit",
+    )
     details = ("variance", "motion")
     blank = math.nan
     noun = "series"

@@ -37,6 +37,7 @@ class VideoModality(PixelGrid):
     default_ratio = 0.9
     maskers = (
         "random", "tube", "line", "tail", "grid", "multi_block", "coarse", "variance", "edges", "motion", "weight_map",
+        "policy", "bandit",
     )  # fmt: skip
     details = ("variance", "edges", "motion")
     sides = ("time", "height", "width")

@@ -143,19 +143,23 @@ class TestContent:
     def test_much_and_little_are_opposites(self):
         detail = torch.linspace(0.1, 10, 16).expand(4000, -1)
         often = {
-            hide: hidden(VarianceMasker(hide), grid(4, 4), 0.5, 4000, Context(detail=detail)).float().mean(0)
+            hide: hidden(VarianceMasker(hide), grid(4, 4), 0.5, 4000, Context(details={"variance": detail}))
+            .float()
+            .mean(0)
             for hide in ("much", "little")
         }
         assert (often["much"].diff() > -0.03).all() and often["much"][-1] - often["much"][0] > 0.5
         assert (often["little"].diff() < 0.03).all() and often["little"][0] - often["little"][-1] > 0.5
 
     def test_equal_detail_is_random(self):
-        maps = hidden(VarianceMasker(), grid(4, 4), 0.5, 4000, Context(detail=torch.full((4000, 16), 3.0)))
+        maps = hidden(
+            VarianceMasker(), grid(4, 4), 0.5, 4000, Context(details={"variance": torch.full((4000, 16), 3.0)})
+        )
         assert evenness(maps) > 1e-3
 
     def test_sharp_is_nearly_in_order(self):
         detail = torch.linspace(1, 4, 16).expand(50, -1)
-        maps = hidden(VarianceMasker(sharpness=100.0), grid(4, 4), 0.5, 50, Context(detail=detail))
+        maps = hidden(VarianceMasker(sharpness=100.0), grid(4, 4), 0.5, 50, Context(details={"variance": detail}))
         assert maps[:, 8:].all() and not maps[:, :8].any()
 
     def test_units_do_not_matter_and_what_is_not_there_does_not_count(self):
@@ -229,11 +233,7 @@ class TestMaking:
 def test_a_modality_measures_what_its_maskers_ask_for(modality):
     """Each cell's measure depends on its sample alone, is finite where the cell is valid, and not negative."""
     kind = resolve(MODALITIES, modality, "modality")
-    asked = {
-        make_masker({"strategy": name}).detail
-        for name in kind.maskers
-        if hasattr(resolve(MASKERS, name, "masker"), "detail")
-    }
+    asked = {name for row in kind.maskers for name in getattr(make_masker({"strategy": row}), "details", ())}
     assert asked <= set(kind.details)
     for example in kind.examples().values():
         made = kind(width=16, **example.config)
@@ -241,7 +241,7 @@ def test_a_modality_measures_what_its_maskers_ask_for(modality):
         valid = torch.ones(4, cells.coords.shape[-2], dtype=torch.bool) if cells.valid is None else cells.valid
         for name in kind.details:
             masker = make_masker({"strategy": name})
-            found = context_for(masker, made, cells, Context()).detail
+            found = context_for(masker, made, cells, Context()).details[name]
             assert found.shape == valid.shape and found.dtype == torch.float32 and not found.requires_grad
             assert torch.isfinite(found[valid]).all() and (found[valid] >= 0).all()
         with pytest.raises(ValueError, match="does not measure 'colour'"):

@@ -26,8 +26,9 @@ def grid_cells(height: int, width: int) -> Cells:
 
 
 def context_of(cells: Cells, draws: Draws) -> Context:
-    """What a modality might tell of these samples: a measure that their ids decide."""
-    return Context(detail=draws._replace(seed=0, step=0).uniform("detail", cells.coords.shape[-2]))
+    """What a modality might tell of these samples: measures that their ids decide."""
+    measure = draws._replace(seed=0, step=0).uniform("detail", cells.coords.shape[-2])
+    return Context(details=dict.fromkeys(("variance", "edges", "motion"), measure))
 
 
 def plan_of(name: str, grid: tuple[int, int], ratio: float, seed: int = 0, step: int = 0, ids=None) -> Plan:
