@@ -46,6 +46,12 @@ class Case(NamedTuple):
     flip: bool = False
     recompute: bool = False
     saved_at: int = 5
+    masking: dict[str, Any] | None = None
+    """Instead of the config's."""
+
+    def config(self) -> dict[str, Any]:
+        """What is trained."""
+        return CONFIG if self.masking is None else {**CONFIG, "masking": self.masking}
 
     def settings(self) -> Settings:
         """9 samples a batch of 22: an odd split, and batches over the epoch's end."""
@@ -73,7 +79,7 @@ class Outcome(NamedTuple):
 
 def alone(case: Case, resume: Path | None = None, samples: np.ndarray = SAMPLES) -> Outcome:
     """The training on one rank, from the start or from the checkpoint in ``resume``."""
-    state = start(CONFIG, case.settings())
+    state = start(case.config(), case.settings())
     if resume is not None:
         load_checkpoint(state, resume, "two")
     return _train(state, case, World(), samples, None)
@@ -90,7 +96,7 @@ def _rank(rank: int, cases: list[Case], folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for number, case in enumerate(cases):
         world = World(rank, 2, case.strategy)
-        state = start(CONFIG, case.settings(), world=world)
+        state = start(case.config(), case.settings(), world=world)
         found = _train(state, case, world, SAMPLES, Path(folder) / f"case-{number}")
         if rank == 0:
             curves = {"losses": found.losses, "norms": found.norms}

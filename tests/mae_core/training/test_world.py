@@ -52,6 +52,12 @@ def test_the_ranks_batches_put_together_are_the_batch_of_one(size):
         assert torch.equal(torch.cat([part.raw for part in parts]), one(step).raw)
 
 
+POLICY = {"strategy": "policy", "ratio": 0.75, "options": {"plans": 1, "update": "ppo", "hidden": 16, "random": 0.3}}
+BANDIT = {
+    "strategy": "bandit",
+    "ratio": 0.75,
+    "options": {"families": ["random", "edges"], "ratios": [0.5, 0.75], "every": 3},
+}
 CASES = {
     "ddp": Case("ddp"),
     "fsdp2": Case("fsdp2"),
@@ -59,6 +65,8 @@ CASES = {
     "fsdp2 in micro-batches, more passes than one rank needs": Case("fsdp2", micro_batch=4),
     "ddp, averaged, cropped, recomputed": Case("ddp", ema=0.9, crop=0.5, flip=True, recompute=True),
     "fsdp2, averaged, cropped, recomputed": Case("fsdp2", ema=0.9, crop=0.5, flip=True, recompute=True),
+    "ddp, masks that are learned": Case("ddp", micro_batch=3, masking=POLICY),
+    "ddp, masks that a bandit chooses": Case("ddp", masking=BANDIT),
 }
 
 
