@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
@@ -101,6 +101,17 @@ class ModelSection(Section):
     patch: Patch | dict[str, Patch] | Auto = Field("auto", description="pixels a side of a cell, or [rows, columns]")
 
 
+class ScheduleSection(Section):
+    """How the mask ratio changes, from ``masking.ratio`` on."""
+
+    kind: str = Field("fixed", description="fixed, truncated_normal, linear, cosine or steps")
+    end: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="linear, cosine: the last ratio")
+    deviation: Annotated[float, Field(gt=0)] = Field(0.25, description="truncated_normal, about the ratio")
+    low: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="truncated_normal: cut off below")
+    high: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="truncated_normal: cut off above")
+    steps: list[tuple[float, float]] = Field([], description="steps: [share of the training, ratio from there on]")
+
+
 class MaskingSection(Section):
     """What is hidden."""
 
@@ -109,8 +120,17 @@ class MaskingSection(Section):
     ratio_spread: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.0, description="each batch draws its ratio evenly from ratio ± this; 0: fixed"
     )
+    schedule: ScheduleSection = ScheduleSection()
+    options: dict[str, Any] = Field({}, description="what the strategy knows beside its name (docs/masks.md)")
+    weights: str | None = Field(None, description="weight_map: a .npy file or a picture, from the project's folder")
 
     _strategy = field_validator("strategy")(_known(MASKERS, "masking strategy"))
+
+    @model_validator(mode="after")
+    def _of_one_strategy(self) -> MaskingSection:
+        if self.strategy == "auto" and self.options:
+            raise ValueError("options belong to one strategy: name it instead of auto")
+        return self
 
 
 class ObjectiveSection(Section):
@@ -273,7 +293,11 @@ def recipe_path(root: Path, name: str) -> Path:
 def load_recipe(name: str, root: Path = Path()) -> Recipe:
     """The recipe of that name."""
     path = recipe_path(root, name)
-    return parse_recipe(path.read_text(), str(path))
+    recipe = parse_recipe(path.read_text(), str(path))
+    if recipe.masking.weights is None:
+        return recipe
+    masking = recipe.masking.model_copy(update={"weights": str(root / recipe.masking.weights)})
+    return recipe.model_copy(update={"masking": masking})
 
 
 class Row(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 import mae_core.registry as registry
+from experiments.maps import masking_details
 from experiments.networks import network
 from experiments.recipe import DecoderSection, EncoderSection, Recipe, RecipeError
 from mae_core.flops import train_flops
@@ -91,6 +92,7 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
         },
         "objective": objective,
     }
+    config["masking"] |= masking_details(recipe.masking, config)
     p = recipe.pretrain
     settings = Settings(
         steps=p.steps,

@@ -88,7 +88,7 @@ def train_here(job: Job, world: World, device: torch.device) -> None:
     if first and resumed:
         run.log(event="resumed", name=job.name, step=resumed)
     with Saver(job.checkpoints, job.fingerprint, write=first) as saver:
-        for progress in fit(state, samples, settings, world, report_every(job.checkpoint_every)):
+        for progress in fit(state, samples, settings, world, report_every(job.checkpoint_every), labels_of(state, job)):
             if state.step % job.checkpoint_every == 0 or state.step == settings.steps:
                 saver.save(state)
             if first:
@@ -98,6 +98,14 @@ def train_here(job: Job, world: World, device: torch.device) -> None:
                     row["mfu"] = utilisation(job.config, progress.samples_per_s, card, world.size)
                 run.log(**row)
                 run.heartbeat("running", **row)
+
+
+def labels_of(state: TrainState, job: Job) -> np.ndarray | None:
+    """The labels of the train split, for masks that are rewarded by a probe; no other training opens them."""
+    path = Path(job.samples).with_name("train-labels.npy")
+    if state.learner is None or not state.learner.needs_labels or not path.is_file():
+        return None
+    return np.load(path, allow_pickle=False)
 
 
 @torch.no_grad()

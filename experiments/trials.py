@@ -90,8 +90,9 @@ def measure(work: Work) -> Measured:
         if work.init_from:
             state.model.load_state_dict(MaskedAutoencoder.load(work.init_from).state_dict())
         every = max(settings.steps // REPORTS, 1)
-        train = dataset.split("train").samples
-        reports = [(p.step, p.loss) for p in fit(state, train, settings, report_every=every)]
+        train = dataset.split("train")
+        labels = train.labels if state.learner is not None and state.learner.needs_labels else None
+        reports = [(p.step, p.loss) for p in fit(state, train.samples, settings, report_every=every, labels=labels)]
         loss = float(np.mean([value for step, value in reports if step > 0.9 * settings.steps]))
         measures = SCORES[work.metric](state.result(), dataset, settings.precision)
     except Exception as problem:  # whatever it is, the next trial may do better

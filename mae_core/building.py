@@ -10,6 +10,7 @@ from torch import nn
 
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
+from mae_core.masking import MASKERS
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Modality
 from mae_core.registry import allow, resolve
@@ -51,6 +52,22 @@ def fits(encoder: str, decoder: str) -> bool:
     """Whether the decoder can read what the encoder makes."""
     reads = resolve(DECODERS, decoder, "decoder").reads
     return reads == "tokens" or resolve(ENCODERS, encoder, "encoder").makes_maps
+
+
+def check_masker(encoder: str, strategy: str) -> None:
+    """Raises ValueError where a learned masker finds no embedding to read."""
+    if not can_mask(encoder, strategy):
+        others = [other for other in ENCODERS if can_mask(other, strategy)]
+        raise ValueError(
+            f"masking strategy {strategy!r} reads the embedding of cells, which encoder {encoder!r} does not make: "
+            f"choose another strategy, or an encoder of {', '.join(others)}"
+        )
+
+
+def can_mask(encoder: str, strategy: str) -> bool:
+    """Whether the encoder makes what the masker reads."""
+    masker = resolve(MASKERS, strategy, "masking strategy")
+    return not getattr(masker, "learned", False) or resolve(ENCODERS, encoder, "encoder").reads == "embedding"
 
 
 def options_of(table: Mapping[str, str], name: str, what: str) -> frozenset[str]:

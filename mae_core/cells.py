@@ -50,6 +50,19 @@ class Plan(NamedTuple):
     """(B,), of a learned masker."""
 
 
+class Context(NamedTuple):
+    """What a masker may know beside the cells."""
+
+    progress: float = 0.0
+    """Share of the training done."""
+    teacher: Any = None
+    """What the teacher says of the batch, for maskers that are led by one."""
+    details: dict[str, Tensor] | None = None
+    """(B, N) float each, not negative: what the modality measures of cells, for maskers that name it in their ``details``."""
+    embedding: Tensor | None = None
+    """(B, N, D) of every cell, without gradient, for maskers that are ``learned``."""
+
+
 class Scored(NamedTuple):
     """What a masker says of a batch: the cells of highest score are hidden."""
 

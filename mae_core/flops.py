@@ -12,7 +12,9 @@ from mae_core.building import check_pair
 from mae_core.costs import Cost, Look
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
-from mae_core.masking.plan import count_kept, ratio_buckets
+from mae_core.masking.making import looks_of
+from mae_core.masking.plan import count_kept
+from mae_core.masking.ratio import ratios_of
 from mae_core.masking.share import count_shared
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Geometry
@@ -49,14 +51,13 @@ def costs(config: Mapping[str, Any], ratio: float, plain: bool = False) -> Costs
 
 def forward_flops(config: Mapping[str, Any]) -> float:
     """FLOPs of one masked forward pass of one sample, from a model's config; the mean over the mask ratios that training draws."""
-    masking = config["masking"]
-    ratios = ratio_buckets(masking["ratio"], masking.get("ratio_spread", 0.0))
-    return sum(sum(part.total for part in costs(config, ratio)) for ratio in ratios) / len(ratios)
+    shares = ratios_of(config["masking"]).shares()
+    return sum(share * sum(part.total for part in costs(config, ratio)) for share, ratio in shares)
 
 
 def train_flops(config: Mapping[str, Any]) -> float:
-    """FLOPs of one training step for one sample: backward costs twice the forward pass."""
-    return 3 * forward_flops(config)
+    """FLOPs of one training step for one sample: backward costs twice the forward pass, and each mask that is tried counts."""
+    return 3 * forward_flops(config) * looks_of(config["masking"])
 
 
 def encode_flops(config: Mapping[str, Any]) -> float:

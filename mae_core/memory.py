@@ -13,7 +13,7 @@ import torch
 
 from mae_core.costs import Cost
 from mae_core.flops import costs
-from mae_core.masking.plan import ratio_buckets
+from mae_core.masking.ratio import ratios_of
 from mae_core.model import MaskedAutoencoder
 
 FLOAT = 4
@@ -117,8 +117,7 @@ def _activations(config: Mapping[str, Any], rows: int, precision: str, recompute
 
 def _dearest(config: Mapping[str, Any]) -> float:
     """The mask ratio, of those that training draws, whose forward pass costs most."""
-    masking = config["masking"]
-    ratios = ratio_buckets(masking["ratio"], masking.get("ratio_spread", 0.0))
+    ratios = (ratio for _, ratio in ratios_of(config["masking"]).shares())
     return max(ratios, key=lambda ratio: sum(_saved(part) for part in costs(config, ratio)))
 
 

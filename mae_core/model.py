@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mae_core.atomic import replace_folder
-from mae_core.building import build_decoder, build_encoder
-from mae_core.cells import Belief, Cells, Latent, Plan, Terms, View, pool_mean
+from mae_core.building import build_decoder, build_encoder, check_masker
+from mae_core.cells import Belief, Cells, Context, Latent, Plan, Terms, View, pool_mean
 from mae_core.draws import Draws
-from mae_core.masking import MASKERS
-from mae_core.masking.plan import plan_from_scores, ratio_buckets
+from mae_core.masking.making import context_for, make_masker
+from mae_core.masking.plan import plan_from_scores
+from mae_core.masking.ratio import ratios_of
 from mae_core.masking.share import shared
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Modality, mean_error
@@ -62,12 +63,15 @@ class MaskedAutoencoder(nn.Module):
         objective = dict(config["objective"])
         masking = config["masking"]
         self.ratio = float(masking["ratio"])
-        self.ratios = ratio_buckets(self.ratio, float(masking.get("ratio_spread", 0.0)))
-        self.masker = resolve(MASKERS, masking["strategy"], "masking strategy")()
+        self.ratios = ratios_of(masking)
         kind = resolve(MODALITIES, config["modality"]["kind"], "modality")
         allow(kind.maskers, masking["strategy"], "masking strategy", config["modality"]["kind"])
         allow(kind.targets, objective["target"], "target", config["modality"]["kind"])
         self.modality, self.encoder = build_encoder(config)
+        check_masker(config["encoder"]["kind"], masking["strategy"])
+        self.masker = make_masker(masking, config["encoder"]["width"], self.modality.coords.shape[-2])
+        for family in getattr(self.masker, "families", ()):
+            allow(kind.maskers, family, "masking strategy", config["modality"]["kind"])
         self.decoder = build_decoder(config, self.modality, self.encoder)
         weights = {"weights": objective.pop("weights")} if objective.get("weights") else {}
         self.target = resolve(TARGETS, objective.pop("target"), "target")(self.modality, **weights)
@@ -88,14 +92,17 @@ class MaskedAutoencoder(nn.Module):
             torch.manual_seed(seed)
             return cls(config)
 
-    def forward(self, raw: Tensor, draws: Draws | None = None, plan: Plan | None = None) -> Terms:
-        """Raw samples → the loss under ``plan``, or under the plan that the masker draws."""
+    def forward(
+        self, raw: Tensor, draws: Draws | None = None, plan: Plan | None = None, context: Context | None = None
+    ) -> Terms:
+        """Raw samples → the loss under ``plan``, or under the plan that the masker draws where the training is as ``context`` says."""
         cells = self.modality.split(raw)._replace(draws=draws)
         if plan is None:
             if draws is None:
                 raise ValueError("forward needs draws to make a plan from, or a plan")
-            ratio = self.ratios[int(draws.shared("ratio") * len(self.ratios))]
-            plan = plan_from_scores(self.masker.score(cells, draws).scores, ratio, cells.valid)
+            context = context_for(self.masker, self.modality, cells, context or Context())
+            ratio = self.ratios.at(draws, context.progress)
+            plan = plan_from_scores(self.masker.score(cells, draws, context).scores, ratio, cells.valid)
             plan = shared(plan, self.decoder.share, draws)
         terms = {
             name: objective.forward(
@@ -118,11 +125,17 @@ class MaskedAutoencoder(nn.Module):
         return tuple(View(cells, plan, self.encoder(self.modality, cells, plan), None) for plan in plans)
 
     def plan(self, raw: Tensor, ratio: float, strategy: str, seed: int, ids: Tensor | None = None) -> Plan:
-        """The plan that ``strategy`` draws at ``ratio``; the same (seed, id, grid) gives the same plan in every model."""
+        """The plan that ``strategy`` draws at ``ratio``.
+
+        Without options the same (seed, id, grid) gives the same plan in every model. The strategy of the training has the options of
+        the training, and what it learned there; another has its defaults.
+        """
         cells = self.modality.split(raw)
         ids = torch.arange(len(raw), device=raw.device) if ids is None else ids
-        scored = resolve(MASKERS, strategy, "masking strategy")().score(cells, Draws(seed, 0, ids))
-        return plan_from_scores(scored.scores, ratio, cells.valid)
+        own = strategy == self.config["masking"]["strategy"]
+        masker = self.masker if own else make_masker({"strategy": strategy})
+        context = context_for(masker, self.modality, cells, Context(progress=1.0))
+        return plan_from_scores(masker.score(cells, Draws(seed, 0, ids), context).scores, ratio, cells.valid)
 
     @torch.no_grad()
     def reconstruct(

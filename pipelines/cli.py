@@ -130,6 +130,22 @@ def reconstruct(
 
 
 @app.command()
+def masks(
+    out: Annotated[Path, typer.Option(help="PNG to write")],
+    modality: Annotated[str, typer.Option(help="whose maskers are shown")] = "image",
+    dataset: Annotated[
+        str | None, typer.Option(help="a prepared dataset to show them on; default: made-up samples")
+    ] = None,
+    ratio: Annotated[float | None, typer.Option(help="share hidden; default: the modality's")] = None,
+    count: Annotated[int, typer.Option(help="samples in a row")] = 4,
+) -> None:
+    """Draw what every mask hides of a few samples."""
+    from pipelines.masks import draw_masks
+
+    print(draw_masks(out, modality, dataset, ratio, count, ROOT))
+
+
+@app.command()
 def embed(
     model: ModelFolder,
     source: Annotated[Path, typer.Argument(help="a prepared dataset (data/NAME), a folder of files, or one file")],

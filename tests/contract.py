@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mae_core.building import fits
+from mae_core.building import can_mask, fits
 from mae_core.decoders import DECODERS
 from mae_core.draws import Draws
 from mae_core.evaluation.classifier import Classifier
@@ -49,7 +49,7 @@ def factors_of(modality: str) -> dict[str, Any]:
 
 def possible(case: dict[str, Any]) -> bool:
     """Whether its parts go together at all."""
-    return fits(case["encoder"], case["decoder"])
+    return fits(case["encoder"], case["decoder"]) and can_mask(case["encoder"], case["masker"])
 
 
 def config_of(case: dict[str, Any]) -> dict[str, Any]:
@@ -139,8 +139,10 @@ def every_parameter_gets_a_gradient(s: Subject) -> None:
     """One mask alone may hide all of one kind. Where nothing is hidden, a U-Net has no place for mask tokens."""
     found = s.gradients(s.model, steps=8 if s.model.modality.kinds > 1 else 1)
     idle = "mask_token" if s.case["decoder"] == "unet" and s.case["ratio"] == 0 else "none"
-    for name, _ in s.model.named_parameters():
-        assert name in found, f"{name} has no gradient"
+    for name, parameter in s.model.named_parameters():
+        assert (name in found) == parameter.requires_grad, f"{name} has no gradient, or has one that it should not have"
+        if not parameter.requires_grad:
+            continue
         assert torch.isfinite(found[name]).all(), name
         assert found[name].any() != name.endswith(idle), f"{name} has a gradient of zero"
 

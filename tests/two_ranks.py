@@ -59,10 +59,13 @@ class Case(NamedTuple):
     recompute: bool = False
     saved_at: int = 5
     network: str = "plain"
+    masking: dict[str, Any] | None = None
+    """Instead of the config's."""
 
     def config(self) -> dict[str, Any]:
         """Of the model."""
-        return {**CONFIG, **NETWORKS[self.network]}
+        masking = {} if self.masking is None else {"masking": self.masking}
+        return {**CONFIG, **NETWORKS[self.network], **masking}
 
     def settings(self) -> Settings:
         """9 samples a batch of 22: an odd split, and batches over the epoch's end."""

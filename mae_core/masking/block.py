@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from mae_core.cells import Cells, Scored
+from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
 
 RECTANGLES = 16
@@ -18,7 +18,7 @@ ASPECT = (0.3, 1 / 0.3)
 class BlockMasker:
     """Rectangles of drawn area, aspect and place, the first drawn hidden first; the last is cut at random to the exact count."""
 
-    def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
+    def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): higher for cells of earlier rectangles; noise orders the cells of one rectangle and the uncovered rest.
 
         Cells need two axes (y, x).

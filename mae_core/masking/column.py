@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from mae_core.cells import Cells, Scored
+from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
 
 
 class ColumnMasker:
     """The same cells are hidden in the whole batch: columns of a table that is to be filled where they were never measured."""
 
-    def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
+    def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N), all rows alike."""
         same = draws._replace(ids=draws.ids.new_zeros(1))
         return Scored(same.uniform("column", cells.coords.shape[-2]).expand(len(draws.ids), -1))
@@ -21,7 +21,7 @@ class CopyMasker:
     Values that really are missing are seldom missing at random: a model that is to fill them trains on holes of the same shape.
     """
 
-    def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
+    def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): 1 for cells that the drawn sample lacks, plus noise."""
         noise = draws.uniform("mask", cells.coords.shape[-2])
         if cells.gaps is None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from mae_core.cells import Cells, Scored
+from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
 
 
 class GridMasker:
     """Hides whole phases of a 2-per-axis lattice one after another; which phase survives is drawn for each sample."""
 
-    def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
+    def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): the drawn rank of a cell's phase plus noise that orders cells within it."""
         axes = cells.coords.shape[-1]
         weights = 2 ** torch.arange(axes, device=cells.coords.device)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from mae_core.cells import Cells, Scored
+from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
 
 
 class WholeWordMasker:
     """Whole groups of cells are hidden one after another, the last cut at random to the exact count; a cell without a group is its own."""
 
-    def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
+    def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): the drawn rank of a cell's group plus noise that orders cells within it."""
         n = cells.coords.shape[-2]
         alone = torch.arange(n, device=cells.coords.device).expand(len(draws.ids), -1)

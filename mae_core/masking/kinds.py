@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mae_core.cells import Cells, Scored
+from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
 
 LEAST = 1e-6
@@ -20,7 +20,7 @@ class DirichletMasker:
     small kind has no cells for goes to the others.
     """
 
-    def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
+    def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N). Negative logarithms of uniform numbers, brought to a sum of 1, are a draw; the order is the same without that."""
         kind = _kind(cells)
         share = -torch.log1p(-draws.uniform("shares", len(kind)))
@@ -34,7 +34,7 @@ class WholeKindMasker:
     A ratio that is less than the kind's share of the cells hides part of the kind, and nothing else. What a sample lacks is not drawn.
     """
 
-    def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
+    def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): noise, and 1 more for the drawn kind."""
         kind = _kind(cells)
         noise = draws.uniform("mask", len(kind))

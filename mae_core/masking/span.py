@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mae_core.cells import Cells, Scored
+from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
 
 LENGTH = 4
@@ -15,7 +15,7 @@ LENGTH = 4
 class SpanMasker:
     """Runs of four cells along the axis of time are hidden one after another, in all lines alike; where runs begin is drawn per sample."""
 
-    def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
+    def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): the drawn rank of a cell's run, plus its place in the run, so that the last run is cut at one end or the other."""
         place = _moment(cells, len(draws.ids))
         start = (draws.uniform("span start") * LENGTH).floor().view(-1, 1)
@@ -32,7 +32,7 @@ class SpanMasker:
 class TailMasker:
     """The last cells along the axis of time are hidden, of all lines alike: forecasting. Nothing is drawn but the order of equals."""
 
-    def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
+    def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): the place of a cell."""
         place = _moment(cells, len(draws.ids))
         return Scored(place + 0.5 * draws.uniform("mask", place.shape[1]))
@@ -44,7 +44,7 @@ class LineMasker:
     axis = 0
     """Of the coordinates, along which lines are told apart."""
 
-    def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
+    def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): the drawn rank of a cell's line plus noise that orders cells within it."""
         line = _coords(cells)[..., self.axis].long().expand(len(draws.ids), -1)
         rank = draws.uniform("line", line.shape[1]).argsort(1).argsort(1).float()
@@ -63,7 +63,7 @@ class TubeMasker:
     Tubes are hidden one after another, the last cut at random to the exact count.
     """
 
-    def score(self, cells: Cells, draws: Draws, context: None = None) -> Scored:
+    def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): the drawn rank of a cell's place on the axes that are not time, plus noise that orders cells within a tube."""
         coords = _coords(cells)
         n, axes = coords.shape[1:]

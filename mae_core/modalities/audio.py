@@ -17,7 +17,7 @@ from mae_core.data.sounds import SUFFIXES
 from mae_core.draws import Draws
 from mae_core.modalities.audio_file import Look, hear
 from mae_core.modalities.audio_signal import FLOOR, Spectrum, griffin_lim
-from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
+from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality, change
 from mae_core.modalities.panels import Panel, Picture, Sound
 from mae_core.raster import Raster
 
@@ -50,7 +50,11 @@ class AudioModality(Modality):
     default_target = "values"
     targets = ("values", "norm_values")
     encoders = ("vit", "conv", "hybrid")
-    maskers = ("random", "line", "stripe", "block", "grid")
+    maskers = (
+        "random", "line", "stripe", "block", "grid", "multi_block", "coarse", "variance", "motion", "weight_map",
+        "policy", "bandit",
+    )  # fmt: skip
+    details = ("variance", "motion")
     blank = -200.0
     noun = "sound"
     suffixes = SUFFIXES
@@ -210,6 +214,17 @@ class AudioModality(Modality):
         known = ~values.isnan() if ok is None else ~values.isnan() & ok.unsqueeze(-1)
         assert self.project is not None
         return self.project(torch.where(known, values, 0.0))
+
+    def detail(self, cells: Cells, name: str) -> Tensor:
+        """``variance`` of a cell's known values, or ``motion``: the change of its mean since the moment before, up or down."""
+        known = ~cells.values.isnan()
+        count = known.sum(-1).clamp_min(1)
+        mean = torch.where(known, cells.values, 0.0).sum(-1) / count
+        if name == "variance":
+            return torch.where(known, cells.values - mean.unsqueeze(-1), 0.0).square().sum(-1) / count
+        if name == "motion":
+            return change(mean.unflatten(1, self.grid), 1).flatten(1)
+        return super().detail(cells, name)
 
     def _to_cells(self, x: Tensor) -> Tensor:
         """(B, T, F) → (B, N, P)."""

@@ -69,6 +69,8 @@ class Modality(nn.Module):
     """Rows of ``MASKERS`` that make sense here."""
     encoders: ClassVar[tuple[str, ...]] = ("vit",)
     """Rows of ``ENCODERS`` that make sense here; those that read a ``raster`` only where cells tile a map."""
+    details: ClassVar[tuple[str, ...]] = ()
+    """What ``detail`` can measure."""
     objectives: ClassVar[tuple[str, ...]] = ("reconstruction",)
     """Rows of ``OBJECTIVES`` that make sense here."""
     baselines: ClassVar[tuple[str, ...]] = ("pca",)
@@ -191,6 +193,11 @@ class Modality(nn.Module):
         """(B, N, D), or (B, V, D) of the kept cells alone; nothing of a cell that is not kept (or not ``ok``) may enter."""
         raise NotImplementedError
 
+    def detail(self, cells: Cells, name: str) -> Tensor:
+        """(B, N) float, not negative: what each cell shows of one of ``details``; for maskers alone, it reads every cell."""
+        offered = ", ".join(self.details) or "nothing"
+        raise ValueError(f"{type(self).__name__} does not measure {name!r} of cells: it offers {offered}")
+
     def features(self, tokens: Tensor, cells: Cells) -> Tensor:
         """(B, N, D), every cell of whole samples encoded → (B, F), what heads read: the mean over valid cells by default."""
         return pool_mean(tokens, cells.valid)
@@ -268,3 +275,11 @@ def mean_error(error: Tensor, where: Tensor) -> Tensor:
     """(B,): the mean of ``error`` over the entries of ``where``; 0 for a sample without any."""
     weight = where.flatten(1)
     return torch.where(weight, error.flatten(1), 0.0).sum(1) / weight.sum(1).clamp_min(1)
+
+
+def change(values: Tensor, axis: int) -> Tensor:
+    """Like ``values``: how far each lies from the one before along ``axis``, the first from the one after; 0 where there is but one."""
+    if values.shape[axis] == 1:
+        return torch.zeros_like(values)
+    apart = values.diff(dim=axis).abs()
+    return torch.cat([apart.narrow(axis, 0, 1), apart], axis)

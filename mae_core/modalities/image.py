@@ -26,7 +26,18 @@ class ImageModality(PixelGrid):
     """Raw uint8 images (B, C, H, W) ↔ cells of P = ph · pw · C values in (row, column, channel) order, rows of patches first."""
 
     default_ratio = 0.75
-    maskers = ("random", "grid", "block")
+    maskers = (
+        "random",
+        "grid",
+        "block",
+        "multi_block",
+        "coarse",
+        "variance",
+        "edges",
+        "weight_map",
+        "policy",
+        "bandit",
+    )
     sides = ("height", "width")
     sample = "image"
     noun = "picture"

@@ -42,7 +42,7 @@ class JointModality(Modality):
     default_ratio = 0.75
     default_target = "parts"
     targets = ("parts",)
-    maskers = ("random", "dirichlet", "whole_kind")
+    maskers = ("random", "dirichlet", "whole_kind", "weight_map", "policy", "bandit")
     objectives = ("reconstruction", "contrastive")
     blank = BLANK
     axes = ("entries of all parts",)

@@ -38,6 +38,7 @@ class PixelGrid(Modality):
     default_target = "pixels"
     targets = ("pixels", "norm_pixels")
     encoders = ("vit", "conv", "hybrid")
+    details: ClassVar[tuple[str, ...]] = ("variance", "edges")
     dtype = torch.uint8
     blank = 128.0
     unit = "of pixels in 0..1"
@@ -173,6 +174,17 @@ class PixelGrid(Modality):
         """(B, N, D), or (B, V, D) of the kept cells alone."""
         assert self.project is not None
         return self.project(cells.values if keep is None else gather_cells(cells.values, keep))
+
+    def detail(self, cells: Cells, name: str) -> Tensor:
+        """Of normalised pixels: ``variance`` within a cell, or ``edges``: the mean size of the gradient over rows and columns."""
+        if name == "variance":
+            return cells.values.var(-1, correction=0)
+        if name == "edges":
+            whole = self.to_map(cells.values)
+            down = F.pad(whole.diff(dim=-2), (0, 0, 0, 1))
+            across = F.pad(whole.diff(dim=-1), (0, 1))
+            return self.split((down.square() + across.square()).sqrt()).values.mean(-1)
+        return super().detail(cells, name)
 
     def to_map(self, values: Tensor) -> Tensor:
         """(B, N, P) → (B, C, *size), in the units of ``values``."""

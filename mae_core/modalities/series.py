@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mae_core.cells import Belief, Cells, Plan, gather_cells, pool_stretches
 from mae_core.data.augment import excerpt
 from mae_core.draws import Draws
-from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
+from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality, change
 from mae_core.modalities.panels import Curves, Panel
 
 STD_FLOOR = 0.05
@@ -57,7 +57,20 @@ class SeriesModality(Modality):
     default_ratio = 0.5
     default_target = "series"
     targets = ("series", "raw_series")
-    maskers = ("random", "span", "tail", "line")
+    maskers = (
+        "random",
+        "span",
+        "tail",
+        "line",
+        "stripe",
+        "coarse",
+        "variance",
+        "motion",
+        "weight_map",
+        "policy",
+        "bandit",
+    )
+    details = ("variance", "motion")
     blank = math.nan
     noun = "series"
     suffixes = frozenset({".csv", ".tsv", ".txt"})
@@ -253,6 +266,18 @@ class SeriesModality(Modality):
         x, there = cells.values.chunk(2, -1)
         x = torch.cat([(x - level.mean) / level.std * there, there], -1)
         return self.project(x if keep is None else gather_cells(x, keep))
+
+    def detail(self, cells: Cells, name: str) -> Tensor:
+        """``variance`` of the moments that are there, or ``motion``: the change of their mean since the cell before, in units of train."""
+        x, there = cells.values.float().chunk(2, -1)
+        count = there.sum(-1).clamp_min(1)
+        mean = x.sum(-1) / count  # 0 where nothing is there
+        std = self.std_of_cells().squeeze(-1)
+        if name == "variance":
+            return ((x - mean.unsqueeze(-1)) * there).square().sum(-1) / count / std.square()
+        if name == "motion":
+            return change(mean.unflatten(1, (self.channels, -1)), 2).flatten(1) / std
+        return super().detail(cells, name)
 
     def features(self, tokens: Tensor, cells: Cells) -> Tensor:
         """(B, 4D): the means over the quarters of time."""

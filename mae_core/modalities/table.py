@@ -39,7 +39,7 @@ class TableModality(Modality):
     default_ratio = 0.5
     default_target = "columns"
     targets = ("columns",)
-    maskers = ("random", "column", "copy")
+    maskers = ("random", "column", "copy", "weight_map", "policy", "bandit")
     baselines = ("pca", "boosting")
     blank = float("nan")
     noun = "table"

@@ -38,7 +38,7 @@ class TextModality(Modality):
     default_ratio = 0.15
     default_target = "tokens"
     targets = ("tokens",)
-    maskers = ("random", "span", "tail", "whole_word")
+    maskers = ("random", "span", "tail", "whole_word", "weight_map", "policy", "bandit")
     dtype = torch.int32
     blank = float(BLANK)
     noun = "text"

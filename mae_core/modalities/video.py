@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mae_core.cells import Cells
 from mae_core.data.augment import crop_and_flip, shift
 from mae_core.data.videos import SUFFIXES, Look, read_clips
 from mae_core.draws import Draws
-from mae_core.modalities.base import Example, Mask
+from mae_core.modalities.base import Example, Mask, change
 from mae_core.modalities.image_fitting import fitting
 from mae_core.modalities.pixel_grid import PixelGrid, averaged, noise, rgb, sides_of
 
@@ -34,7 +35,11 @@ class VideoModality(PixelGrid):
     """
 
     default_ratio = 0.9
-    maskers = ("random", "tube", "line", "tail", "grid")
+    maskers = (
+        "random", "tube", "line", "tail", "grid", "multi_block", "coarse", "variance", "edges", "motion", "weight_map",
+        "policy", "bandit",
+    )  # fmt: skip
+    details = ("variance", "edges", "motion")
     sides = ("time", "height", "width")
     axes = ("channels", *sides)
     legend = "Film strips, time to the right: original, masked, reconstruction, error (dark: none)."
@@ -115,6 +120,12 @@ class VideoModality(PixelGrid):
     def read(self, data: bytes) -> np.ndarray:
         """The clips of one video, one after another, as the dataset's were cut and resized."""
         return np.stack([clip.pixels for clip in read_clips(data, self.look)])
+
+    def detail(self, cells: Cells, name: str) -> Tensor:
+        """Also ``motion``: the mean difference of pixels to the cell of the same place before, at the first moment to the one after."""
+        if name != "motion":
+            return super().detail(cells, name)
+        return change(cells.values.unflatten(1, (self.grid[0], -1)), 1).mean(-1).flatten(1)
 
     def fills(self, raw: Tensor, hidden: Tensor) -> dict[str, Tensor]:
         """The mean of what is visible, the nearest visible moment of each place, and the last visible frame moved on."""

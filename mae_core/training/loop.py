@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mae_core.cells import Context
 from mae_core.data.loader import Batch, Batches
 from mae_core.draws import Draws
 from mae_core.memory import blocks_to_recompute
@@ -70,6 +71,8 @@ class Progress(NamedTuple):
     data_wait: float
     """Share of the time spent waiting for data, 0..1."""
     eta_s: float
+    parts: dict[str, float] = {}  # noqa: RUF012 - read, never written to
+    """What learned masks showed at the last step that taught them something, by name."""
 
 
 class TrainingDiverged(RuntimeError):
@@ -92,6 +95,7 @@ def fit(
     settings: Settings,
     world: World | None = None,
     report_every: int = 50,
+    labels: np.ndarray | None = None,
 ) -> Iterator[Progress]:
     """Trains ``state`` in place from ``state.step`` to ``settings.steps``; yields after every ``report_every`` steps and at the end.
 
@@ -99,6 +103,7 @@ def fit(
         state: model, optimiser and step, on the device to train on; at a yield it may be saved, and later resumed exactly.
         samples: (n, …) raw samples, usually memory-mapped.
         world: this rank. Every draw depends on (seed, step, sample) and every loss on the global batch, so results do not depend on it.
+        labels: (n,) of the samples, −1 where there is none; only masks that are rewarded by a probe look at them.
 
     Raises TrainingDiverged after ``max_nonfinite`` skipped steps in a row.
     """
@@ -106,6 +111,10 @@ def fit(
     device = next(state.model.parameters()).device
     precision = choose_precision(settings.precision, device)
     batches = Batches(samples, settings.batch_size, settings.seed, world, device)
+    learner = state.learner
+    if learner is not None:
+        check_learner(learner, world)
+        learner.prepare(samples, labels)
     state.model.recompute_activations(settings.recompute or _recomputed(state.model, settings, world, precision))
     state.model.train()
     runner = replicate(state.model, world, device)
@@ -115,16 +124,20 @@ def fit(
         lr = lr_at(state.step, settings.steps, settings.lr, settings.warmup)
         with clock.waiting():
             batch = batches(state.step)
-        loss = _backward(runner, state.model.modality, batch, state.step, settings, world, precision)
+        loss = _backward(runner, state.model.modality, batch, state.step, settings, world, precision, learner)
         set_lr(state.optimizer, lr)
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip or float("inf"))
         norm = _whole(norm)
         # gradients are already averaged over the ranks, so every rank sees the same norm and takes the same branch
         if torch.isfinite(norm):
             state.optimizer.step()
+            if learner is not None:
+                learner.learn(state.step, settings.steps, world)
             state.update_ema(settings.ema)
             bad_in_a_row = 0
         else:
+            if learner is not None:
+                learner.forget()
             state.nonfinite_steps += 1
             bad_in_a_row += 1
             if bad_in_a_row > settings.max_nonfinite:
@@ -156,10 +169,15 @@ def _backward(
     settings: Settings,
     world: World,
     precision: Precision,
+    learner: Any = None,
 ) -> Tensor:
-    """Gradients of the global batch's mean loss; returns this rank's share of that mean, detached."""
+    """Gradients of the global batch's mean loss; returns this rank's share of that mean, detached.
+
+    A learner of masks plans each pass, and may look at it under several masks, whose losses count alike.
+    """
     rows = len(batch.ids)
     passes = world.passes(settings.batch_size, settings.micro_batch)
+    looks, context = (1 if learner is None else learner.looks), Context(step / settings.steps)
     total, counted = torch.zeros((), device=batch.raw.device), torch.zeros((), device=batch.raw.device)
     ragged, expected = False, 1
     for i in range(passes):
@@ -168,15 +186,19 @@ def _backward(
         draws = Draws(settings.seed, step, ids)
         raw = modality.augment(batch.raw[part], draws, settings.crop, settings.flip)
         waiting = getattr(runner, "no_sync", nullcontext)
-        with nullcontext() if i == passes - 1 else waiting():
-            with precision.autocast(raw.device):
-                terms = runner(raw, draws)
-            expected = settings.batch_size * terms.per_cell.shape[1]
-            share = terms.total * (terms.hidden / expected)
-            (share * world.size).backward()  # the ranks' gradients are averaged, their losses are to be summed
-        total += share.detach()
-        if isinstance(terms.hidden, Tensor):
-            ragged, counted = True, counted + terms.hidden
+        for look in range(looks):
+            plan = None if learner is None else learner.plan(raw, draws, context, look)
+            with nullcontext() if (i, look) == (passes - 1, looks - 1) else waiting():
+                with precision.autocast(raw.device):
+                    terms = runner(raw, draws, plan, context)
+                expected = settings.batch_size * looks * terms.per_cell.shape[1]
+                share = terms.total * (terms.hidden / expected)
+                (share * world.size).backward()  # the ranks' gradients are averaged, their losses are to be summed
+            if plan is not None:
+                learner.saw(plan, terms.per_cell)
+            total += share.detach()
+            if isinstance(terms.hidden, Tensor):
+                ragged, counted = True, counted + terms.hidden
     if ragged:  # how many cells the whole batch hid is known only now
         correction = expected / world.sum(counted).clamp_min(1)
         for parameter in runner.parameters():
@@ -184,6 +206,12 @@ def _backward(
                 parameter.grad.mul_(correction)
         total = total * correction
     return total
+
+
+def check_learner(learner: Any, world: World) -> None:
+    """Raises ValueError where learned masks cannot be trained."""
+    if world.strategy != "ddp":
+        raise ValueError(f"learned masks do not train under {world.strategy}: set resources.strategy to ddp")
 
 
 def _whole(norm: Any) -> Tensor:
@@ -226,6 +254,7 @@ class _Clock:
             samples_per_s=rate,
             data_wait=self.waited / seconds,
             eta_s=(settings.steps - state.step) * self.batch_size / max(rate, 1e-9),
+            parts={} if state.learner is None else {name: float(part) for name, part in state.learner.parts.items()},
         )
         self.since, self.waited, self.steps = now, 0.0, 0
         return progress

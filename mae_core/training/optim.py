@@ -19,7 +19,7 @@ def param_groups(
     layer_of: Callable[[str], int] | None = None,
     layers: int = 1,
 ) -> list[dict[str, Any]]:
-    """Groups for an optimiser, each with ``weight_decay`` and ``lr_scale``.
+    """Groups for an optimiser, each with ``weight_decay`` and ``lr_scale``, of every parameter that needs a gradient.
 
     With ``layer_decay`` the learning rate of layer l is scaled by ``layer_decay ** (layers - 1 - l)`` (Clark et al. 2020, ELECTRA; Bao et
     al. 2022, BEiT), where ``layer_of`` names each parameter's layer in 0..layers - 1. Raises ValueError where a layer is out of
@@ -28,6 +28,8 @@ def param_groups(
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     seen_layers = set()
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:  # learned masks, which are trained by themselves
+            continue
         layer = 0 if layer_of is None else layer_of(name)
         if not 0 <= layer < layers:
             raise ValueError(f"parameter {name} was put in layer {layer}, outside 0..{layers - 1}")
@@ -40,7 +42,7 @@ def param_groups(
             f"layers {sorted(set(range(layers)) - seen_layers)} hold no parameter: layer decay would be off"
         )
     grouped = [id(parameter) for members in groups.values() for parameter in members]
-    if sorted(grouped) != sorted({id(parameter) for parameter in model.parameters()}):
+    if sorted(grouped) != sorted({id(parameter) for parameter in model.parameters() if parameter.requires_grad}):
         raise ValueError("a parameter is in no group, or in two")
     return [{"params": members, "weight_decay": decay, "lr_scale": scale} for (decay, scale), members in groups.items()]
 

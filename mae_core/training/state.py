@@ -35,6 +35,9 @@ class TrainState:
         self, model: MaskedAutoencoder, optimizer: torch.optim.Optimizer, ema: dict[str, Tensor] | None
     ) -> None:
         self.model, self.optimizer, self.ema = model, optimizer, ema
+        teaches = hasattr(model.masker, "learner") and model.ratio > 0
+        self.learner: Any = model.masker.learner(model) if teaches else None
+        """What trains the model's masks, where they are learned."""
         self.step = 0
         self.nonfinite_steps = 0
 
@@ -53,12 +56,17 @@ class TrainState:
         for name, parameter in self.model.named_parameters():
             self.ema[name].lerp_(parameter.detach(), 1 - decay)
 
+    def optimizer_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        """Learned masks have their own."""
+        learned = self.learner is not None and any(parameter is own for own in self.learner.parameters)
+        return self.learner.optimizer if learned else self.optimizer
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything as whole CPU tensors by name. Every rank of a sharded model must call it."""
         found = {}
         for name, parameter in self.model.named_parameters():
             found[f"model.{name}"] = _whole(parameter)
-            for key, value in self.optimizer.state.get(parameter, {}).items():
+            for key, value in self.optimizer_of(parameter).state.get(parameter, {}).items():
                 found[f"optimizer.{key}.{name}"] = _whole(value)
             if self.ema is not None:
                 found[f"ema.{name}"] = _whole(self.ema[name])
@@ -70,7 +78,7 @@ class TrainState:
         for name, parameter in self.model.named_parameters():
             parameter.copy_(_like(saved[f"model.{name}"], parameter))
             moments = {key: saved[f"optimizer.{key}.{name}"] for key in _moments(saved, name)}
-            self.optimizer.state[parameter] = {
+            self.optimizer_of(parameter).state[parameter] = {
                 key: value.to(parameter.device, copy=True) if value.ndim == 0 else _like(value, parameter)
                 for key, value in moments.items()
             }

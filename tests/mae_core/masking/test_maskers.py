@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mae_core.cells import Cells, Plan
+from mae_core.cells import Cells, Context, Plan
 from mae_core.draws import Draws
 from mae_core.masking import MASKERS
 from mae_core.masking.plan import count_kept, plan_from_scores
@@ -25,9 +25,16 @@ def grid_cells(height: int, width: int) -> Cells:
     return Cells(None, torch.stack([rows, columns], -1).view(-1, 2).float())
 
 
+def context_of(cells: Cells, draws: Draws) -> Context:
+    """What a modality might tell of these samples: measures that their ids decide."""
+    measure = draws._replace(seed=0, step=0).uniform("detail", cells.coords.shape[-2])
+    return Context(details=dict.fromkeys(("variance", "edges", "motion"), measure))
+
+
 def plan_of(name: str, grid: tuple[int, int], ratio: float, seed: int = 0, step: int = 0, ids=None) -> Plan:
     ids = torch.arange(4) if ids is None else ids
-    scored = resolve(MASKERS, name, "masker")().score(grid_cells(*grid), Draws(seed, step, ids))
+    cells, draws = grid_cells(*grid), Draws(seed, step, ids)
+    scored = resolve(MASKERS, name, "masker")().score(cells, draws, context_of(cells, draws))
     assert scored.scores.shape == (len(ids), grid[0] * grid[1]) and torch.isfinite(scored.scores).all()
     return plan_from_scores(scored.scores, ratio)
 
@@ -96,8 +103,8 @@ class TestAll:
         """(B, N, 2) coordinates, as a ragged batch has, mean the same as shared ones."""
         masker, cells = resolve(MASKERS, name, "masker")(), grid_cells(5, 4)
         draws = Draws(3, 4, torch.arange(6))
-        own = cells._replace(coords=cells.coords.expand(6, -1, -1))
-        assert torch.equal(masker.score(cells, draws).scores, masker.score(own, draws).scores)
+        own, context = cells._replace(coords=cells.coords.expand(6, -1, -1)), context_of(cells, draws)
+        assert torch.equal(masker.score(cells, draws, context).scores, masker.score(own, draws, context).scores)
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.75, 0.9])

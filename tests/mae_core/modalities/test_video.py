@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mae_core.cells import Context
 from mae_core.draws import Draws
 from mae_core.evaluation.video_quality import motion_fill, nearest_fill
 from mae_core.masking import MASKERS
+from mae_core.masking.making import context_for
 from mae_core.masking.plan import plan_from_scores
 from mae_core.modalities.video import VideoModality
 from mae_core.registry import resolve
@@ -77,7 +79,9 @@ def test_a_tubelet_is_hidden_whole_or_not_at_all(name):
     modality = video(size=(8, 16, 16))
     raw = noise(modality, 5)
     cells = modality.split(raw)
-    plan = plan_from_scores(resolve(MASKERS, name, "masker")().score(cells, Draws(0, 0, torch.arange(5))).scores, 0.9)
+    masker = resolve(MASKERS, name, "masker")()
+    context = context_for(masker, modality, cells, Context())
+    plan = plan_from_scores(masker.score(cells, Draws(0, 0, torch.arange(5)), context).scores, 0.9)
     hidden = modality.covers(raw, plan.hide)
     share = hidden.view(5, 4, 2, 4, 4, 4, 4).float().mean((2, 4, 6))
     assert set(share.unique().tolist()) == {0.0, 1.0} and (share.sum((1, 2, 3)) == 58).all()

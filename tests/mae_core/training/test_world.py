@@ -52,6 +52,12 @@ def test_the_ranks_batches_put_together_are_the_batch_of_one(size):
         assert torch.equal(torch.cat([part.raw for part in parts]), one(step).raw)
 
 
+POLICY = {"strategy": "policy", "ratio": 0.75, "options": {"plans": 1, "update": "ppo", "hidden": 16, "random": 0.3}}
+BANDIT = {
+    "strategy": "bandit",
+    "ratio": 0.75,
+    "options": {"families": ["random", "edges"], "ratios": [0.5, 0.75], "every": 3},
+}
 CASES = {
     "ddp": Case("ddp"),
     "fsdp2": Case("fsdp2"),
@@ -62,6 +68,8 @@ CASES = {
     "ddp, paths dropped, half predicted": Case("ddp", network="all options", micro_batch=2),
     "ddp, convolutions": Case("ddp", network="convolutions"),
     "fsdp2, convolutions, recomputed": Case("fsdp2", network="convolutions", recompute=True),
+    "ddp, masks that are learned": Case("ddp", micro_batch=3, masking=POLICY),
+    "ddp, masks that a bandit chooses": Case("ddp", masking=BANDIT),
 }
 
 

@@ -1,0 +1,144 @@
+"""What a learned mask finds where a good one is known: ``python -m benchmarks.learned_masks``.
+
+49 cells, 4 of which hold the class, 5 visible. Then as many cells of noise are added, on which rewards for high or low reconstruction
+error both fail: the one hides the noise, the other keeps looking at it. Every figure is of pictures that were never trained on. A training
+that is done is kept beside the result, so that a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.planted import CELL, GRID, TELLING, Planted, planted
+from benchmarks.rows import OUT, Row, publish
+from mae_core.atomic import write_text
+from mae_core.model import MaskedAutoencoder
+from mae_core.training.loop import Settings, fit, start
+
+VISIBLE = 5
+TRAIN, UNSEEN = 20_000, 1000
+NOISY = 4
+POLICIES: dict[str, dict[str, Any]] = {
+    "random": {},
+    "low_error": {"reward": "error", "seek": "low"},
+    "low_error_ppo": {"reward": "error", "seek": "low", "update": "ppo"},
+    "high_error": {"reward": "error", "seek": "high"},
+    "probe": {"reward": "probe"},
+}
+"""Name → options of ``policy``; the first is random masking."""
+PLAN = {
+    "clean": ("random", "low_error", "low_error_ppo", "probe"),
+    "noisy": ("random", "low_error", "high_error", "probe"),
+}
+"""Pictures → the policies that are trained on them."""
+
+
+def config_of(policy: str) -> dict[str, Any]:
+    """A model of seconds a thousand steps."""
+    cells = GRID * GRID
+    masking: dict[str, Any] = {"strategy": "random", "ratio": 1 - VISIBLE / cells}
+    if POLICIES[policy]:
+        masking |= {"strategy": "policy", "options": {"plans": 4, "random": 0.1, "rate": 3e-3, **POLICIES[policy]}}
+    return {
+        "modality": {
+            "kind": "image",
+            "channels": 1,
+            "size": [GRID * CELL] * 2,
+            "patch": CELL,
+            "mean": [0.5],
+            "std": [0.2],
+        },
+        "encoder": {"kind": "vit", "width": 32, "depth": 2, "heads": 2},
+        "decoder": {"kind": "joint", "width": 32, "depth": 1, "heads": 2},
+        "masking": masking,
+        "objective": {"reconstruction": 1.0, "target": "pixels"},
+    }
+
+
+def trained(policy: str, pictures: Planted, seed: int, steps: int) -> tuple[MaskedAutoencoder, float, dict[str, float]]:
+    """The model, the process's seconds of CPU time it took, and what its masks showed at the end."""
+    settings = Settings(steps=steps, batch_size=64, lr=2e-3, precision="fp32", seed=seed)
+    state = start(config_of(policy), settings)
+    began, parts = time.process_time(), {}
+    for progress in fit(state, pictures.samples, settings, report_every=max(steps // 10, 1), labels=pictures.labels):
+        parts = progress.parts
+    return state.result().eval(), time.process_time() - began, parts
+
+
+@torch.no_grad()
+def visible_shares(model: MaskedAutoencoder, unseen: Planted) -> dict[str, float]:
+    """Of unseen pictures under sampled masks: the shares of telling and of noisy cells that are visible."""
+    raw = torch.from_numpy(unseen.samples)
+    keep = model.plan(raw, model.ratio, model.config["masking"]["strategy"], seed=1).keep.numpy()
+    seen = np.zeros(unseen.telling.shape, bool)
+    np.put_along_axis(seen, keep, True, 1)
+    return {
+        "telling_visible": float(seen[unseen.telling].mean()),
+        "noise_visible": float(seen[unseen.noise].mean()) if unseen.noise.any() else float("nan"),
+    }
+
+
+def run(kind: str, policy: str, seed: int, steps: int, kept: Path) -> dict[str, float]:
+    """The figures of one training, from ``kept`` where it was done before."""
+    path = kept / f"{kind}-{policy}-{seed}-{steps}.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    noisy = NOISY if kind == "noisy" else 0
+    model, seconds, parts = trained(policy, planted(TRAIN, noisy, seed), seed, steps)
+    found = {**visible_shares(model, planted(UNSEEN, noisy, 10_000 + seed)), "cpu_s": seconds, **parts}
+    write_text(path, json.dumps(found, indent=1) + "\n")
+    print(kind, policy, seed, {name: round(value, 3) for name, value in found.items()}, flush=True)
+    return found
+
+
+def rows_of(results: dict[tuple[str, str], list[dict[str, float]]], command: str) -> list[Row]:
+    """A row for each policy: the mean share of telling cells that are visible, beside that of random masks."""
+    rows = []
+    for (kind, policy), found in results.items():
+        ours = [one["telling_visible"] for one in found]
+        base = float(np.mean([one["telling_visible"] for one in results[kind, "random"]]))
+        facts = {
+            "worst seed": min(ours),
+            "noise visible": float(np.mean([one["noise_visible"] for one in found])),
+            "noise visible at random": VISIBLE / GRID**2,
+            "CPU seconds": float(np.mean([one["cpu_s"] for one in found])),
+        }
+        mean = float(np.mean(ours))
+        rows.append(
+            Row(
+                f"{kind}_{policy}_telling_cells_visible", mean, base, mean / base, None, None, len(ours), command, facts
+            )
+        )
+    return rows
+
+
+def main() -> None:
+    """Trains what is not there yet, and publishes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--kinds", nargs="*", default=list(PLAN), choices=list(PLAN))
+    parser.add_argument("--policies", nargs="*", default=list(POLICIES), choices=list(POLICIES))
+    parser.add_argument("--kept", type=Path, default=OUT / "learned_masks")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    command = f"python -m benchmarks.learned_masks --seeds {given.seeds} --steps {given.steps}"
+    results = {
+        (kind, policy): [run(kind, policy, seed, given.steps, given.kept) for seed in range(given.seeds)]
+        for kind in given.kinds
+        for policy in PLAN[kind]
+        if policy in (*given.policies, "random")
+    }
+    print(f"{TELLING} of {GRID**2} cells tell the class, {VISIBLE} are visible")
+    publish("learned_masks", rows_of(results, command), given.kept.parent)
+
+
+if __name__ == "__main__":
+    main()

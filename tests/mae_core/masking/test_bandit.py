@@ -1,0 +1,129 @@
+"""A bandit over strategies and ratios: how it draws, how it is paid, and that its state is the training's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mae_core.draws import Draws
+from mae_core.masking.bandit import BanditMasker
+from mae_core.model import MaskedAutoencoder
+from mae_core.training.loop import Settings, fit, start
+from mae_core.training.state import load_checkpoint, save_checkpoint
+
+SETTINGS = Settings(steps=14, batch_size=8, lr=1e-3, precision="fp32")
+
+
+def bandit(**options):
+    given = {"families": ["random", "variance"], "ratios": [0.5, 0.75], "every": 3, **options}
+    return {"strategy": "bandit", "ratio": 0.75, "options": given}
+
+
+def pay(masker, arm, amount):
+    learner = type("Model", (), {})()
+    masker.learner(learner)._pay(arm, torch.tensor(amount))
+
+
+class TestArms:
+    def test_all_are_as_likely_at_first(self):
+        masker = BanditMasker(["random", "grid"], [0.5, 0.75])
+        assert masker.probabilities() == pytest.approx([0.25] * 4)
+        assert masker.names() == ["random 0.5", "random 0.75", "grid 0.5", "grid 0.75"]
+        assert [type(masker.family(arm)).__name__ for arm in range(4)] == ["RandomMasker"] * 2 + ["GridMasker"] * 2
+
+    def test_they_are_drawn_by_their_probabilities(self):
+        masker = BanditMasker(["random", "grid"], rate=0.2)
+        masker.value.data = torch.tensor([0.0, 2.0])
+        ids = torch.arange(1)
+        drawn = [masker.arm(Draws(0, 99, ids), round_) for round_ in range(2000)]
+        assert abs(sum(drawn) / 2000 - masker.probabilities()[1]) < 0.04
+
+    def test_exp3_follows_what_pays_and_never_stops_trying(self):
+        masker = BanditMasker(["random", "grid", "coarse"], rate=0.3)
+        for _ in range(50):
+            pay(masker, 1, 1.0)
+            pay(masker, 0, 0.0)
+        chances = masker.probabilities()
+        assert sum(chances) == pytest.approx(1) and chances[1] > 0.7 and min(chances) >= 0.1 - 1e-6
+        assert masker.count.tolist() == [50, 50, 0]
+
+    def test_ucb_tries_each_first_then_the_best(self):
+        masker = BanditMasker(["random", "grid", "coarse"], rule="ucb", rate=0.1)
+        for arm in range(3):
+            assert masker.probabilities()[arm] == 1
+            pay(masker, arm, [0.2, 0.9, 0.1][arm])
+        assert masker.probabilities() == [0, 1, 0]
+
+    def test_what_is_refused(self, make_config):
+        with pytest.raises(ValueError, match="families is 'policy'"):
+            BanditMasker(["policy"])
+        with pytest.raises(ValueError, match="each once"):
+            BanditMasker(["random", "random"])
+        with pytest.raises(ValueError, match=r"option ratios is 1\.5"):
+            BanditMasker(ratios=[1.5])
+        with pytest.raises(ValueError, match="one arm has nothing to choose"):
+            start(make_config(masking={"strategy": "bandit", "ratio": 0.5}), SETTINGS)
+        with pytest.raises(ValueError, match="'tube' does not fit the modality 'image'"):
+            MaskedAutoencoder.build(make_config(masking=bandit(families=["random", "tube"])))
+
+
+def rows(state, raw, settings=SETTINGS):
+    return list(fit(state, raw.numpy(), settings, report_every=1))
+
+
+@pytest.mark.parametrize("rule", ["exp3", "ucb"])
+def test_a_round_is_paid_and_told(make_config, make_raw, rule):
+    config = make_config(masking=bandit(rule=rule, rate=0.2))
+    state = start(config, SETTINGS)
+    found = rows(state, make_raw(24, config))
+    assert state.model.masker.count.sum() == 4, "four whole rounds of three steps in fourteen"
+    assert found[0].parts == {} and set(found[-1].parts) == {"mask/reward"} | {
+        f"mask/{name}" for name in ("random 0.5", "random 0.75", "variance 0.5", "variance 0.75")
+    }
+    chances = [value for name, value in found[-1].parts.items() if name != "mask/reward"]
+    assert sum(chances) == pytest.approx(1)
+    assert state.model.masker.memory[0] > 0
+
+
+def test_a_round_has_one_arm(make_config, make_raw):
+    config = make_config(masking=bandit())
+    state = start(config, SETTINGS)
+    raw, hidden = make_raw(24, config), []
+    told = state.learner.saw
+    state.learner.saw = lambda plan, per_cell: (hidden.append(plan.hide.shape[1]), told(plan, per_cell))
+    rows(state, raw)
+    assert len(hidden) == 14 and set(hidden) <= {8, 12}
+    assert all(len(set(hidden[i : i + 3])) == 1 for i in range(0, 12, 3))
+
+
+@pytest.mark.parametrize("at", [3, 7])
+def test_a_resumed_training_is_an_unbroken_one(make_config, make_raw, tmp_path, at):
+    """At the end of a round, and within one."""
+    config = make_config(masking=bandit())
+    raw = make_raw(24, config)
+    whole = start(config, SETTINGS)
+    rows(whole, raw)
+    state = start(config, SETTINGS)
+    for progress in fit(state, raw.numpy(), SETTINGS, report_every=1):
+        if progress.step == at:
+            save_checkpoint(state, tmp_path, "x")
+            break
+    again = start(config, SETTINGS)
+    assert load_checkpoint(again, tmp_path, "x") == at
+    rows(again, raw)
+    a, b = whole.tensors(), again.tensors()
+    assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_averaged_weights_and_saved_models(make_config, make_raw, tmp_path):
+    config = make_config(masking=bandit())
+    settings = replace(SETTINGS, ema=0.9)
+    state = start(config, settings)
+    raw = make_raw(24, config)
+    rows(state, raw, settings)
+    model = state.result()
+    back = MaskedAutoencoder.load(model.save(tmp_path / "m"))
+    assert back.masker.probabilities() == model.masker.probabilities()
+    assert torch.equal(back.reconstruct(raw, seed=1).plan.hide, model.reconstruct(raw, seed=1).plan.hide)
