@@ -75,6 +75,8 @@ def to_official(model: MaskedAutoencoder) -> dict[str, Tensor]:
     (ph, pw), channels = model.modality.patch, model.modality.channels
     found = {}
     for name, value in model.state_dict().items():
+        if name.startswith("masker."):  # learned masks are of the training
+            continue
         ours = next(start for start in NAMES if name.startswith(start))
         found[NAMES[ours] + name[len(ours) :]] = value.detach().cpu().clone()
     weight = found[PROJECTION]

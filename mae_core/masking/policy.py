@@ -27,7 +27,8 @@ class Scorer(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.positions = Positions(hidden)
-        self.read, self.mix, self.out = nn.Linear(width, hidden), nn.Linear(2 * hidden, hidden), nn.Linear(hidden, 1)
+        self.read, self.mix = nn.Linear(width, hidden), nn.Linear(2 * hidden, hidden)
+        self.out = nn.Linear(hidden, 1, bias=False)  # one number added to all logits changes nothing
         init_linear(self)
         nn.init.zeros_(self.out.weight)
 

@@ -178,7 +178,7 @@ class TestContent:
 class TestWeightMap:
     def test_zero_is_hidden_last_and_weights_say_how_often(self):
         weights = [0.0, 1.0, 1.0, 2.0, 4.0, 0.0]
-        first = hidden(WeightMapMasker(weights), grid(2, 3), 0.17, 8000)
+        first = hidden(WeightMapMasker(weights), grid(2, 3), 0.16, 8000)
         assert stats.chisquare(first.sum(0)[1:5], 8000 * np.array(weights[1:5]) / 8).pvalue > 1e-3
         most = hidden(WeightMapMasker(weights), grid(2, 3), 0.66, 50)
         assert most[:, 1:5].sum(1).tolist() == [int(most[0].sum())] * 50 and not most[:, [0, 5]].any()
