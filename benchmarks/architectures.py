@@ -169,13 +169,13 @@ def sweep(wanted: Sequence[Case], dataset: Dataset, folder: Path) -> list[Outcom
 
 
 def rows_of(outcomes: Sequence[Outcome]) -> list[Row]:
-    """A row for each architecture: k-NN after training beside before, its ratio over seeds where there are two or more."""
+    """A row for each architecture: k-NN after training beside before, its ratio over seeds where there are three or more."""
     rows = []
     best = {point.name for point in front(points(outcomes, "seconds"))}
     for name, some in by_name(outcomes).items():
         before, after = np.array([one.untrained for one in some]), np.array([one.pretrained for one in some])
         ratio, low, high = float(np.mean(after / before)), None, None
-        if len(some) > 1:
+        if len(some) > 2:
             spread = over_seeds(after / before, "pretraining seeds")
             low, high = spread.low, spread.high
         facts = {
@@ -225,8 +225,8 @@ def main() -> None:
     """Measures, prints, writes benchmarks/out/architectures.json and .png."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1, help="pretraining seeds")
-    parser.add_argument("--steps", type=int, default=200, help="of each training")
-    parser.add_argument("--batch", type=int, default=64, help="samples of a step")
+    parser.add_argument("--steps", type=int, default=800, help="of each training")
+    parser.add_argument("--batch", type=int, default=32, help="samples of a step")
     parser.add_argument("--only", nargs="*", default=[], help="architectures, such as conv-unet; all by default")
     given = parser.parse_args()
     try:

@@ -32,17 +32,17 @@ class Memory(NamedTuple):
     optimiser: int
     """Two moments of AdamW, and averaged weights where such are kept."""
     activations: int
-    """The most that is kept for backward in one forward pass, at the mask ratio that costs most, and what its first block works on."""
+    """What one forward pass keeps for backward, at the mask ratio that costs most, and what backward begins with."""
+    again: int = 0
+    """The most that is kept while a block is computed again; by then gradients of what lies behind it are there."""
     passes: int = 1
     """Forward passes of a step."""
 
     @property
     def total(self) -> int:
         """The most at once. In the first pass gradients come while activations go; in later ones they are there from the start."""
-        beside = max(self.gradients, self.activations)
-        if self.passes > 1:
-            beside = self.gradients + self.activations
-        return self.parameters + self.optimiser + beside
+        kept = self.gradients + self.activations if self.passes > 1 else max(self.gradients, self.activations)
+        return self.parameters + self.optimiser + max(kept, self.gradients + self.again)
 
 
 def estimate(
@@ -66,7 +66,8 @@ def estimate(
     """
     weights = FLOAT * _parameters(config)
     moments = weights * (3 if ema else 2)
-    return Memory(weights, weights, moments, _activations(config, rows, precision, recomputed, device), passes)
+    kept, again = _activations(config, rows, precision, recomputed, device)
+    return Memory(weights, weights, moments, kept, again, passes)
 
 
 def blocks_to_recompute(
@@ -88,7 +89,8 @@ def blocks_to_recompute(
     most = len(parts.encoder.blocks) + len(parts.decoder.blocks)
     found = estimate(config, rows, precision, 0, device, ema, passes)
     for count in range(most + 1):
-        needed = found._replace(activations=_activations(config, rows, precision, count, device)).total / MB
+        kept, again = _activations(config, rows, precision, count, device)
+        needed = found._replace(activations=kept, again=again).total / MB
         if needed <= budget_mb:
             return count
     raise ValueError(
@@ -97,8 +99,8 @@ def blocks_to_recompute(
     )
 
 
-def _activations(config: Mapping[str, Any], rows: int, precision: str, recomputed: int, device: str) -> int:
-    """Bytes of what is kept for backward at the worst moment."""
+def _activations(config: Mapping[str, Any], rows: int, precision: str, recomputed: int, device: str) -> tuple[int, int]:
+    """Bytes of what is kept for backward when it begins, and the most when it comes to a block that is computed again."""
     plain = precision == "bf16" and device == "cpu"
     parts = costs(config, _dearest(config), plain)
     blocks = (*parts.encoder.blocks, *parts.decoder.blocks)
@@ -112,7 +114,8 @@ def _activations(config: Mapping[str, Any], rows: int, precision: str, recompute
     # where backward begins it holds gradients of the widest of about four tensors that the last block keeps
     kept += blocks[-1].saved * WORKING if blocks else 0.0
     kept += parts.head.saved + (parts.decoder.saved if len(blocks) == of_encoder else 0.0)
-    return int(rows * BYTES[precision] * max(kept, worst))
+    each = rows * BYTES[precision]
+    return int(each * kept), int(each * worst)
 
 
 def _dearest(config: Mapping[str, Any]) -> float:

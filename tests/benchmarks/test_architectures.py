@@ -45,10 +45,10 @@ def test_a_sweep_goes_on_where_it_was(dataset, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "out" / wanted[0].file).read_text())["name"] == wanted[0].name
 
 
-def test_two_seeds_have_an_interval():
+def test_three_seeds_have_an_interval():
     one = architectures.Outcome("a", 0, 1.0, 0.5, 0.5, 0.8, 2.0, 1e9, 10)
-    (row,) = architectures.rows_of([one, one._replace(seed=1, pretrained=0.9)])
-    assert row.n == 2 and row.low < row.ratio < row.high
+    (row,) = architectures.rows_of([one._replace(seed=seed, pretrained=0.8 + seed / 20) for seed in range(3)])
+    assert row.n == 3 and row.low < row.ratio < row.high
     assert row.ours == pytest.approx(0.85) and row.ratio == pytest.approx(1.7)
 
 
