@@ -5,6 +5,8 @@ SCORE_COLUMNS = [
     "n_train", "n_test", "value", "low", "high", "fingerprint",
 ]  # fmt: skip
 HISTORY_COLUMNS = ["seed", "step", "samples", "epoch", "loss", "lr", "grad_norm", "nonfinite_steps"]
+PART_PREFIXES = ("loss/", "grad_norm/")
+"""Of the columns behind those of the history: a part of the loss without its weight, and how hard an objective pulls at the encoder."""
 TRIAL_COLUMNS = ["trial", "rung", "origin", "status", "seed", "steps", "flops", "parameters", "score", "loss"]
 EMBEDDING_COLUMNS = ["index", "split", "label", "x", "y", "pca_x", "pca_y"]
 QUARANTINE_COLUMNS = ["file", "reason", "detail"]

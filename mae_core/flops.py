@@ -8,6 +8,7 @@ from typing import Any
 from mae_core.masking.plan import count_kept, ratio_buckets
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Geometry
+from mae_core.objectives.cost import extra_looks, teacher_looks
 from mae_core.registry import resolve
 
 
@@ -20,28 +21,47 @@ def forward_flops(config: Mapping[str, Any]) -> float:
 
 def _at_ratio(config: Mapping[str, Any], ratio: float) -> float:
     encoder, decoder = config["encoder"], config["decoder"]
-    cells, inputs, outputs = geometry(config)
+    cells, _, outputs = geometry(config)
     kept = count_kept(cells, ratio)
     hidden = cells if ratio == 0 else cells - kept
     d, e = encoder["width"], decoder["width"]
     seen, queried = kept + 1, 1 + kept + hidden
-    total = 2.0 * kept * inputs * d + encoder["depth"] * _block(d, seen, seen)
+    total = _encode(config, kept)
+    total += sum(_encode(config, look) for look in extra_looks(config, kept, hidden))
     total += 2.0 * seen * d * e + 2.0 * hidden * e * outputs
     total += max(decoder["depth"] - 1, 0) * _block(e, queried, queried)
     return total + (_block(e, hidden, queried) if decoder["depth"] else 0.0)
 
 
 def train_flops(config: Mapping[str, Any]) -> float:
-    """FLOPs of one training step for one sample: backward costs twice the forward pass."""
-    return 3 * forward_flops(config)
+    """FLOPs of one training step for one sample: backward costs twice the forward pass; a teacher has none."""
+    return 3 * forward_flops(config) + _taught(config)
+
+
+def _taught(config: Mapping[str, Any]) -> float:
+    """FLOPs of what teachers say of one sample."""
+    looks = teacher_looks(config)
+    cells, decoder = geometry(config).cells, config["decoder"]
+    total = looks.encoders * _encode(config, cells)
+    if looks.decoder:
+        e, asked = decoder["width"], 1 + 2 * cells
+        total += 2.0 * (cells + 1) * config["encoder"]["width"] * e + max(decoder["depth"] - 1, 0) * _block(
+            e, asked, asked
+        )
+        total += _block(e, cells, asked) if decoder["depth"] else 0.0
+    return total
 
 
 def encode_flops(config: Mapping[str, Any]) -> float:
     """FLOPs of encoding one whole sample."""
+    return _encode(config, geometry(config).cells)
+
+
+def _encode(config: Mapping[str, Any], seen: int) -> float:
+    """FLOPs of encoding so many cells of one sample."""
     encoder = config["encoder"]
-    cells, inputs, _ = geometry(config)
-    blocks = encoder["depth"] * _block(encoder["width"], cells + 1, cells + 1)
-    return 2.0 * cells * inputs * encoder["width"] + blocks
+    blocks = encoder["depth"] * _block(encoder["width"], seen + 1, seen + 1)
+    return 2.0 * seen * geometry(config).inputs * encoder["width"] + blocks
 
 
 def geometry(config: Mapping[str, Any]) -> Geometry:

@@ -52,6 +52,17 @@ class Attention(nn.Module):
             )
         return self.proj(attend(q, k, v, key_ok).transpose(1, 2).flatten(2))
 
+    def first_reads(self, x: Tensor, key_ok: Tensor | None = None) -> Tensor:
+        """(B, T, D) → (B, T) float32: how much the first token reads from each, the mean over heads; sums to 1."""
+        batch, tokens, width = x.shape
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = F.linear(x[:, :1], weight[:width], bias[:width]).view(batch, 1, self.heads, -1).transpose(1, 2)
+        k = F.linear(x, weight[width : 2 * width], bias[width : 2 * width]).view(batch, tokens, self.heads, -1)
+        likeness = (q @ k.permute(0, 2, 3, 1)).float() * (width // self.heads) ** -0.5
+        if key_ok is not None:
+            likeness = likeness.masked_fill(~key_ok[:, None, None, :], float("-inf"))
+        return likeness.softmax(-1).mean(1).squeeze(1)
+
 
 class Mlp(nn.Module):
     """Linear, GELU, linear."""

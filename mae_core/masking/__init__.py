@@ -14,4 +14,6 @@ MASKERS = {
     "copy": "mae_core.masking.column:CopyMasker",
     "dirichlet": "mae_core.masking.kinds:DirichletMasker",
     "whole_kind": "mae_core.masking.kinds:WholeKindMasker",
+    "attention": "mae_core.masking.led:AttentionMasker",
+    "loss_ranked": "mae_core.masking.led:LossRankedMasker",
 }

@@ -17,7 +17,7 @@ from mae_core.data.sounds import SUFFIXES
 from mae_core.draws import Draws
 from mae_core.modalities.audio_file import Look, hear
 from mae_core.modalities.audio_signal import FLOOR, Spectrum, griffin_lim
-from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
+from mae_core.modalities.base import LED, TAUGHT, Example, Facts, Geometry, Mask, Modality
 from mae_core.modalities.panels import Panel, Picture, Sound
 
 STD_FLOOR = 1.0
@@ -47,8 +47,8 @@ class AudioModality(Modality):
 
     default_ratio = 0.8
     default_target = "values"
-    targets = ("values", "norm_values")
-    maskers = ("random", "line", "stripe", "block", "grid")
+    targets = ("values", "norm_values", *TAUGHT)
+    maskers = ("random", "line", "stripe", "block", "grid", *LED)
     blank = -200.0
     noun = "sound"
     suffixes = SUFFIXES

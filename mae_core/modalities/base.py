@@ -18,6 +18,11 @@ from mae_core.cells import Belief, Cells, Plan, pool_mean
 from mae_core.draws import Draws
 from mae_core.modalities.panels import Panel, Picture, Piece, Text
 
+LED = ("attention", "loss_ranked")
+"""Maskers that a teacher leads: they look at no values, so they fit every modality."""
+TAUGHT = ("latent", "features")
+"""Targets that a teacher gives, likewise."""
+
 
 class Geometry(NamedTuple):
     """What a sample costs: counts that are known before anything is built."""
@@ -66,7 +71,9 @@ class Modality(nn.Module):
     """Rows of ``TARGETS`` that make sense here."""
     maskers: ClassVar[tuple[str, ...]]
     """Rows of ``MASKERS`` that make sense here."""
-    objectives: ClassVar[tuple[str, ...]] = ("reconstruction",)
+    objectives: ClassVar[tuple[str, ...]] = (
+        "reconstruction", "mask_contrastive", "invariance", "variance", "covariance", "uniformity", "loss_ranking",
+    )  # fmt: skip
     """Rows of ``OBJECTIVES`` that make sense here."""
     baselines: ClassVar[tuple[str, ...]] = ("pca",)
     """What is fitted on plain features beside the linear probe, with as many settings tried on validation."""

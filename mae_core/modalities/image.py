@@ -13,7 +13,7 @@ from mae_core.cells import Belief
 from mae_core.data.augment import crop_and_flip, shift
 from mae_core.data.images import SUFFIXES, decode_image
 from mae_core.draws import Draws
-from mae_core.modalities.base import Example, Mask
+from mae_core.modalities.base import LED, Example, Mask
 from mae_core.modalities.image_fitting import fitting
 from mae_core.modalities.panels import Panel, Picture
 from mae_core.modalities.pixel_grid import MOST_PIXELS, PixelGrid, averaged, noise, rgb
@@ -26,7 +26,7 @@ class ImageModality(PixelGrid):
     """Raw uint8 images (B, C, H, W) ↔ cells of P = ph · pw · C values in (row, column, channel) order, rows of patches first."""
 
     default_ratio = 0.75
-    maskers = ("random", "grid", "block")
+    maskers = ("random", "grid", "block", *LED)
     sides = ("height", "width")
     sample = "image"
     noun = "picture"

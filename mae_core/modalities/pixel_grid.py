@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mae_core.cells import Cells, Plan, gather_cells
-from mae_core.modalities.base import Facts, Geometry, Modality
+from mae_core.modalities.base import TAUGHT, Facts, Geometry, Modality
 
 STD_FLOOR = 1e-3
 """Of pixels in 0..1: a constant channel is not divided by zero."""
@@ -35,7 +35,7 @@ class PixelGrid(Modality):
     """
 
     default_target = "pixels"
-    targets = ("pixels", "norm_pixels")
+    targets: ClassVar[tuple[str, ...]] = ("pixels", "norm_pixels", "fourier", "hog", *TAUGHT)
     dtype = torch.uint8
     blank = 128.0
     unit = "of pixels in 0..1"

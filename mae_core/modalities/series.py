@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Belief, Cells, Plan, gather_cells, pool_stretches
-from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
+from mae_core.modalities.base import LED, TAUGHT, Example, Facts, Geometry, Mask, Modality
 from mae_core.modalities.panels import Curves, Panel
 
 STD_FLOOR = 0.05
@@ -54,8 +54,8 @@ class SeriesModality(Modality):
 
     default_ratio = 0.5
     default_target = "series"
-    targets = ("series", "raw_series")
-    maskers = ("random", "span", "tail", "line")
+    targets = ("series", "raw_series", *TAUGHT)
+    maskers = ("random", "span", "tail", "line", *LED)
     blank = math.nan
     noun = "series"
     suffixes = frozenset({".csv", ".tsv", ".txt"})

@@ -13,7 +13,7 @@ from torch import Tensor
 from mae_core.data.augment import crop_and_flip, shift
 from mae_core.data.videos import SUFFIXES, Look, read_clips
 from mae_core.draws import Draws
-from mae_core.modalities.base import Example, Mask
+from mae_core.modalities.base import LED, Example, Mask
 from mae_core.modalities.image_fitting import fitting
 from mae_core.modalities.pixel_grid import PixelGrid, averaged, noise, rgb, sides_of
 
@@ -34,7 +34,7 @@ class VideoModality(PixelGrid):
     """
 
     default_ratio = 0.9
-    maskers = ("random", "tube", "line", "tail", "grid")
+    maskers = ("random", "tube", "line", "tail", "grid", *LED)
     sides = ("time", "height", "width")
     axes = ("channels", *sides)
     legend = "Film strips, time to the right: original, masked, reconstruction, error (dark: none)."
