@@ -8,10 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_core.cells import Terms, View
+from mae_core.cells import Plan, Terms, View
 from mae_core.objectives.options import DEFAULTS, Options
 from mae_core.objectives.reconstruction import mean_of_hidden
-from mae_core.targets.pixels import LinearHead
+
+
+class RankHead(nn.Linear):
+    """D_dec → a number for each cell; it has no bias, which would cancel in every difference."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, 1, bias=False)
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, x: Tensor, plan: Plan) -> Tensor:  # type: ignore[override]
+        """(B, M, D_dec) → (B, M, 1)."""
+        return super().forward(x)
 
 
 class LossRanking:
@@ -28,7 +39,7 @@ class LossRanking:
 
     def head(self, width: int) -> nn.Module | None:
         """D_dec → 1."""
-        return LinearHead(width, 1)
+        return RankHead(width)
 
     def forward(self, views: tuple[View, ...]) -> Terms:
         """Nats a pair: for each hidden cell the mean over the sample's others, then over the batch's valid hidden cells (Eq. 6)."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mae_core.cells import Cells, Plan
+from mae_core.cells import Cells, Context, Plan, Taught
 from mae_core.draws import Draws
 from mae_core.masking import MASKERS
 from mae_core.masking.plan import count_kept, plan_from_scores
@@ -25,9 +25,15 @@ def grid_cells(height: int, width: int) -> Cells:
     return Cells(None, torch.stack([rows, columns], -1).view(-1, 2).float())
 
 
+def told(n: int, draws: Draws) -> Context:
+    """A teacher that has seen each sample, and says anything."""
+    return Context(0.8, Taught(attention=draws.uniform("look", n), difficulty=draws.uniform("fear", n)))
+
+
 def plan_of(name: str, grid: tuple[int, int], ratio: float, seed: int = 0, step: int = 0, ids=None) -> Plan:
     ids = torch.arange(4) if ids is None else ids
-    scored = resolve(MASKERS, name, "masker")().score(grid_cells(*grid), Draws(seed, step, ids))
+    draws = Draws(seed, step, ids)
+    scored = resolve(MASKERS, name, "masker")().score(grid_cells(*grid), draws, told(grid[0] * grid[1], draws))
     assert scored.scores.shape == (len(ids), grid[0] * grid[1]) and torch.isfinite(scored.scores).all()
     return plan_from_scores(scored.scores, ratio)
 
@@ -97,7 +103,8 @@ class TestAll:
         masker, cells = resolve(MASKERS, name, "masker")(), grid_cells(5, 4)
         draws = Draws(3, 4, torch.arange(6))
         own = cells._replace(coords=cells.coords.expand(6, -1, -1))
-        assert torch.equal(masker.score(cells, draws).scores, masker.score(own, draws).scores)
+        context = told(20, draws)
+        assert torch.equal(masker.score(cells, draws, context).scores, masker.score(own, draws, context).scores)
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.75, 0.9])
