@@ -37,7 +37,9 @@ class Latents(NotShown):
         """(B, N, D), without a gradient. Raises ValueError where no teacher has spoken."""
         said = None if cells.taught is None else getattr(cells.taught, self.taught)
         if said is None:
-            raise ValueError(f"target {self.name!r} needs a teacher: train with `fit`, or give the model a context")
+            raise ValueError(
+                f"target {self.name!r} needs a teacher: give its folder to `start`, or what it says to the model"
+            )
         return said
 
     def cell_loss(self, prediction: Tensor, target: Tensor, plan: Plan) -> Tensor:
