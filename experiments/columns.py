@@ -7,7 +7,7 @@ SCORE_COLUMNS = [
     "n_train", "n_test", "value", "low", "high", "fingerprint",
 ]  # fmt: skip
 HISTORY_COLUMNS = ["seed", "step", "samples", "epoch", "loss", "lr", "grad_norm", "nonfinite_steps"]
-PART_PREFIXES = ("loss/", "grad_norm/")
+PART_PREFIXES = ("loss_of/", "grad_norm_of/")
 """Of the columns behind those of the history: a part of the loss without its weight, and how hard an objective pulls at the encoder."""
 
 

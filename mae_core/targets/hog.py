@@ -60,8 +60,9 @@ def histograms(picture: Tensor, window: tuple[int, int]) -> Tensor:
     for middle in range(BINS):
         away = (turn - middle + BINS / 2).remainder(BINS) - BINS / 2
         votes = size * (1 - away.abs()).clamp_min(0)
-        found.append(F.avg_pool2d(votes.flatten(0, -3), window).unflatten(0, picture.shape[:-2]))
+        found.append(F.avg_pool2d(votes.reshape(-1, *votes.shape[-2:]), window))
     whole = torch.stack(found, -1)
+    whole = whole.reshape(*picture.shape[:-2], *whole.shape[1:])
     return whole / (whole.norm(dim=-1, keepdim=True) + EPS)
 
 

@@ -82,10 +82,10 @@ class Progress(NamedTuple):
     """Of each objective with its weight, with respect to what the encoder gives; empty unless asked for."""
 
     def row(self) -> dict[str, Any]:
-        """Everything as plain columns: a part is ``loss/<part>``, a norm ``grad_norm/<objective>``."""
+        """Everything as plain columns: a part is ``loss_of/<part>``, a norm ``grad_norm_of/<objective>``."""
         flat = {name: value for name, value in self._asdict().items() if not isinstance(value, dict)}
-        flat |= {f"loss/{name}": value for name, value in self.parts.items()}
-        return flat | {f"grad_norm/{name}": value for name, value in self.grad_norms.items()}
+        flat |= {f"loss_of/{name}": value for name, value in self.parts.items()}
+        return flat | {f"grad_norm_of/{name}": value for name, value in self.grad_norms.items()}
 
 
 class TrainingDiverged(RuntimeError):

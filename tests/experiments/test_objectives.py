@@ -100,17 +100,19 @@ def test_parts_reach_the_history_the_report_and_the_app(root):
     stage.pretrain("tiny", root)
     with open(root / "results" / "tiny" / "history.csv") as file:
         rows = list(csv.DictReader(file))
-    names = ["grad_norm/latent", "grad_norm/reconstruction", "grad_norm/uniformity"]
-    names += ["loss/latent", "loss/reconstruction", "loss/uniformity"]
+    names = ["grad_norm_of/latent", "grad_norm_of/reconstruction", "grad_norm_of/uniformity"]
+    names += ["loss_of/latent", "loss_of/reconstruction", "loss_of/uniformity"]
     assert list(rows[0])[-6:] == names and all(float(row[name]) > 0 for row in rows for name in names)
     for row in rows:
         total = (
-            float(row["loss/reconstruction"]) + 0.1 * float(row["loss/uniformity"]) + 0.5 * float(row["loss/latent"])
+            float(row["loss_of/reconstruction"])
+            + 0.1 * float(row["loss_of/uniformity"])
+            + 0.5 * float(row["loss_of/latent"])
         )
         assert float(row["loss"]) == pytest.approx(total, rel=1e-5)
     store = Store(root)
     found = store.history("tiny")
-    assert parts_of(found.columns) == ["loss/latent", "loss/reconstruction", "loss/uniformity"]
+    assert parts_of(found.columns) == ["loss_of/latent", "loss_of/reconstruction", "loss_of/uniformity"]
     assert "tiny: uniformity" in str(training(store, ["tiny"]))
     assert MaskedAutoencoder.load(root / "models" / "tiny" / "seed-0").config["objective"]["uniformity"] == 0.1
 
@@ -118,7 +120,7 @@ def test_parts_reach_the_history_the_report_and_the_app(root):
 def test_a_loss_of_one_part_is_drawn_once(root):
     stage.pretrain("tiny", root)
     store = Store(root)
-    assert "loss/reconstruction" in store.history("tiny") and parts_of(store.history("tiny").columns) == []
+    assert "loss_of/reconstruction" in store.history("tiny") and parts_of(store.history("tiny").columns) == []
     assert "What the loss is made of" not in str(training(store, ["tiny"]))
 
 

@@ -92,7 +92,7 @@ def test_every_part_is_reported_without_its_weight(make_config, samples):
         total = sum(weighted[name] * value for name, value in progress.parts.items())
         assert progress.loss == pytest.approx(total, rel=1e-5)
         row = progress.row()
-        assert row["loss/uniformity"] == progress.parts["uniformity"] and row["loss"] == progress.loss
+        assert row["loss_of/uniformity"] == progress.parts["uniformity"] and row["loss"] == progress.loss
         assert not any(isinstance(value, dict) for value in row.values())
 
 
