@@ -68,7 +68,7 @@ def trained(policy: str, pictures: Planted, seed: int, steps: int) -> tuple[Mask
     state = start(config_of(policy), settings)
     began, parts = time.process_time(), {}
     for progress in fit(state, pictures.samples, settings, report_every=max(steps // 10, 1), labels=pictures.labels):
-        parts = progress.parts
+        parts = progress.masks
     return state.result().eval(), time.process_time() - began, parts
 
 

@@ -1,10 +1,22 @@
 """The columns of the tables below results/ and data/, for who writes them and who reads them."""
 
+from collections.abc import Iterable
+
 SCORE_COLUMNS = [
     "recipe", "dataset", "split", "model", "task", "metric", "labels_per_class", "pretrain_seed", "probe_seed",
     "n_train", "n_test", "value", "low", "high", "fingerprint",
 ]  # fmt: skip
 HISTORY_COLUMNS = ["seed", "step", "samples", "epoch", "loss", "lr", "grad_norm", "nonfinite_steps"]
+PART_PREFIXES = ("loss_of/", "grad_norm_of/")
+"""Of the columns behind those of the history: a part of the loss without its weight, and how hard an objective pulls at the encoder."""
+
+
+def parts_of(columns: Iterable[str]) -> list[str]:
+    """Of the columns of a history: the parts of a loss that has several."""
+    found = [name for name in columns if name.startswith(PART_PREFIXES[0])]
+    return found if len(found) > 1 else []
+
+
 TRIAL_COLUMNS = ["trial", "rung", "origin", "status", "seed", "steps", "flops", "parameters", "score", "loss"]
 EMBEDDING_COLUMNS = ["index", "split", "label", "x", "y", "pca_x", "pca_y"]
 QUARANTINE_COLUMNS = ["file", "reason", "detail"]

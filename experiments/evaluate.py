@@ -17,11 +17,11 @@ from experiments.finetuning import Tuned, answer_tuned, choose, heads, repeat, t
 from experiments.pool import AllOf, Job, counted, pool
 from experiments.probes import Fitted, answer_jobs, label_free_of, probe_jobs, rank_of
 from experiments.publish import publish
-from experiments.questions import LABELLED_TASKS, Questions, questions
+from experiments.questions import LABELLED_TASKS, Questions, of_target, questions
 from experiments.recipe import EvaluateSection, load_recipe, recipe_row
 from experiments.runs import claim, fingerprint
 from experiments.scores import Answer, Measure, Origin, rows, write
-from experiments.subjects import Shelf, Subject, device, spread, subjects
+from experiments.subjects import Shelf, Subject, device, spread, subjects, target_of
 from mae_core.atomic import replace_file, replace_folder
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.evaluation.embedding_map import LEAST, MOST, embedding_map
@@ -38,7 +38,8 @@ def evaluate(recipe: str, root: Path = Path(), workers: int | None = None) -> No
     Raises FileNotFoundError where there is no model yet, and what reading the recipe or the dataset raises.
     """
     spec, dataset = load_recipe(recipe, root).evaluate, open_dataset(root / "data" / recipe_row(recipe, root).dataset)
-    everyone, asked = subjects(recipe, root), questions(dataset, spec)
+    everyone = subjects(recipe, root)
+    asked = of_target(questions(dataset, spec), target_of(everyone))
     precision = choose_precision("auto", device())
     mark = fingerprint("evaluate", recipe, precision.name, root)
     with claim("evaluate", recipe, mark, root) as run:
@@ -115,7 +116,7 @@ def _rank_jobs(everyone: list[Subject], dataset: Dataset, asked: Questions, shel
     """Ranks of every network's features, and where no labelled task can run the measures that need no labels."""
     networks = [one for one in everyone if one.folder is not None] if "rank" in asked.tasks else []
     ranks = [Job(rank_of, (one, dataset.folder, shelf, split)) for one in networks for split in JUDGED]
-    if asked.tasks & set(LABELLED_TASKS):
+    if asked.tasks & set(LABELLED_TASKS) or any(skip.task == "reconstruction" for skip in asked.skipped):
         return ranks
     able = [one for one in networks if one.model != "supervised"]
     return ranks + [Job(label_free_of, (one, dataset.folder, split)) for one in able for split in JUDGED]

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from experiments.cluster import machines
-from experiments.columns import HISTORY_COLUMNS
+from experiments.columns import HISTORY_COLUMNS, PART_PREFIXES
 from experiments.placement import Placement, place, read_resources
 from experiments.publish import publish
 from experiments.recipe import Recipe, Row, load_recipe, recipe_row
@@ -45,7 +45,7 @@ def prepare_context(name: str, root: Path = Path()) -> Context:
     dataset = open_dataset(root / "data" / row.dataset)
     best = root / "results" / name / "best.yaml"
     chosen = (yaml.safe_load(best.read_text()) or {}) if best.is_file() else {}
-    resolved = resolve(recipe, dataset.info, chosen, row.modality)
+    resolved = resolve(recipe, dataset.info, chosen, row.modality, root)
     MaskedAutoencoder.build(resolved.config)
     placement = place(read_resources(root), machines(), recipe.pretrain.batch_size)
     precision = choose_precision(recipe.pretrain.precision, torch.device(placement.device))
@@ -84,7 +84,7 @@ def job_of(
     recipe: str, name: str, config: dict[str, Any], settings: Settings, context: Context, run: Run, root: Path
 ) -> Job:
     """A training of a stage, called ``name`` within its run."""
-    init_from = context.recipe.pretrain.init_from
+    init_from, features_from = context.recipe.pretrain.init_from, context.recipe.objective.features_from
     return Job(
         config=config,
         settings=settings.__dict__,
@@ -96,6 +96,7 @@ def job_of(
         fingerprint=run.fingerprint,
         checkpoint_every=context.recipe.pretrain.checkpoint_every,
         init_from=str((root / init_from).resolve()) if init_from else None,
+        features_from=str((root / features_from).resolve()) if features_from else None,
     )
 
 
@@ -168,8 +169,9 @@ Everything else that made it stands in `config.json`.
 def history(run: Run) -> str:
     """The training curves of every seed as CSV. Steps that were trained twice, after a kill, are there once: both tries are equal."""
     rows = {(row["seed"], row["step"]): row for row in run.log_rows() if "loss" in row}
+    parts = sorted({name for row in rows.values() for name in row if name.startswith(PART_PREFIXES)})
     out = io.StringIO()
-    writer = csv.DictWriter(out, HISTORY_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(out, [*HISTORY_COLUMNS, *parts], extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows[key] for key in sorted(rows))
     return out.getvalue()

@@ -9,6 +9,8 @@ import numpy as np
 
 from experiments.recipe import EvaluateSection
 from mae_core.data.dataset import SPLITS, Dataset
+from mae_core.registry import resolve
+from mae_core.targets import TARGETS
 
 LABELLED_TASKS = ("knn", "linear", "few_label", "finetune")
 TUNED_TASKS = ("linear", "few_label", "finetune")
@@ -52,6 +54,16 @@ def questions(dataset: Dataset, spec: EvaluateSection, tasks: Sequence[str] | No
     unlabelled = {name: len(labels[name]) - len(known[name]) for name in SPLITS}
     kept = {t for t in possible if (t != "few_label" or few) and (t != "finetune" or tuned)}
     return Questions(frozenset(kept), [n for n in few if n is not None], tuned, skipped, unlabelled)
+
+
+def of_target(asked: Questions, target: str) -> Questions:
+    """What can be asked of models that predict ``target``: without reconstruction, with the reason, where that is no sample."""
+    if "reconstruction" not in asked.tasks or getattr(resolve(TARGETS, target, "target"), "shown", True):
+        return asked
+    reason = f"objective.target {target} predicts what is no sample: there is nothing to show or to compare"
+    return asked._replace(
+        tasks=asked.tasks - {"reconstruction"}, skipped=[*asked.skipped, Skip("reconstruction", reason)]
+    )
 
 
 def _why_not(task: str, known: dict[str, np.ndarray]) -> str:

@@ -133,15 +133,45 @@ class MaskingSection(Section):
         return self
 
 
+Weight = Annotated[float, Field(ge=0)]
+
+
 class ObjectiveSection(Section):
-    """What is minimised: weights of the parts, and what reconstruction predicts."""
+    """What is minimised: weights of the parts, and what they predict and compare (docs/objectives.md)."""
 
     reconstruction: Annotated[float, Field(gt=0)] = 1.0
-    contrastive: Annotated[float, Field(ge=0)] = Field(0.0, description="a joint sample's parts find each other")
+    contrastive: Weight = Field(0.0, description="a joint sample's parts find each other")
+    mask_contrastive: Weight = Field(0.0, description="two masks of a sample find each other among other samples")
+    invariance: Weight = Field(0.0, description="two masks of a sample have like features (VICReg)")
+    variance: Weight = Field(0.0, description="no feature is alike for all samples (VICReg)")
+    covariance: Weight = Field(0.0, description="no two features say the same (VICReg)")
+    uniformity: Weight = Field(0.0, description="features of samples do not point the same way (U-MAE: 0.01)")
+    loss_ranking: Weight = Field(0.0, description="which hidden cell is reconstructed worse; leads masks loss_ranked")
     weights: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="of a joint sample's parts; 1: not named")
-    target: str = Field("auto", description="auto: the modality's own")
+    target: str = Field("auto", description="what reconstruction predicts; auto: the modality's own")
+    targets: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="predicted beside it, with weights")
+    loss: Literal["auto", "l2", "l1", "smooth_l1"] = Field("auto", description="of numbers; auto: the target's own")
+    pair: Literal["second", "complement_of_0", "full"] = Field(
+        "second", description="view that mask_contrastive and invariance compare with the masked one"
+    )
+    temperature: Annotated[float, Field(gt=0)] = Field(0.1, description="of mask_contrastive")
+    projector: Annotated[int, Field(ge=0)] = Field(
+        0, description="width of a head before objectives that compare samples; 0: none"
+    )
+    latent_blocks: Count = Field(4, description="the teacher's last blocks, of which the target latent is the mean")
+    features_from: str | None = Field(None, description="model folder that the target features is of")
 
     _target = field_validator("target")(_known(TARGETS, "target"))
+
+    @field_validator("targets")
+    @classmethod
+    def _targets(cls, targets: dict[str, float]) -> dict[str, float]:
+        for name in targets:
+            if name not in TARGETS:
+                raise ValueError(
+                    f"unknown target {name!r}{nearest(name, TARGETS)}: there are {', '.join(sorted(TARGETS))}"
+                )
+        return targets
 
 
 class PretrainSection(Section):
@@ -167,6 +197,11 @@ class PretrainSection(Section):
         0.0, description="of a worker: so few blocks are recomputed that training fits, by an estimate; 0: unlimited"
     )
     checkpoint_every: Count = Field(200, description="steps")
+    teacher_momentum: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.996, description="what a teacher keeps of itself at the first step"
+    )
+    teacher_momentum_end: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="and at the last; on a line")
+    log_grad_norms: bool = Field(False, description="log how hard each objective pulls at the encoder's output")
 
     @field_validator("seeds")
     @classmethod

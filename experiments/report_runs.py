@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments import words
+from experiments.columns import parts_of
 from experiments.markup import Markup, details, table, tag, text
 from experiments.results import Store, best_trial, last_rungs
 from experiments.svg import Line, bars, lines, scatter
@@ -159,6 +160,7 @@ def training(found: Store, recipes: Sequence[str]) -> Markup:
     """Loss and learning rate by step, a curve per recipe and seed."""
     losses: list[Line] = []
     rates: list[Line] = []
+    pieces: list[Line] = []
     ends: list[list[Any]] = []
     for recipe in recipes:
         history = found.history(recipe)
@@ -167,6 +169,10 @@ def training(found: Store, recipes: Sequence[str]) -> Markup:
             name = f"{words.short(recipe, 18)}, seed {seed:g}"
             losses.append(Line(name, step, loss, len(losses)))
             rates.append(Line(name, step, rate, len(rates)))
+            for part in parts_of(rows.columns):
+                label = f"{words.short(recipe, 18)}: {words.short(part.partition('/')[2], 24)}"
+                if seed == history["seed"].min() and rows[part].notna().any():
+                    pieces.append(Line(label, step, rows[part].to_numpy(dtype=float), len(pieces)))
             last = rows.iloc[-1]
             bad = int(rows["nonfinite_steps"].max())
             ends.append(
@@ -198,7 +204,19 @@ def training(found: Store, recipes: Sequence[str]) -> Markup:
             ),
             class_="pair",
         ),
+        _pieces(pieces),
         details("Where each run ended", table(columns, ends, numbers=range(1, 6))),
+    )
+
+
+def _pieces(pieces: list[Line]) -> Markup | None:
+    """The parts of losses that have several, of the first seed."""
+    if not pieces:
+        return None
+    drawn = lines(pieces[:MOST_CURVES], "parts of the training loss by step", "step", "without weight", log_y=True)
+    more = f" {MOST_CURVES} of {len(pieces)} are drawn." if len(pieces) > MOST_CURVES else ""
+    return tag(
+        "figure", drawn, tag("figcaption", f"What the loss is made of, before weighting, of the first seed.{more}")
     )
 
 

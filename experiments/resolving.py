@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import mae_core.registry as registry
 from experiments.maps import masking_details
 from experiments.networks import network
-from experiments.recipe import DecoderSection, EncoderSection, Recipe, RecipeError
+from experiments.recipe import DecoderSection, EncoderSection, ObjectiveSection, Recipe, RecipeError
 from mae_core.flops import train_flops
 from mae_core.modalities import MODALITIES
+from mae_core.teacher import describe
 from mae_core.training.loop import Settings
 from mae_core.training.schedule import peak_lr
 
@@ -44,14 +46,18 @@ SEARCHABLE = (
 
 
 def resolve(
-    recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any] | None = None, modality: str = "image"
+    recipe: Recipe,
+    dataset: dict[str, Any],
+    chosen: dict[str, Any] | None = None,
+    modality: str = "image",
+    root: Path = Path(),
 ) -> Resolved:
-    """Plain values for a dataset (its ``dataset.json``) with what the search chose (dotted keys).
+    """Plain values for a dataset (its ``dataset.json``) with what the search chose (dotted keys); folders lie below ``root``.
 
     ``settings.steps`` is the recipe's for the default architecture; another gets the steps of equal training FLOPs.
     """
-    defaults = _resolve(recipe, dataset, {}, modality)
-    resolved = _resolve(recipe, dataset, chosen or {}, modality)
+    defaults = _resolve(recipe, dataset, {}, modality, root)
+    resolved = _resolve(recipe, dataset, chosen or {}, modality, root)
     try:
         share = train_flops(defaults.config) / train_flops(resolved.config)
     except ValueError as problem:
@@ -61,7 +67,7 @@ def resolve(
     return resolved._replace(settings=settings)
 
 
-def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], modality: str) -> Resolved:
+def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], modality: str, root: Path) -> Resolved:
     kind = registry.resolve(MODALITIES, modality, "modality")
     values: dict[str, Value] = {}
 
@@ -79,8 +85,7 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
 
     patch = pick("model.patch", _default_patch(kind, dataset) if recipe.model.patch == "auto" else None)
     encoder, decoder = network(recipe.model.encoder, "encoder", pick), network(recipe.model.decoder, "decoder", pick)
-    objective = {key: value for key, value in recipe.objective.model_dump().items() if value}
-    objective["target"] = kind.default_target if objective["target"] == "auto" else objective["target"]
+    objective = _objective(recipe.objective, kind, root)
     config = {
         "modality": {"kind": modality, **kind.configure(dataset, patch)},
         "encoder": encoder,
@@ -109,8 +114,24 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
         memory_budget_mb=p.memory_budget_mb,
         crop=p.crop,
         flip=p.flip,
+        teacher_momentum=p.teacher_momentum,
+        teacher_momentum_end=p.teacher_momentum_end,
+        log_grad_norms=p.log_grad_norms,
     )
     return Resolved(values, config, settings)
+
+
+def _objective(section: ObjectiveSection, kind: Any, root: Path) -> dict[str, Any]:
+    """The objective's part of a model's config: what the recipe says other than by default, and always weight and target."""
+    found = section.model_dump(exclude_defaults=True) | {"reconstruction": section.reconstruction}
+    found["target"] = kind.default_target if section.target == "auto" else section.target
+    folder = found.pop("features_from", None)
+    if folder is None:
+        return found
+    try:
+        return found | {"source": describe(root / folder, folder)}
+    except ValueError as problem:
+        raise RecipeError(f"objective.features_from: {problem}") from None
 
 
 def _default_patch(kind: Any, dataset: dict[str, Any]) -> Any:

@@ -64,11 +64,12 @@ class Task(NamedTuple):
 
     def work(self, job: Job) -> Work:
         """A job in plain values: ``job.share`` of the FLOPs of the final run, whatever the architecture."""
-        resolved = resolve(self.recipe, self.info, job.chosen, self.modality)
+        resolved = resolve(self.recipe, self.info, job.chosen, self.modality, self.root)
         steps = max(round(job.share * resolved.settings.steps), 1)
         settings = {**asdict(resolved.settings), "steps": steps, "seed": job.seed}
-        given = self.recipe.pretrain.init_from
-        return Work(resolved.config, settings, str(self.folder), self.metric, str(self.root / given) if given else None)
+        given = (self.recipe.pretrain.init_from, self.recipe.objective.features_from)
+        folders = (str(self.root / folder) if folder else None for folder in given)
+        return Work(resolved.config, settings, str(self.folder), self.metric, *folders)
 
     def outcome(self, job: Job, measured: Measured) -> Outcome:
         """What a worker found, with what it cost."""

@@ -69,6 +69,13 @@ def subjects(recipe: str, root: Path) -> list[Subject]:
     return [PIXELS, *found]
 
 
+def target_of(everyone: list[Subject]) -> str:
+    """What the pretrained models predict, all the same."""
+    folder = next(one.folder for one in everyone if one.model == "pretrained")
+    assert folder is not None
+    return str(read_config(folder)["objective"]["target"])
+
+
 def _numbered(folder: Path, prefix: str) -> list[Path]:
     """``<prefix>-<k>`` below a folder, by k."""
     return sorted(

@@ -48,6 +48,8 @@ class Job(NamedTuple):
     checkpoint_every: int
     init_from: str | None = None
     """Model folder to start from instead of random weights."""
+    features_from: str | None = None
+    """Model folder whose features are a target."""
 
     @property
     def checkpoints(self) -> Path:
@@ -80,7 +82,7 @@ def train_here(job: Job, world: World, device: torch.device) -> None:
     settings = Settings(**job.settings)
     run = Run(Path(job.run), job.stage, job.recipe, job.fingerprint)
     samples = np.load(job.samples, mmap_mode="r", allow_pickle=False)
-    state = start(job.config, settings, device, world)
+    state = start(job.config, settings, device, world, job.features_from)
     if job.init_from:
         load_weights(state, job.init_from)
     resumed = load_checkpoint(state, job.checkpoints, job.fingerprint)
@@ -92,7 +94,7 @@ def train_here(job: Job, world: World, device: torch.device) -> None:
             if state.step % job.checkpoint_every == 0 or state.step == settings.steps:
                 saver.save(state)
             if first:
-                row = {"name": job.name, "seed": settings.seed, **progress._asdict()}
+                row = {"name": job.name, "seed": settings.seed, **progress.row()}
                 if device.type == "cuda":
                     card = torch.cuda.get_device_name(device)
                     row["mfu"] = utilisation(job.config, progress.samples_per_s, card, world.size)

@@ -40,6 +40,8 @@ class Work(NamedTuple):
     metric: str
     init_from: str | None
     """Model folder to start from."""
+    features_from: str | None = None
+    """Model folder whose features are a target."""
 
 
 class Measured(NamedTuple):
@@ -85,10 +87,10 @@ def measure(work: Work) -> Measured:
     try:
         settings = Settings(**{**work.settings, "betas": tuple(work.settings["betas"])})
         dataset = _dataset(work.dataset)
-        state = start(work.config, settings, device)
+        state = start(work.config, settings, device, features_from=work.features_from)
         parameters = sum(p.numel() for p in state.model.parameters())
         if work.init_from:
-            state.model.load_state_dict(MaskedAutoencoder.load(work.init_from).state_dict())
+            state.load_model(MaskedAutoencoder.load(work.init_from).state_dict())
         every = max(settings.steps // REPORTS, 1)
         train = dataset.split("train")
         labels = train.labels if state.learner is not None and state.learner.needs_labels else None

@@ -55,19 +55,23 @@ def fits(encoder: str, decoder: str) -> bool:
 
 
 def check_masker(encoder: str, strategy: str) -> None:
-    """Raises ValueError where a learned masker finds no embedding to read."""
-    if not can_mask(encoder, strategy):
-        others = [other for other in ENCODERS if can_mask(other, strategy)]
+    """Raises ValueError where a masker finds nothing to read."""
+    if what := lacking(encoder, strategy):
+        others = [other for other in ENCODERS if not lacking(other, strategy)]
         raise ValueError(
-            f"masking strategy {strategy!r} reads the embedding of cells, which encoder {encoder!r} does not make: "
-            f"choose another strategy, or an encoder of {', '.join(others)}"
+            f"masking strategy {strategy!r} reads {what}, which encoder {encoder!r} does not make: choose another strategy, or an "
+            f"encoder of {', '.join(others)}"
         )
 
 
-def can_mask(encoder: str, strategy: str) -> bool:
-    """Whether the encoder makes what the masker reads."""
-    masker = resolve(MASKERS, strategy, "masking strategy")
-    return not getattr(masker, "learned", False) or resolve(ENCODERS, encoder, "encoder").reads == "embedding"
+def lacking(encoder: str, strategy: str) -> str:
+    """What the masker reads and the encoder does not make; empty where there is nothing of that kind."""
+    masker, network = resolve(MASKERS, strategy, "masking strategy"), resolve(ENCODERS, encoder, "encoder")
+    if getattr(masker, "learned", False) and network.reads != "embedding":
+        return "the embedding of cells"
+    if getattr(masker, "taught", "") == "attention" and network.makes_maps:
+        return "attention"
+    return ""
 
 
 def options_of(table: Mapping[str, str], name: str, what: str) -> frozenset[str]:

@@ -6,12 +6,27 @@ Legend: B batch, N cells, V kept, M hidden, P values a cell, K axes, D width, G 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mae_core.draws import Draws
+
+
+class Taught(NamedTuple):
+    """What a teacher says of whole samples, nothing of it with a gradient; None where nobody asked for it."""
+
+    latent: Tensor | None = None
+    """(B, N, D): the features of each cell, from the averaged copy of the model."""
+    features: Tensor | None = None
+    """(B, N, D'): likewise, from a frozen model."""
+    attention: Tensor | None = None
+    """(B, N): how much the global token reads from each cell, a mean over heads."""
+    difficulty: Tensor | None = None
+    """(B, N): higher for cells that are expected to be reconstructed worse; on a scale of the sample's own."""
 
 
 class Cells(NamedTuple):
@@ -33,6 +48,8 @@ class Cells(NamedTuple):
     """Which axis of ``coords`` runs in time, for maskers that follow it: the last, unless a modality says otherwise."""
     draws: Draws | None = None
     """What an encoder in training may draw from, to drop paths at random; None = nothing is dropped."""
+    taught: Taught | None = None
+    """What a teacher says of these cells, for targets that predict it."""
 
 
 class Plan(NamedTuple):
@@ -90,6 +107,19 @@ class View(NamedTuple):
     plan: Plan
     latent: Latent
     prediction: Any
+    decoded: Tensor | None = None
+    """(B, M, D_dec): what the decoder made of each hidden cell, before any head; None where nothing is predicted."""
+    error: Tensor | None = None
+    """(B, M), detached: how badly each hidden cell was reconstructed, for objectives that learn from it."""
+
+
+class Summary(NamedTuple):
+    """One vector for each sample of the global batch, for objectives that compare samples."""
+
+    features: Tensor
+    """(B, F) float32, of all workers; gradients reach those that made them."""
+    ok: Tensor
+    """(B,) bool: False for a sample of which the view shows nothing."""
 
 
 SHARE = 0.9
@@ -127,6 +157,10 @@ class Terms(NamedTuple):
     """(B, M): the reconstruction error of each hidden cell, detached."""
     hidden: Tensor | int
     """How many hidden cells ``total`` is a mean over: a plain int where it is known without asking the device."""
+    each: Mapping[str, Tensor] = MappingProxyType({})
+    """By objective: what it adds to ``total``, where it was asked for."""
+    latents: tuple[Tensor, ...] = ()
+    """What the encoder gave to the objectives, likewise."""
 
 
 def gather_cells(values: Tensor, index: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from mae_core.masking.ratio import ratios_of
 from mae_core.masking.share import count_shared
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Geometry
+from mae_core.objectives.cost import extra_looks, teacher_looks
 from mae_core.registry import resolve
 
 
@@ -27,6 +28,13 @@ class Costs(NamedTuple):
     encoder: Cost
     decoder: Cost
     head: Cost
+    beside: tuple[Cost, ...] = ()
+    """Of the encoder, for each view that objectives see beside the masked one."""
+
+    @property
+    def each(self) -> tuple[Cost, ...]:
+        """All of them."""
+        return self.encoder, self.decoder, self.head, *self.beside
 
 
 def costs(config: Mapping[str, Any], ratio: float, plain: bool = False) -> Costs:
@@ -46,18 +54,39 @@ def costs(config: Mapping[str, Any], ratio: float, plain: bool = False) -> Costs
     asked = count_shared(hidden, decoder.get("share", 1.0))
     # in float32 and as they are compared: the prediction, the target and their difference
     head = Cost(2.0 * asked * decoder["width"] * outputs, asked * (decoder["width"] + 3.0 * outputs) + cells * inputs)
-    return Costs(read, written, head)
+    beside = tuple(_encoder(config, _look(config, seen, 0, plain)) for seen in extra_looks(config, kept, hidden))
+    return Costs(read, written, head, beside)
 
 
 def forward_flops(config: Mapping[str, Any]) -> float:
     """FLOPs of one masked forward pass of one sample, from a model's config; the mean over the mask ratios that training draws."""
     shares = ratios_of(config["masking"]).shares()
-    return sum(share * sum(part.total for part in costs(config, ratio)) for share, ratio in shares)
+    return sum(share * _at_ratio(config, ratio) for share, ratio in shares)
+
+
+def _at_ratio(config: Mapping[str, Any], ratio: float) -> float:
+    return sum(part.total for part in costs(config, ratio).each)
 
 
 def train_flops(config: Mapping[str, Any]) -> float:
-    """FLOPs of one training step for one sample: backward costs twice the forward pass, and each mask that is tried counts."""
-    return 3 * forward_flops(config) * looks_of(config["masking"])
+    """FLOPs of one training step for one sample: backward costs twice the forward pass, and each mask that is tried counts.
+
+    A teacher has no backward pass.
+    """
+    return 3 * forward_flops(config) * looks_of(config["masking"]) + _taught(config)
+
+
+def _taught(config: Mapping[str, Any]) -> float:
+    """FLOPs of what teachers say of one sample."""
+    looks, cells = teacher_looks(config), geometry(config).cells
+    look = _look(config, cells, cells)
+    read = _encoder(config, look)
+    total = looks.encoders * read.total
+    if looks.decoder:
+        decoder = config["decoder"]
+        written = resolve(DECODERS, decoder["kind"], "decoder").cost(decoder, look, config["encoder"]["width"], read)
+        total += written.total
+    return total
 
 
 def encode_flops(config: Mapping[str, Any]) -> float:

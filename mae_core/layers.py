@@ -68,6 +68,22 @@ class Attention(nn.Module):
             q, k = rotated(q, rotation), rotated(k, rotation)
         return self.proj(attend(q, k, v, key_ok).transpose(1, 2).flatten(2))
 
+    def first_reads(self, x: Tensor, key_ok: Tensor | None = None, rotation: Rotation | None = None) -> Tensor:
+        """(B, T, D) → (B, T) float32: how much the first token, a global one, reads from each, the mean over heads; sums to 1."""
+        batch, tokens, width = x.shape
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = F.linear(x[:, :1], weight[:width], bias[:width]).view(batch, 1, self.heads, -1).transpose(1, 2)
+        k = F.linear(x, weight[width : 2 * width], bias[width : 2 * width]).view(batch, tokens, self.heads, -1)
+        k = k.transpose(1, 2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if rotation is not None:
+            k = rotated(k, rotation)  # global tokens are not turned
+        likeness = (q @ k.transpose(-2, -1)).float() * (width // self.heads) ** -0.5
+        if key_ok is not None:
+            likeness = likeness.masked_fill(~key_ok[:, None, None, :], float("-inf"))
+        return likeness.softmax(-1).mean(1).squeeze(1)
+
 
 class Mlp(nn.Module):
     """Linear, GELU, linear."""

@@ -113,6 +113,7 @@ def _activations(config: Mapping[str, Any], rows: int, precision: str, recompute
         kept += block.entering if i < recomputed else block.saved
     # where backward begins it holds gradients of the widest of about four tensors that the last block keeps
     kept += blocks[-1].saved * WORKING if blocks else 0.0
+    kept += sum(_saved(look) for look in parts.beside)
     kept += parts.head.saved + (parts.decoder.saved if len(blocks) == of_encoder else 0.0)
     each = rows * BYTES[precision]
     return int(each * kept), int(each * worst)
@@ -121,7 +122,7 @@ def _activations(config: Mapping[str, Any], rows: int, precision: str, recompute
 def _dearest(config: Mapping[str, Any]) -> float:
     """The mask ratio, of those that training draws, whose forward pass costs most."""
     ratios = (ratio for _, ratio in ratios_of(config["masking"]).shares())
-    return max(ratios, key=lambda ratio: sum(_saved(part) for part in costs(config, ratio)))
+    return max(ratios, key=lambda ratio: sum(_saved(part) for part in costs(config, ratio).each))
 
 
 def _saved(cost: Cost) -> float:

@@ -15,18 +15,21 @@ from torch import Tensor, nn
 from mae_core.atomic import replace_folder
 from mae_core.building import build_decoder, build_encoder, check_masker
 from mae_core.cells import Belief, Cells, Context, Latent, Plan, Terms, View, pool_mean
-from mae_core.draws import Draws
+from mae_core.draws import Draws, key
 from mae_core.masking.making import context_for, make_masker
-from mae_core.masking.plan import plan_from_scores
+from mae_core.masking.plan import complement, everything, plan_from_scores
 from mae_core.masking.ratio import ratios_of
 from mae_core.masking.share import shared
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Modality, mean_error
-from mae_core.objectives import OBJECTIVES
+from mae_core.objectives.options import wanted
+from mae_core.objectives.weighted import Gather, Objectives, make_target
 from mae_core.registry import allow, resolve
-from mae_core.targets import TARGETS
+from mae_core.teacher import Needs, teach
 
 SCHEMA = 1
+NOTHING, TRAINED = Context(), Context(progress=1.0)
+"""Known beside the samples: nothing, and that training is over."""
 
 
 class Reconstruction(NamedTuple):
@@ -60,30 +63,29 @@ class MaskedAutoencoder(nn.Module):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.config = json.loads(json.dumps(config))
-        objective = dict(config["objective"])
-        masking = config["masking"]
+        objective, masking = wanted(config["objective"]), config["masking"]
         self.ratio = float(masking["ratio"])
         self.ratios = ratios_of(masking)
-        kind = resolve(MODALITIES, config["modality"]["kind"], "modality")
-        allow(kind.maskers, masking["strategy"], "masking strategy", config["modality"]["kind"])
-        allow(kind.targets, objective["target"], "target", config["modality"]["kind"])
+        name, width = config["modality"]["kind"], config["encoder"]["width"]
+        kind = resolve(MODALITIES, name, "modality")
+        allow(kind.maskers, masking["strategy"], "masking strategy", name)
+        for target in (objective.target, *objective.targets):
+            allow(kind.targets, target, "target", name)
+        for weighted in objective.weights:
+            allow(kind.objectives, weighted, "objective", name)
         self.modality, self.encoder = build_encoder(config)
         check_masker(config["encoder"]["kind"], masking["strategy"])
-        self.masker = make_masker(masking, config["encoder"]["width"], self.modality.coords.shape[-2])
+        self.masker = make_masker(masking, width, self.modality.coords.shape[-2])
         for family in getattr(self.masker, "families", ()):
-            allow(kind.maskers, family, "masking strategy", config["modality"]["kind"])
+            allow(kind.maskers, family, "masking strategy", name)
         self.decoder = build_decoder(config, self.modality, self.encoder)
-        weights = {"weights": objective.pop("weights")} if objective.get("weights") else {}
-        self.target = resolve(TARGETS, objective.pop("target"), "target")(self.modality, **weights)
+        self.target = make_target(objective.target, objective, self.modality, width)
         self.head = self.target.head(self.decoder.width)
-        for name in objective:
-            allow(kind.objectives, name, "objective", config["modality"]["kind"])
-        self.objectives = {
-            name: (float(weight), resolve(OBJECTIVES, name, "objective")(self.target))
-            for name, weight in sorted(objective.items(), reverse=True)
-        }
         for part in (self.modality, self.encoder, self.decoder):
             part.init_weights()
+        # what a plain model has not comes last, so that the weights of both start alike
+        self.objectives = Objectives(objective, self.target, self.modality, width, self.decoder.width)
+        self.needs = self.objectives.needs(self.masker)
 
     @classmethod
     def build(cls, config: Mapping[str, Any], seed: int = 0) -> MaskedAutoencoder:
@@ -93,31 +95,60 @@ class MaskedAutoencoder(nn.Module):
             return cls(config)
 
     def forward(
-        self, raw: Tensor, draws: Draws | None = None, plan: Plan | None = None, context: Context | None = None
+        self,
+        raw: Tensor,
+        draws: Draws | None = None,
+        plan: Plan | None = None,
+        context: Context = NOTHING,
+        gather: Gather | None = None,
     ) -> Terms:
-        """Raw samples → the loss under ``plan``, or under the plan that the masker draws where the training is as ``context`` says."""
-        cells = self.modality.split(raw)._replace(draws=draws)
-        if plan is None:
-            if draws is None:
-                raise ValueError("forward needs draws to make a plan from, or a plan")
-            context = context_for(self.masker, self.modality, cells, context or Context())
-            ratio = self.ratios.at(draws, context.progress)
-            plan = plan_from_scores(self.masker.score(cells, draws, context).scores, ratio, cells.valid)
-            plan = shared(plan, self.decoder.share, draws)
-        terms = {
-            name: objective.forward(
-                self.parts_apart(cells) if objective.views == ("parts",) else (self.view(cells, plan),)
-            )
-            for name, (_, objective) in self.objectives.items()
-        }
-        total = torch.stack([self.objectives[name][0] * term.total for name, term in terms.items()]).sum()
-        parts = {name: value for term in terms.values() for name, value in term.parts.items()}
-        return terms["reconstruction"]._replace(total=total, parts=parts)
+        """Raw samples → the loss under ``plan``, or under the plan that the masker draws.
+
+        Args:
+            raw: (B, …).
+            draws: of the masks; may be left out where a plan is given.
+            plan: what is hidden.
+            context: what is known beside the samples. A model without a teacher is its own, which is what a teacher is at the start.
+            gather: (b, F) → (B, F), the rows of all workers with their gradients; this worker's alone by default.
+        """
+        cells = self.modality.split(raw)
+        context = self._taught(cells, context)
+        cells = cells._replace(taught=context.teacher, draws=draws)
+        if plan is None and draws is None:
+            raise ValueError("forward needs draws to make a plan from, or a plan")
+        draws = Draws(0, 0, torch.arange(len(raw), device=raw.device)) if draws is None else draws
+        ratio = self.ratios.at(draws, context.progress)
+        plan = shared(self._draw(cells, draws, ratio, context), self.decoder.share, draws) if plan is None else plan
+        looks = {"masked": (self.view(cells, plan),)}
+        for name in self.objectives.views:
+            again = draws._replace(seed=key(draws.seed, "second"))
+            second = self._draw(cells, again, ratio, context) if name == "second" else plan
+            looks[name] = self.parts_apart(cells) if name == "parts" else (self.look(name, cells, second),)
+        return self.objectives(looks, gather)
+
+    def _draw(self, cells: Cells, draws: Draws, ratio: float, context: Context) -> Plan:
+        context = context_for(self.masker, self.modality, cells, context)
+        return plan_from_scores(self.masker.score(cells, draws, context).scores, ratio, cells.valid)
+
+    def _taught(self, cells: Cells, context: Context) -> Context:
+        """``context`` with what a teacher says, where that is needed: its own, or what the model says of itself."""
+        if context.teacher is not None or not self.needs.copy:
+            return context
+        return context._replace(teacher=teach(self, cells, self.needs))
 
     def view(self, cells: Cells, plan: Plan) -> View:
         """What the model makes of the kept cells of ``plan``, and what it predicts of the hidden ones."""
         latent = self.encoder(self.modality, cells, plan)
-        return View(cells, plan, latent, self.head(self.decoder(latent, plan, cells.coords, cells.kind), plan))
+        decoded = self.decoder(latent, plan, cells.coords, cells.kind)
+        return View(cells, plan, latent, self.head(decoded, plan), decoded)
+
+    def look(self, name: str, cells: Cells, plan: Plan) -> View:
+        """A view of which nothing is predicted: ``second``, which keeps what ``plan`` says, its ``complement_of_0``, or ``full``."""
+        if name == "complement_of_0":
+            plan = complement(plan)
+        elif name == "full":
+            plan = everything(cells.coords.shape[-2], len(plan.keep), cells.valid, cells.coords.device)
+        return View(cells, plan, self.encoder(self.modality, cells, plan), None)
 
     def parts_apart(self, cells: Cells) -> tuple[View, ...]:
         """Each part of joint samples, whole and encoded by itself, in the order of the parts; nothing is predicted."""
@@ -134,8 +165,15 @@ class MaskedAutoencoder(nn.Module):
         ids = torch.arange(len(raw), device=raw.device) if ids is None else ids
         own = strategy == self.config["masking"]["strategy"]
         masker = self.masker if own else make_masker({"strategy": strategy})
-        context = context_for(masker, self.modality, cells, Context(progress=1.0))
+        context = context_for(masker, self.modality, cells, self._led(masker, cells))
         return plan_from_scores(masker.score(cells, Draws(seed, 0, ids), context).scores, ratio, cells.valid)
+
+    def _led(self, masker: Any, cells: Cells) -> Context:
+        """What a masker that a teacher leads is told after training: what the model says itself."""
+        what = getattr(masker, "taught", "")
+        if not what or (what == "difficulty" and "loss_ranking" not in self.objectives.heads):
+            return TRAINED
+        return TRAINED._replace(teacher=teach(self, cells, Needs(**{what: True})))
 
     @torch.no_grad()
     def reconstruct(

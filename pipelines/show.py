@@ -40,7 +40,7 @@ def plan_text(recipe: str, root: Path) -> str:
     dataset = open_dataset(root / "data" / row.dataset)
     best = root / "results" / recipe / "best.yaml"
     chosen = (yaml.safe_load(best.read_text()) or {}) if best.is_file() else {}
-    resolved = resolve(wanted, dataset.info, chosen, row.modality)
+    resolved = resolve(wanted, dataset.info, chosen, row.modality, root)
     lines = [f"{recipe} on {row.dataset} ({row.modality})"]
     lines += [f"  {key:<24} {value.value!s:<10} {value.origin}" for key, value in resolved.values.items()]
     return "\n".join([*lines, *_cost(resolved)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,11 +63,15 @@ class Case(NamedTuple):
     network: str = "plain"
     masking: dict[str, Any] | None = None
     """Instead of the config's."""
+    objective: Mapping[str, Any] = MappingProxyType({})
+    """What it changes of the config's objective."""
+    log_grad_norms: bool = False
 
     def config(self) -> dict[str, Any]:
         """Of the model."""
         masking = {} if self.masking is None else {"masking": self.masking}
-        return {**CONFIG, **NETWORKS[self.network], **masking}
+        objective = {"objective": {**CONFIG["objective"], **self.objective}}
+        return {**CONFIG, **NETWORKS[self.network], **masking, **objective}
 
     def settings(self) -> Settings:
         """9 samples a batch of 22: an odd split, and batches over the epoch's end."""
@@ -79,6 +85,8 @@ class Case(NamedTuple):
             crop=self.crop,
             flip=self.flip,
             recompute=self.recompute,
+            teacher_momentum=0.9,
+            log_grad_norms=self.log_grad_norms,
         )
 
 
@@ -88,6 +96,8 @@ class Outcome(NamedTuple):
     losses: list[float]
     norms: list[float]
     tensors: dict[str, Tensor]
+    parts: list[float]
+    """Of the last step: the parts of the loss, then the norms of their gradients, where they were asked for."""
     checkpoint: Path | None = None
 
 
@@ -113,7 +123,7 @@ def _rank(rank: int, cases: list[Case], folder: str) -> None:
         state = start(case.config(), case.settings(), world=world)
         found = _train(state, case, world, SAMPLES, Path(folder) / f"case-{number}")
         if rank == 0:
-            curves = {"losses": found.losses, "norms": found.norms}
+            curves = {"losses": found.losses, "norms": found.norms, "parts": found.parts}
             whole = {name: torch.tensor(curve, dtype=torch.float64) for name, curve in curves.items()}
             save_file({**found.tensors, **whole}, f"{folder}/case-{number}/outcome.safetensors")
     dist.destroy_process_group()
@@ -121,16 +131,17 @@ def _rank(rank: int, cases: list[Case], folder: str) -> None:
 
 def _read(folder: Path) -> Outcome:
     tensors = load_file(str(folder / "outcome.safetensors"))
-    losses, norms = tensors.pop("losses").tolist(), tensors.pop("norms").tolist()
-    return Outcome(losses, norms, tensors, folder)
+    losses, norms, parts = (tensors.pop(name).tolist() for name in ("losses", "norms", "parts"))
+    return Outcome(losses, norms, tensors, parts, folder)
 
 
 def _train(state: TrainState, case: Case, world: World, samples: np.ndarray, folder: Path | None) -> Outcome:
-    losses, norms = [], []
+    losses, norms, parts = [], [], []
     for progress in fit(state, samples, case.settings(), world, report_every=1):
         losses.append(progress.loss)
         norms.append(progress.grad_norm)
+        parts = [*progress.parts.values(), *progress.grad_norms.values()]
         if folder is not None and state.step == case.saved_at:
             with Saver(folder, "two", write=world.rank == 0) as saver:
                 saver.save(state)
-    return Outcome(losses, norms, state.tensors(), folder)
+    return Outcome(losses, norms, state.tensors(), parts, folder)

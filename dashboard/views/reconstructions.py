@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import inference, panels, state
 from experiments import words
 from experiments.results import SPLITS, Dataset, Model, Store, repro
+from mae_core.modalities.base import OWN
 from mae_core.modalities.panels import Panel
 
 STRIP = (0.25, 0.5, 0.75, 0.9)
@@ -31,7 +32,10 @@ def results(models: list[Model], raw: np.ndarray, ratio: float, strategy: str, s
 
 
 def mask_controls(dataset: Dataset) -> tuple[float, str, int]:
-    """Ratio, strategy and seed of the mask; what there is to choose from depends on the modality."""
+    """Ratio, strategy and seed of the mask; what there is to choose from depends on the modality.
+
+    Masks that a model leads itself are left out: each model would be shown another.
+    """
     modality = inference.modality_of(dataset)
     kind = dataset.modality
     left, middle, right = st.columns([3, 2, 1])
@@ -40,7 +44,10 @@ def mask_controls(dataset: Dataset) -> tuple[float, str, int]:
         ratio = st.slider("Mask ratio", 0.05, 0.95, usual, 0.05, key=f"ratio_{kind}", bind="query-params")
     with middle:
         strategy = state.choose(
-            "Strategy", list(modality.maskers), f"strategy_{kind}", "How the hidden cells are chosen."
+            "Strategy",
+            [name for name in modality.maskers if name not in OWN],
+            f"strategy_{kind}",
+            "How the hidden cells are chosen.",
         )
     with right:
         seed = st.number_input("Seed", 0, 9999, 0, key="seed", bind="query-params", help="Draws another mask.")

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import figures, state
 from experiments import words
+from experiments.columns import PART_PREFIXES, parts_of
 from experiments.results import Store, repro
 
 SMALL = {"lr": "Learning rate", "grad_norm": "Gradient norm"}
@@ -73,6 +74,11 @@ def page(found: Store) -> None:
                 history,
                 quantity,
             )
+    if parts := [*parts_of(history.columns), *(name for name in history.columns if name.startswith(PART_PREFIXES[1]))]:
+        st.subheader("Parts of the loss, without their weights", anchor=False)
+        part = state.choose("Part", parts, "part")
+        having = history[history[part].notna()]
+        state.chart(figures.curves(having, part, x, log, smoothing, legend=False), having, part)
     st.subheader("Where each run ended", anchor=False)
     number = st.column_config.NumberColumn
     columns = {"samples seen": number(format="localized"), "epochs": number(format="%.1f")}

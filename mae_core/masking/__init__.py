@@ -22,4 +22,6 @@ MASKERS = {
     "whole_kind": "mae_core.masking.kinds:WholeKindMasker",
     "policy": "mae_core.masking.policy:PolicyMasker",
     "bandit": "mae_core.masking.bandit:BanditMasker",
+    "attention": "mae_core.masking.led:AttentionMasker",
+    "loss_ranked": "mae_core.masking.led:LossRankedMasker",
 }

@@ -12,10 +12,8 @@ from mae_core.cells import Context
 from mae_core.draws import Draws
 from mae_core.masking.making import context_for, make_masker, options_of
 from mae_core.masking.plan import plan_from_scores
-from mae_core.modalities.base import Modality
+from mae_core.modalities.base import OWN, Modality
 
-TRAINED = ("policy", "bandit")
-"""Strategies that look random before they are trained."""
 SIDE = 96
 """Least pixels a side of one sample."""
 MOST_TIMES = 8
@@ -43,12 +41,12 @@ def masked_by(modality: Modality, raw: Tensor, strategy: str, ratio: float, seed
 def gallery(modality: Modality, raw: Tensor, ratio: float | None = None, seed: int = 0) -> np.ndarray:
     """RGB uint8 (height, width, 3): the samples whole, then under each of the modality's maskers with its defaults.
 
-    A map of weights rises from the first cell to the last. Learned masks are left out: before training they are random.
+    A map of weights rises from the first cell to the last. Masks that are a model's own are left out.
     """
     ratio = modality.default_ratio if ratio is None else ratio
     rows = {"whole": raw}
     for strategy in type(modality).maskers:
-        if strategy not in TRAINED:
+        if strategy not in OWN:
             rows[strategy] = masked_by(modality, raw, strategy, ratio, seed)
             if "hide" in options_of(strategy):
                 rows[f"{strategy}\nhide: little"] = masked_by(modality, raw, strategy, ratio, seed, hide="little")

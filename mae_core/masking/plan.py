@@ -47,8 +47,7 @@ def plan_from_scores(scores: Tensor, ratio: float, valid: Tensor | None = None) 
     """
     batch, cells = scores.shape
     if ratio == 0:
-        everything = torch.arange(cells, device=scores.device).expand(batch, cells)
-        return Plan(everything, everything, valid, valid)
+        return everything(cells, batch, valid, scores.device)
     n_keep = count_kept(cells, ratio)
     if valid is None:
         order = scores.argsort(dim=1, stable=True)
@@ -68,6 +67,17 @@ def plan_from_scores(scores: Tensor, ratio: float, valid: Tensor | None = None) 
         keep_ok=keep_rank < kept[:, None],
         hide_ok=hide_rank < hidden[:, None],
     )
+
+
+def everything(n: int, batch: int, valid: Tensor | None, device: torch.device) -> Plan:
+    """Every one of ``n`` cells both kept and predicted, in order; ``valid`` (B, n) bool, None = all."""
+    index = torch.arange(n, device=device).expand(batch, n)
+    return Plan(index, index, valid, valid)
+
+
+def complement(plan: Plan) -> Plan:
+    """What was hidden is kept, and the other way round."""
+    return Plan(plan.hide, plan.keep, plan.hide_ok, plan.keep_ok)
 
 
 def plan_of(keep: Tensor, hide: Tensor) -> Plan:

@@ -17,7 +17,7 @@ from mae_core.data.sounds import SUFFIXES
 from mae_core.draws import Draws
 from mae_core.modalities.audio_file import Look, hear
 from mae_core.modalities.audio_signal import FLOOR, Spectrum, griffin_lim
-from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality, change
+from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality, change
 from mae_core.modalities.panels import Panel, Picture, Sound
 from mae_core.raster import Raster
 
@@ -48,11 +48,11 @@ class AudioModality(Modality):
 
     default_ratio = 0.8
     default_target = "values"
-    targets = ("values", "norm_values")
+    targets = ("values", "norm_values", *TAUGHT)
     encoders = ("vit", "conv", "hybrid")
     maskers = (
         "random", "line", "stripe", "block", "grid", "multi_block", "coarse", "variance", "motion", "weight_map",
-        "policy", "bandit",
+        *OWN,
     )  # fmt: skip
     details = ("variance", "motion")
     blank = -200.0

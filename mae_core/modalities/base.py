@@ -19,6 +19,11 @@ from mae_core.draws import Draws
 from mae_core.modalities.panels import Panel, Picture, Piece, Text
 from mae_core.raster import Raster
 
+OWN = ("policy", "bandit", "attention", "loss_ranked")
+"""Maskers that learn beside a model or are led by it, so that each model's masks are its own. They look at no values, so they fit all."""
+TAUGHT = ("latent", "features")
+"""Targets that a teacher gives, likewise."""
+
 
 class Geometry(NamedTuple):
     """What a sample costs: counts that are known before anything is built."""
@@ -71,7 +76,9 @@ class Modality(nn.Module):
     """Rows of ``ENCODERS`` that make sense here; those that read a ``raster`` only where cells tile a map."""
     details: ClassVar[tuple[str, ...]] = ()
     """What ``detail`` can measure."""
-    objectives: ClassVar[tuple[str, ...]] = ("reconstruction",)
+    objectives: ClassVar[tuple[str, ...]] = (
+        "reconstruction", "mask_contrastive", "invariance", "variance", "covariance", "uniformity", "loss_ranking",
+    )  # fmt: skip
     """Rows of ``OBJECTIVES`` that make sense here."""
     baselines: ClassVar[tuple[str, ...]] = ("pca",)
     """What is fitted on plain features beside the linear probe, with as many settings tried on validation."""

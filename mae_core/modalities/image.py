@@ -13,7 +13,7 @@ from mae_core.cells import Belief
 from mae_core.data.augment import crop_and_flip, shift
 from mae_core.data.images import SUFFIXES, decode_image
 from mae_core.draws import Draws
-from mae_core.modalities.base import Example, Mask
+from mae_core.modalities.base import OWN, Example, Mask
 from mae_core.modalities.image_fitting import fitting
 from mae_core.modalities.panels import Panel, Picture
 from mae_core.modalities.pixel_grid import MOST_PIXELS, PixelGrid, averaged, noise, rgb
@@ -27,17 +27,8 @@ class ImageModality(PixelGrid):
 
     default_ratio = 0.75
     maskers = (
-        "random",
-        "grid",
-        "block",
-        "multi_block",
-        "coarse",
-        "variance",
-        "edges",
-        "weight_map",
-        "policy",
-        "bandit",
-    )
+        "random", "grid", "block", "multi_block", "coarse", "variance", "edges", "weight_map", *OWN,
+    )  # fmt: skip
     sides = ("height", "width")
     sample = "image"
     noun = "picture"

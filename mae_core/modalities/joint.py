@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mae_core.cells import Belief, Cells, Plan
 from mae_core.draws import Draws
 from mae_core.modalities import MODALITIES
-from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
+from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality
 from mae_core.modalities.joint_layout import Layout, columns
 from mae_core.modalities.joint_picture import above, beside
 from mae_core.modalities.panels import Panel
@@ -41,9 +41,9 @@ class JointModality(Modality):
 
     default_ratio = 0.75
     default_target = "parts"
-    targets = ("parts",)
-    maskers = ("random", "dirichlet", "whole_kind", "weight_map", "policy", "bandit")
-    objectives = ("reconstruction", "contrastive")
+    targets = ("parts", *TAUGHT)
+    maskers = ("random", "dirichlet", "whole_kind", "weight_map", *OWN)
+    objectives = (*Modality.objectives, "contrastive")
     blank = BLANK
     axes = ("entries of all parts",)
     legend = "The parts one below another, each as samples of its own kind are shown."

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mae_core.cells import Cells, Plan, gather_cells
-from mae_core.modalities.base import Facts, Geometry, Modality
+from mae_core.modalities.base import TAUGHT, Facts, Geometry, Modality
 from mae_core.raster import Raster
 
 STD_FLOOR = 1e-3
@@ -36,7 +36,7 @@ class PixelGrid(Modality):
     """
 
     default_target = "pixels"
-    targets = ("pixels", "norm_pixels")
+    targets: ClassVar[tuple[str, ...]] = ("pixels", "norm_pixels", "fourier", "hog", *TAUGHT)
     encoders = ("vit", "conv", "hybrid")
     details: ClassVar[tuple[str, ...]] = ("variance", "edges")
     dtype = torch.uint8

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mae_core.cells import Belief, Cells, Plan, gather_cells, pool_stretches
 from mae_core.data.augment import excerpt
 from mae_core.draws import Draws
-from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality, change
+from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality, change
 from mae_core.modalities.panels import Curves, Panel
 
 STD_FLOOR = 0.05
@@ -56,20 +56,10 @@ class SeriesModality(Modality):
 
     default_ratio = 0.5
     default_target = "series"
-    targets = ("series", "raw_series")
+    targets = ("series", "raw_series", *TAUGHT)
     maskers = (
-        "random",
-        "span",
-        "tail",
-        "line",
-        "stripe",
-        "coarse",
-        "variance",
-        "motion",
-        "weight_map",
-        "policy",
-        "bandit",
-    )
+        "random", "span", "tail", "line", "stripe", "coarse", "variance", "motion", "weight_map", *OWN,
+    )  # fmt: skip
     details = ("variance", "motion")
     blank = math.nan
     noun = "series"

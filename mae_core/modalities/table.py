@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mae_core.cells import Belief, Cells, Plan, gather_cells
 from mae_core.data.delimited import Reading, read_delimited
 from mae_core.data.kinds import column_of, encode
-from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
+from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality
 from mae_core.modalities.columns import MOST_INPUT, Columns, describe, plain_features
 from mae_core.modalities.panels import Panel
 
@@ -38,8 +38,8 @@ class TableModality(Modality):
 
     default_ratio = 0.5
     default_target = "columns"
-    targets = ("columns",)
-    maskers = ("random", "column", "copy", "weight_map", "policy", "bandit")
+    targets = ("columns", *TAUGHT)
+    maskers = ("random", "column", "copy", "weight_map", *OWN)
     baselines = ("pca", "boosting")
     blank = float("nan")
     noun = "table"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mae_core.cells import Belief, Cells, Plan
 from mae_core.data.texts import PADDING, decode_text, padded
 from mae_core.data.tokens import Tokenizer, tokenizer_of
-from mae_core.modalities.base import Example, Facts, Geometry, Mask, Modality
+from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality
 from mae_core.modalities.panels import Panel, Piece, Text
 
 BLANK = -2
@@ -37,8 +37,8 @@ class TextModality(Modality):
 
     default_ratio = 0.15
     default_target = "tokens"
-    targets = ("tokens",)
-    maskers = ("random", "span", "tail", "whole_word", "weight_map", "policy", "bandit")
+    targets = ("tokens", *TAUGHT)
+    maskers = ("random", "span", "tail", "whole_word", "weight_map", *OWN)
     dtype = torch.int32
     blank = float(BLANK)
     noun = "text"

@@ -14,7 +14,7 @@ from mae_core.cells import Cells
 from mae_core.data.augment import crop_and_flip, shift
 from mae_core.data.videos import SUFFIXES, Look, read_clips
 from mae_core.draws import Draws
-from mae_core.modalities.base import Example, Mask, change
+from mae_core.modalities.base import OWN, Example, Mask, change
 from mae_core.modalities.image_fitting import fitting
 from mae_core.modalities.pixel_grid import PixelGrid, averaged, noise, rgb, sides_of
 
@@ -37,7 +37,7 @@ class VideoModality(PixelGrid):
     default_ratio = 0.9
     maskers = (
         "random", "tube", "line", "tail", "grid", "multi_block", "coarse", "variance", "edges", "motion", "weight_map",
-        "policy", "bandit",
+        *OWN,
     )  # fmt: skip
     details = ("variance", "edges", "motion")
     sides = ("time", "height", "width")

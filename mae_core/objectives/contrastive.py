@@ -1,4 +1,4 @@
-"""The parts of a sample find each other among those of other samples (InfoNCE; Gong et al. 2023, CAV-MAE, §2.3)."""
+"""Two looks at a sample find each other among those of other samples (InfoNCE, van den Oord et al. 2018)."""
 
 from __future__ import annotations
 
@@ -9,31 +9,49 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_core.cells import Terms, View
+from mae_core.cells import Summary, Terms
+from mae_core.objectives.options import DEFAULTS, Options
 
 TEMPERATURE = 0.05
 """As in CAV-MAE."""
 
 
 class Contrastive:
-    """Compares the pooled features of the parts of joint samples, each encoded by itself, within a forward pass.
+    """Compares the parts of joint samples, each encoded by itself (Gong et al. 2023, CAV-MAE, §2.3).
 
-    The wrong answers are the other samples of the pass, so ``micro_batch`` and the number of workers change how many there are.
+    The wrong answers are the other samples of one forward pass of all workers, so ``micro_batch`` changes how many there are.
     """
 
-    views = ("parts",)
+    views: tuple[str, ...] = ("parts",)
+    compares = True
+    temperature = TEMPERATURE
+    name = "contrastive"
 
-    def __init__(self, target: Any) -> None:
+    def __init__(self, target: Any = None, options: Options = DEFAULTS) -> None:
         pass
 
-    def forward(self, views: tuple[View, ...]) -> Terms:
-        """Nats a sample, the mean over both directions and every pair of parts; samples that lack a part of a pair are left out of it."""
-        features = [F.normalize(view.latent.pooled.float(), dim=-1) for view in views]
-        there = [_there(view) for view in views]
-        pairs = [info_nce(features[a], features[b], there[a] & there[b]) for a, b in combinations(range(len(views)), 2)]
-        total = torch.stack(pairs).mean()
-        nothing = total.detach().new_zeros(len(features[0]), 0)
-        return Terms(total, {"contrastive": total.detach()}, nothing, 0)
+    def forward(self, views: tuple[Summary, ...]) -> Terms:
+        """Nats a sample, the mean over both directions and every pair of looks; samples that lack one of a pair are left out of it."""
+        features = [F.normalize(view.features, dim=-1) for view in views]
+        pairs = [
+            info_nce(features[a], features[b], views[a].ok & views[b].ok, self.temperature)
+            for a, b in combinations(range(len(views)), 2)
+        ]
+        return of_samples(self.name, torch.stack(pairs).mean())
+
+
+class MaskContrastive(Contrastive):
+    """Compares two masks of one sample: free positives, without any augmentation (Mishra et al. 2022, CAN, §3.2)."""
+
+    name = "mask_contrastive"
+
+    def __init__(self, target: Any = None, options: Options = DEFAULTS) -> None:
+        self.views, self.temperature = ("masked", options.pair), options.temperature
+
+
+def of_samples(name: str, total: Tensor) -> Terms:
+    """The term ``name`` that knows samples alone, and no cells."""
+    return Terms(total, {name: total.detach()}, total.detach().new_zeros(0, 0), 0)
 
 
 def info_nce(first: Tensor, second: Tensor, ok: Tensor, temperature: float = TEMPERATURE) -> Tensor:
@@ -47,9 +65,3 @@ def info_nce(first: Tensor, second: Tensor, ok: Tensor, temperature: float = TEM
     right = likeness.diagonal()
     nats = (likeness.logsumexp(0) + likeness.logsumexp(1)) / 2 - right
     return torch.where(ok, nats, 0.0).sum() / ok.sum().clamp_min(1)
-
-
-def _there(view: View) -> Tensor:
-    """(B,) bool: which samples have the part at all."""
-    ok = view.plan.keep_ok
-    return ok.any(1) if ok is not None else torch.ones_like(view.plan.keep[:, 0], dtype=torch.bool)

@@ -37,6 +37,8 @@ class Parts:
         weights: of parts, by name; 1 where not named.
     """
 
+    takes = ("weights",)
+
     def __init__(self, modality: Any, weights: Mapping[str, float] | None = None) -> None:
         if not isinstance(getattr(modality, "layout", None), Layout):
             raise ValueError(f"target 'parts' is for joint samples, not for {type(modality).__name__}")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mae_core.cells import Belief, Cells, Plan, gather_cells
 from mae_core.modalities.base import Modality
+from mae_core.targets.errors import ERRORS
 
 VARIANCE_EPS = 1e-6
 """Inside the root, as in the official code; the variance is the unbiased one."""
@@ -24,6 +25,20 @@ class Decoded(NamedTuple):
     """How sure the prediction is of each hidden cell, (B, M), where the target is a likelihood."""
 
 
+class NotShown:
+    """A target that is no sample: predictions of it cannot be pasted into one."""
+
+    shown = False
+    name: str
+
+    def decode(self, prediction: Tensor, cells: Cells, plan: Plan) -> Decoded:
+        """Raises ValueError: there is no way back to a sample."""
+        raise ValueError(
+            f"target {self.name!r} predicts what cannot be shown as a sample: train with another objective.target and give "
+            f"{self.name!r} a weight in objective.targets, beside it"
+        )
+
+
 class LinearHead(nn.Linear):
     """D_dec → values of a cell, the same for every cell."""
 
@@ -38,10 +53,18 @@ class LinearHead(nn.Linear):
 
 
 class Pixels:
-    """The cell's values as they are, normalised with the dataset's statistics alone."""
+    """The cell's values as they are, normalised with the dataset's statistics alone.
 
-    def __init__(self, modality: Modality) -> None:
+    Args:
+        modality: gives P.
+        loss: a row of ``ERRORS``.
+    """
+
+    takes: tuple[str, ...] = ("loss",)
+
+    def __init__(self, modality: Modality, loss: str = "l2") -> None:
         self.values_per_cell: int = modality.values_per_cell
+        self.error = ERRORS[loss]
 
     def head(self, width: int) -> nn.Module:
         """D_dec → P."""
@@ -52,8 +75,8 @@ class Pixels:
         return cells.values
 
     def cell_loss(self, prediction: Tensor, target: Tensor, plan: Plan) -> Tensor:
-        """(B, M): the squared error of each hidden cell, averaged over its P values, in float32."""
-        return (prediction.float() - gather_cells(target, plan.hide)).square().mean(-1)
+        """(B, M): the error of each hidden cell, averaged over its P values, in float32."""
+        return self.error(prediction.float() - gather_cells(target, plan.hide)).mean(-1)
 
     def decode(self, prediction: Tensor, cells: Cells, plan: Plan) -> Decoded:
         """Predictions (B, M, P) as cell values."""
@@ -63,12 +86,12 @@ class Pixels:
 class NormPixels(Pixels):
     """Each cell less its mean, over its standard deviation (unbiased)."""
 
-    def __init__(self, modality: Modality) -> None:
+    def __init__(self, modality: Modality, loss: str = "l2") -> None:
         if modality.values_per_cell < 2:
             raise ValueError(
                 "a cell of one value has no variance to normalise by: use target 'pixels' or larger patches"
             )
-        super().__init__(modality)
+        super().__init__(modality, loss)
 
     def target(self, cells: Cells, plan: Plan) -> Tensor:
         """(B, N, P)."""

@@ -8,14 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Cells, Plan, gather_cells
+from mae_core.targets.errors import ERRORS
 from mae_core.targets.pixels import Decoded, LinearHead
 
 
 class VisibleLevel:
-    """Each cell's moments less the visible mean of their channel, over its visible standard deviation."""
+    """Each cell's moments less the visible mean of their channel, over its visible standard deviation.
 
-    def __init__(self, modality: Any) -> None:
-        self.modality = modality
+    Args:
+        modality: knows levels.
+        loss: a row of ``ERRORS``.
+    """
+
+    takes: tuple[str, ...] = ("loss",)
+
+    def __init__(self, modality: Any, loss: str = "l2") -> None:
+        self.modality, self.error = modality, ERRORS[loss]
 
     def head(self, width: int) -> nn.Module:
         """D_dec → p."""
@@ -28,9 +36,13 @@ class VisibleLevel:
         return torch.cat([(x - level.mean) / level.std * there, there], -1)
 
     def cell_loss(self, prediction: Tensor, target: Tensor, plan: Plan) -> Tensor:
-        """(B, M): the squared error of each hidden cell, averaged over the moments that are there, in float32."""
-        x, there = gather_cells(target, plan.hide).chunk(2, -1)
-        error = (prediction.float() - x).square() * there
+        """(B, M): the error of each hidden cell, averaged over the moments that are there, in float32."""
+        return self._mean(prediction, gather_cells(target, plan.hide), 1.0)
+
+    def _mean(self, prediction: Tensor, wanted: Tensor, scale: Tensor | float) -> Tensor:
+        """(B, M): the mean error of the moments that are there, differences counted in units of which ``scale`` make one."""
+        x, there = wanted.chunk(2, -1)
+        error = self.error((prediction.float() - x) * scale) * there
         return error.sum(-1) / there.sum(-1).clamp_min(1)
 
     def decode(self, prediction: Tensor, cells: Cells, plan: Plan) -> Decoded:
@@ -52,6 +64,6 @@ class RawSeries(VisibleLevel):
         return torch.cat([super().target(cells, plan), ratio], -1)
 
     def cell_loss(self, prediction: Tensor, target: Tensor, plan: Plan) -> Tensor:
-        """(B, M): the squared error in units of train."""
-        ratio = gather_cells(target[..., -1:], plan.hide).squeeze(-1)
-        return super().cell_loss(prediction, target[..., :-1], plan) * ratio.square()
+        """(B, M): the error in units of train."""
+        wanted = gather_cells(target, plan.hide)
+        return self._mean(prediction, wanted[..., :-1], wanted[..., -1:])

@@ -13,10 +13,10 @@ class Values(Pixels):
     """The known values of a cell as they are, normalised with the dataset's statistics alone."""
 
     def cell_loss(self, prediction: Tensor, target: Tensor, plan: Plan) -> Tensor:
-        """(B, M): the squared error of each hidden cell, averaged over its known values, in float32; 0 where none is known."""
+        """(B, M): the error of each hidden cell, averaged over its known values, in float32; 0 where none is known."""
         wanted = gather_cells(target, plan.hide)
         known = ~wanted.isnan()
-        error = (prediction.float() - wanted.nan_to_num()).square()
+        error = self.error(prediction.float() - wanted.nan_to_num())
         return (error * known).sum(-1) / known.sum(-1).clamp_min(1)
 
 

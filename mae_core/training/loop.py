@@ -6,18 +6,20 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mae_core.cells import Context
+from mae_core.cells import Context, Terms
 from mae_core.data.loader import Batch, Batches
 from mae_core.draws import Draws
 from mae_core.memory import blocks_to_recompute
-from mae_core.modalities.base import Modality
 from mae_core.model import MaskedAutoencoder
+from mae_core.teacher import Frozen, Teacher, momentum_at
 from mae_core.training.optim import set_lr
 from mae_core.training.precision import Precision, choose_precision
 from mae_core.training.schedule import lr_at
@@ -54,6 +56,12 @@ class Settings:
     flip: bool = False
     max_nonfinite: int = 10
     """Steps in a row that may be skipped for a loss or gradient that is not finite."""
+    teacher_momentum: float = 0.996
+    """What a teacher keeps of itself at the first step, where there is one."""
+    teacher_momentum_end: float = 1.0
+    """And at the last."""
+    log_grad_norms: bool = False
+    """Report how hard each objective pulls at the encoder's output; at reports alone, each objective a backward pass more."""
 
 
 class Progress(NamedTuple):
@@ -72,7 +80,18 @@ class Progress(NamedTuple):
     """Share of the time spent waiting for data, 0..1."""
     eta_s: float
     parts: dict[str, float] = {}  # noqa: RUF012 - read, never written to
+    """Of the loss, each without its weight."""
+    grad_norms: dict[str, float] = {}  # noqa: RUF012
+    """Of each objective with its weight, with respect to what the encoder gives; empty unless asked for."""
+    masks: dict[str, float] = {}  # noqa: RUF012
     """What learned masks showed at the last step that taught them something, by name."""
+
+    def row(self) -> dict[str, Any]:
+        """Everything as plain columns: a part is ``loss_of/<part>``, a norm ``grad_norm_of/<objective>``."""
+        flat = {name: value for name, value in self._asdict().items() if not isinstance(value, dict)}
+        flat |= {f"loss_of/{name}": value for name, value in self.parts.items()}
+        flat |= {f"grad_norm_of/{name}": value for name, value in self.grad_norms.items()}
+        return flat | self.masks
 
 
 class TrainingDiverged(RuntimeError):
@@ -80,13 +99,26 @@ class TrainingDiverged(RuntimeError):
 
 
 def start(
-    config: dict[str, Any], settings: Settings, device: torch.device | str = "cpu", world: World | None = None
+    config: dict[str, Any],
+    settings: Settings,
+    device: torch.device | str = "cpu",
+    world: World | None = None,
+    features_from: str | Path | None = None,
 ) -> TrainState:
-    """A fresh state: the model that ``config`` describes with the weights of ``settings.seed``, and its optimiser."""
+    """A fresh state: the model that ``config`` describes with the weights of ``settings.seed``, its optimiser, and its teachers.
+
+    ``features_from`` is the folder of the frozen model, where a target asks for one; it may be left out by who does not train.
+    """
     device = torch.device(device)
     model = MaskedAutoencoder.build(config, settings.seed).to(device)
+    teacher = Teacher(model) if model.needs.copy else None
+    frozen = None
+    if model.needs.features and features_from is not None:
+        frozen = Frozen(Path(features_from), config["objective"]["source"]["sha256"], model.modality.coords).to(device)
     shard(model, world or World(), device)
-    return TrainState.fresh(model, settings.weight_decay, settings.betas, ema=settings.ema > 0)
+    if teacher is not None:
+        shard(teacher, world or World(), device)
+    return TrainState.fresh(model, settings.weight_decay, settings.betas, settings.ema > 0, teacher, frozen)
 
 
 def fit(
@@ -116,6 +148,7 @@ def fit(
         check_learner(learner, world)
         learner.prepare(samples, labels)
     state.model.recompute_activations(settings.recompute or _recomputed(state.model, settings, world, precision))
+    state.model.objectives.traced = settings.log_grad_norms
     state.model.train()
     runner = replicate(state.model, world, device)
     clock = _Clock(settings.batch_size)
@@ -124,7 +157,8 @@ def fit(
         lr = lr_at(state.step, settings.steps, settings.lr, settings.warmup)
         with clock.waiting():
             batch = batches(state.step)
-        loss = _backward(runner, state.model.modality, batch, state.step, settings, world, precision, learner)
+        reports = (state.step + 1) % report_every == 0 or state.step + 1 == settings.steps
+        share = _backward(runner, state, batch, settings, world, precision, reports)
         set_lr(state.optimizer, lr)
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip or float("inf"))
         norm = _whole(norm)
@@ -134,6 +168,9 @@ def fit(
             if learner is not None:
                 learner.learn(state.step, settings.steps, world)
             state.update_ema(settings.ema)
+            state.teach(
+                momentum_at(state.step, settings.steps, settings.teacher_momentum, settings.teacher_momentum_end)
+            )
             bad_in_a_row = 0
         else:
             if learner is not None:
@@ -147,8 +184,32 @@ def fit(
                 )
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
-        if state.step % report_every == 0 or state.step == settings.steps:
-            yield clock.progress(state, settings, len(samples), float(world.sum(loss)), lr, float(norm))
+        if reports:
+            yield clock.progress(state, settings, len(samples), _said(share, world), lr, float(norm))
+
+
+class _Share(NamedTuple):
+    """A rank's share of the global batch, detached: sums over the ranks are the whole."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+    pulls: dict[str, Tensor]
+    """By objective, squared norms."""
+
+
+class _Said(NamedTuple):
+    """The same of the whole batch."""
+
+    loss: float
+    parts: dict[str, float]
+    grad_norms: dict[str, float]
+
+
+def _said(share: _Share, world: World) -> _Said:
+    """Summed over the ranks, in one piece."""
+    loss, *rest = world.sum(torch.stack([share.loss, *share.parts.values(), *share.pulls.values()])).tolist()
+    parts, pulls = rest[: len(share.parts)], rest[len(share.parts) :]
+    return _Said(loss, dict(zip(share.parts, parts)), {name: pull**0.5 for name, pull in zip(share.pulls, pulls)})
 
 
 def _recomputed(model: MaskedAutoencoder, settings: Settings, world: World, precision: Precision) -> int:
@@ -163,36 +224,44 @@ def _recomputed(model: MaskedAutoencoder, settings: Settings, world: World, prec
 
 def _backward(
     runner: nn.Module,
-    modality: Modality,
+    state: TrainState,
     batch: Batch,
-    step: int,
     settings: Settings,
     world: World,
     precision: Precision,
-    learner: Any = None,
-) -> Tensor:
-    """Gradients of the global batch's mean loss; returns this rank's share of that mean, detached.
+    reports: bool,
+) -> _Share:
+    """Gradients of the global batch's mean loss; returns this rank's share of that mean, and of its parts where it ``reports``.
 
     A learner of masks plans each pass, and may look at it under several masks, whose losses count alike.
     """
+    learner, progress = state.learner, Context(state.step / settings.steps)
     rows = len(batch.ids)
     passes = world.passes(settings.batch_size, settings.micro_batch)
-    looks, context = (1 if learner is None else learner.looks), Context(step / settings.steps)
     total, counted = torch.zeros((), device=batch.raw.device), torch.zeros((), device=batch.raw.device)
     ragged, expected = False, 1
+    parts: dict[str, Tensor] = {}
+    pulls: dict[str, Tensor] = {}
     for i in range(passes):
         part = slice(rows * i // passes, rows * (i + 1) // passes)
         ids = batch.ids[part]
-        draws = Draws(settings.seed, step, ids)
-        raw = modality.augment(batch.raw[part], draws, settings.crop, settings.flip)
+        draws = Draws(settings.seed, state.step, ids)
+        gather = partial(world.gather, rows=world.rows(settings.batch_size, i, passes))
+        raw = state.model.modality.augment(batch.raw[part], draws, settings.crop, settings.flip)
         waiting = getattr(runner, "no_sync", nullcontext)
+        looks = 1 if learner is None else learner.looks
+        context = progress._replace(teacher=state.taught(raw))
         for look in range(looks):
             plan = None if learner is None else learner.plan(raw, draws, context, look)
             with nullcontext() if (i, look) == (passes - 1, looks - 1) else waiting():
                 with precision.autocast(raw.device):
-                    terms = runner(raw, draws, plan, context)
+                    terms = runner(raw, draws, plan, context, gather)
                 expected = settings.batch_size * looks * terms.per_cell.shape[1]
-                share = terms.total * (terms.hidden / expected)
+                weight = terms.hidden / expected
+                share = terms.total * weight
+                if reports:
+                    _add(parts, {name: value * weight for name, value in terms.parts.items()})
+                    _add(pulls, _pulls(terms, weight))
                 (share * world.size).backward()  # the ranks' gradients are averaged, their losses are to be summed
             if plan is not None:
                 learner.saw(plan, terms.per_cell)
@@ -205,7 +274,26 @@ def _backward(
             if parameter.grad is not None:
                 parameter.grad.mul_(correction)
         total = total * correction
-    return total
+        parts = {name: value * correction for name, value in parts.items()}
+        pulls = {name: value * correction**2 for name, value in pulls.items()}
+    return _Share(total, parts, pulls)
+
+
+def _add(sums: dict[str, Tensor], more: dict[str, Tensor]) -> None:
+    for name, value in more.items():
+        sums[name] = sums[name] + value if name in sums else value
+
+
+def _pulls(terms: Terms, weight: Tensor | float) -> dict[str, Tensor]:
+    """By objective: the squared norm of its gradient with respect to the encoder's output (Sener & Koltun 2018, §3.3), where asked for.
+
+    That output is what all objectives have in common, so the norms compare; the encoder's own weights would cost a pass of it for each.
+    """
+    found = {}
+    for name, term in terms.each.items():
+        grads = torch.autograd.grad(term * weight, terms.latents, retain_graph=True, allow_unused=True)
+        found[name] = torch.stack([grad.float().square().sum() for grad in grads if grad is not None]).sum()
+    return found
 
 
 def check_learner(learner: Any, world: World) -> None:
@@ -238,7 +326,7 @@ class _Clock:
         self.waited += time.perf_counter() - self._entered
         self.steps += 1
 
-    def progress(self, state: TrainState, settings: Settings, n: int, loss: float, lr: float, norm: float) -> Progress:
+    def progress(self, state: TrainState, settings: Settings, n: int, said: _Said, lr: float, norm: float) -> Progress:
         now = time.perf_counter()
         seconds = max(now - self.since, 1e-9)
         rate = self.steps * self.batch_size / seconds
@@ -247,14 +335,16 @@ class _Clock:
             steps=settings.steps,
             samples=state.step * self.batch_size,
             epoch=state.step * self.batch_size / n,
-            loss=loss,
+            loss=said.loss,
             lr=lr,
             grad_norm=norm,
             nonfinite_steps=state.nonfinite_steps,
             samples_per_s=rate,
             data_wait=self.waited / seconds,
             eta_s=(settings.steps - state.step) * self.batch_size / max(rate, 1e-9),
-            parts={} if state.learner is None else {name: float(part) for name, part in state.learner.parts.items()},
+            parts=said.parts,
+            grad_norms=said.grad_norms,
+            masks={} if state.learner is None else {name: float(part) for name, part in state.learner.parts.items()},
         )
         self.since, self.waited, self.steps = now, 0.0, 0
         return progress

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mae_core.atomic import replace_folder
+from mae_core.cells import Taught
 from mae_core.model import MaskedAutoencoder
+from mae_core.teacher import Frozen, Teacher
 from mae_core.training.optim import adamw, param_groups
 
 SCHEMA = 1
@@ -29,23 +32,49 @@ class CheckpointError(RuntimeError):
 
 
 class TrainState:
-    """Model, optimiser, averaged weights and step. Random draws need no state: they are functions of (seed, step, sample)."""
+    """Model, optimiser, averaged weights, teachers and step. Random draws need no state: they are functions of (seed, step, sample)."""
 
     def __init__(
-        self, model: MaskedAutoencoder, optimizer: torch.optim.Optimizer, ema: dict[str, Tensor] | None
+        self,
+        model: MaskedAutoencoder,
+        optimizer: torch.optim.Optimizer,
+        ema: dict[str, Tensor] | None,
+        teacher: Teacher | None = None,
+        frozen: Frozen | None = None,
     ) -> None:
         self.model, self.optimizer, self.ema = model, optimizer, ema
-        teaches = hasattr(model.masker, "learner") and model.ratio > 0
-        self.learner: Any = model.masker.learner(model) if teaches else None
+        self.teacher, self.frozen = teacher, frozen
+        learns = hasattr(model.masker, "learner") and model.ratio > 0
+        self.learner: Any = model.masker.learner(model) if learns else None
         """What trains the model's masks, where they are learned."""
         self.step = 0
         self.nonfinite_steps = 0
 
     @classmethod
-    def fresh(cls, model: MaskedAutoencoder, weight_decay: float, betas: tuple[float, float], ema: bool) -> TrainState:
+    def fresh(
+        cls,
+        model: MaskedAutoencoder,
+        weight_decay: float,
+        betas: tuple[float, float],
+        ema: bool,
+        teacher: Teacher | None = None,
+        frozen: Frozen | None = None,
+    ) -> TrainState:
         """Step 0 of ``model``."""
         averaged = {n: p.detach().clone() for n, p in model.named_parameters()} if ema else None
-        return cls(model, adamw(param_groups(model, weight_decay), betas), averaged)
+        return cls(model, adamw(param_groups(model, weight_decay), betas), averaged, teacher, frozen)
+
+    def taught(self, raw: Tensor) -> Taught | None:
+        """What the teachers say of raw samples; None where there are none."""
+        if self.teacher is None and self.frozen is None:
+            return None
+        said = Taught() if self.teacher is None else self.teacher(self.model.modality.split(raw))
+        return said if self.frozen is None else said._replace(features=self.frozen(raw))
+
+    def teach(self, momentum: float) -> None:
+        """The averaged teacher keeps ``momentum`` of itself and takes the rest from the model."""
+        if self.teacher is not None:
+            self.teacher.follow(self.model, momentum)
 
     @torch.no_grad()
     def update_ema(self, decay: float) -> None:
@@ -70,7 +99,12 @@ class TrainState:
                 found[f"optimizer.{key}.{name}"] = _whole(value)
             if self.ema is not None:
                 found[f"ema.{name}"] = _whole(self.ema[name])
+        for name, parameter in self._taught_parameters():
+            found[f"teacher.{name}"] = _whole(parameter)
         return found
+
+    def _taught_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return iter(()) if self.teacher is None else self.teacher.named_parameters()
 
     @torch.no_grad()
     def load_tensors(self, saved: dict[str, Tensor]) -> None:
@@ -84,14 +118,17 @@ class TrainState:
             }
             if self.ema is not None:
                 self.ema[name] = _like(saved[f"ema.{name}"], parameter)
+        for name, parameter in self._taught_parameters():
+            parameter.copy_(_like(saved[f"teacher.{name}"], parameter))
 
     @torch.no_grad()
     def load_model(self, saved: dict[str, Tensor]) -> None:
-        """Weights of a whole model, by name, into one that may be sharded; averaged weights start from them too."""
+        """Weights of a whole model, by name, into one that may be sharded; averaged weights and the teacher start from them too."""
         for name, parameter in self.model.named_parameters():
             parameter.copy_(_like(saved[name], parameter))
             if self.ema is not None:
                 self.ema[name] = _like(saved[name], parameter)
+        self.teach(0.0)
 
     @torch.no_grad()
     def result(self) -> MaskedAutoencoder:

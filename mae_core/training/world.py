@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -40,12 +41,44 @@ class World(NamedTuple):
             dist.all_reduce(value)
         return value
 
+    def rows(self, batch_size: int, number: int, passes: int) -> list[int]:
+        """How many rows every rank has in forward pass ``number`` of ``passes``."""
+        shares = [len(World(rank, self.size).share(batch_size)) for rank in range(self.size)]
+        return [share * (number + 1) // passes - share * number // passes for share in shares]
+
+    def gather(self, value: Tensor, rows: Sequence[int]) -> Tensor:
+        """(b, F) of each rank → (Σ b, F): the rows of all, in order; gradients find their way back. ``rows`` is every rank's b."""
+        return value if self.size == 1 else _Gather.apply(value, tuple(rows), self.rank)
+
+
+class _Gather(torch.autograd.Function):
+    """Every rank gets all rows; backward gives each rank the sum of what all ranks want of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, rows: tuple[int, ...], rank: int) -> Tensor:
+        ctx.rows, ctx.rank = rows, rank
+        padded = value.new_zeros(max(rows), value.shape[1])  # a collective wants equal shapes
+        padded[: len(value)] = value
+        found = [torch.empty_like(padded) for _ in rows]
+        dist.all_gather(found, padded)
+        return torch.cat([part[:count] for part, count in zip(found, rows)])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        whole = grads[0].contiguous()
+        dist.all_reduce(whole)
+        start = sum(ctx.rows[: ctx.rank])
+        return whole[start : start + ctx.rows[ctx.rank]], None, None
+
 
 STRATEGIES = ("ddp", "fsdp2")
 
 
 def shard(model: Any, world: World, device: torch.device) -> None:
-    """FSDP2, in place: each block's weights are gathered when they are needed and freed afterwards. Nothing under ``ddp``."""
+    """FSDP2, in place: each block's weights are gathered when they are needed and freed afterwards. Nothing under ``ddp``.
+
+    ``model`` has an encoder and, unless it is a teacher, a decoder. A teacher has no backward pass after which its weights would be freed.
+    """
     if world.strategy not in STRATEGIES:
         raise ValueError(f"unknown strategy {world.strategy!r}: there are {', '.join(STRATEGIES)}")
     if world.strategy == "ddp":
@@ -54,9 +87,10 @@ def shard(model: Any, world: World, device: torch.device) -> None:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (world.size,))
-    for block in [*model.encoder.blocks, *model.decoder.blocks]:
+    learns = any(parameter.requires_grad for parameter in model.parameters())
+    for block in [*model.encoder.blocks, *(model.decoder.blocks if model.decoder is not None else [])]:
         fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+    fully_shard(model, mesh=mesh, reshard_after_forward=None if learns else True)
 
 
 def replicate(model: nn.Module, world: World, device: torch.device) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mae_core.building import build_encoder, can_mask, fits, options_of
+from mae_core.building import build_encoder, fits, lacking, options_of
 from mae_core.cells import Plan
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
@@ -147,11 +147,12 @@ def test_options_are_what_constructors_take(make_config):
     assert build_encoder(make_config())[1].width == 16
 
 
-def test_learned_masks_need_an_embedding(make_config):
-    assert can_mask("vit", "policy") and not can_mask("conv", "policy") and can_mask("conv", "block")
-    config = make_config(encoder={"kind": "conv", "width": 16, "depth": 2}, masking={"strategy": "policy"})
+@pytest.mark.parametrize(("strategy", "what"), [("policy", "the embedding of cells"), ("attention", "attention")])
+def test_masks_find_what_they_read(make_config, strategy, what):
+    assert not lacking("vit", strategy) and lacking("conv", strategy) == what and not lacking("conv", "block")
+    config = make_config(encoder={"kind": "conv", "width": 16, "depth": 2}, masking={"strategy": strategy})
     del config["encoder"]["heads"]
     with pytest.raises(
-        ValueError, match=r"'policy' reads the embedding of cells, which encoder 'conv' does not make.*encoder of vit"
+        ValueError, match=rf"'{strategy}' reads {what}, which encoder 'conv' does not make.*encoder of vit"
     ):
         MaskedAutoencoder.build(config)

@@ -79,10 +79,10 @@ def test_a_round_is_paid_and_told(make_config, make_raw, rule):
     state = start(config, SETTINGS)
     found = rows(state, make_raw(24, config))
     assert state.model.masker.count.sum() == 4, "four whole rounds of three steps in fourteen"
-    assert found[0].parts == {} and set(found[-1].parts) == {"mask/reward"} | {
+    assert found[0].masks == {} and set(found[-1].masks) == {"mask/reward"} | {
         f"mask/{name}" for name in ("random 0.5", "random 0.75", "variance 0.5", "variance 0.75")
     }
-    chances = [value for name, value in found[-1].parts.items() if name != "mask/reward"]
+    chances = [value for name, value in found[-1].masks.items() if name != "mask/reward"]
     assert sum(chances) == pytest.approx(1)
     assert state.model.masker.memory[0] > 0
 

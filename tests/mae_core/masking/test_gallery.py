@@ -7,6 +7,7 @@ import torch
 
 from mae_core.masking.gallery import GAP, NAME, gallery, masked_by
 from mae_core.modalities import MODALITIES
+from mae_core.modalities.base import OWN
 from mae_core.modalities.image import ImageModality
 from mae_core.registry import resolve
 
@@ -19,7 +20,7 @@ def test_there_is_a_row_for_each_masker(name):
     raw = example.raw(2, torch.Generator().manual_seed(0))
     sheet = gallery(modality, raw)
     led = [one for one in kind.maskers if one in ("variance", "edges", "motion")]
-    rows = 1 + len([one for one in kind.maskers if one not in ("policy", "bandit")]) + len(led)
+    rows = 1 + len([one for one in kind.maskers if one not in OWN]) + len(led)
     assert sheet.shape[0] % rows == 0 and sheet.shape[2] == 3 and sheet.dtype.name == "uint8"
     high = sheet.shape[0] // rows
     first = sheet[: high - GAP, NAME:]

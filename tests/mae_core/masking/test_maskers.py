@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mae_core.cells import Cells, Context, Plan
+from mae_core.cells import Cells, Context, Plan, Taught
 from mae_core.draws import Draws
 from mae_core.masking import MASKERS
 from mae_core.masking.plan import count_kept, plan_from_scores
@@ -26,9 +26,10 @@ def grid_cells(height: int, width: int) -> Cells:
 
 
 def context_of(cells: Cells, draws: Draws) -> Context:
-    """What a modality might tell of these samples: measures that their ids decide."""
-    measure = draws._replace(seed=0, step=0).uniform("detail", cells.coords.shape[-2])
-    return Context(details=dict.fromkeys(("variance", "edges", "motion"), measure))
+    """What a modality and a teacher might tell of these samples: anything that their ids decide."""
+    n, fixed = cells.coords.shape[-2], draws._replace(seed=0, step=0)
+    said = Taught(attention=fixed.uniform("look", n), difficulty=fixed.uniform("fear", n))
+    return Context(0.8, said, dict.fromkeys(("variance", "edges", "motion"), fixed.uniform("detail", n)))
 
 
 def plan_of(name: str, grid: tuple[int, int], ratio: float, seed: int = 0, step: int = 0, ids=None) -> Plan:

@@ -120,10 +120,10 @@ def test_a_known_reward_is_found(make_config, make_raw, update):
     _, last = trained(config, raw, settings, state=state)
     keep = state.model.plan(make_raw(200, config, seed=9), 0.75, "policy", seed=1).keep
     assert (keep == 0).any(1).float().mean() > 0.6
-    assert last.parts["mask/reward"] > 0.5 and 0 < last.parts["mask/entropy"] <= 1
+    assert last.masks["mask/reward"] > 0.5 and 0 < last.masks["mask/entropy"] <= 1
     assert (
-        last.parts["mask/hidden_least"] < 0.5 < last.parts["mask/hidden_most"] <= 1
-        and last.parts["mask/evenness"] > 0.5
+        last.masks["mask/hidden_least"] < 0.5 < last.masks["mask/hidden_most"] <= 1
+        and last.masks["mask/evenness"] > 0.5
     )
     assert state.model.masker.coverage.argmin() == 0
 
@@ -139,7 +139,7 @@ def test_the_floor_keeps_the_policy_from_narrowing(make_config, make_raw):
                 return (seen.plan.hide == 0).any(1).float()
 
         state.learner.reward = HideFirst()
-        return trained(config, make_raw(64, config), settings, state=state)[1].parts["mask/entropy"]
+        return trained(config, make_raw(64, config), settings, state=state)[1].masks["mask/entropy"]
 
     assert entropy(0.95) > entropy(0.0) + 0.05
 
@@ -152,7 +152,7 @@ def test_random_batches_teach_nothing(make_config, make_raw):
     assert all(
         torch.equal(value, policy_of(fresh)[name]) for name, value in policy_of(state).items() if "model" in name
     )
-    assert last.parts == {}
+    assert last.masks == {}
 
 
 CONFIGS = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mae_core.cells import Latent, Plan, View
+from mae_core.cells import Summary
 from mae_core.objectives.contrastive import TEMPERATURE, Contrastive, info_nce
 
 
@@ -28,15 +28,10 @@ def test_rows_that_are_not_ok_are_as_if_not_there():
     assert info_nce(a[:1], b[:1], ok[:1]).abs() < 1e-6
 
 
-def view(pooled, there):
-    keep = torch.zeros(len(pooled), 1, dtype=torch.long)
-    return View(None, Plan(keep, keep[:, :0], there[:, None], None), Latent(pooled[:, None], pooled), None)
-
-
 def test_every_pair_of_parts_counts():
     parts = [features(4, seed) * 3 for seed in range(3)]
     there = [torch.ones(4, dtype=torch.bool), torch.tensor([True, True, True, False]), torch.ones(4, dtype=torch.bool)]
-    found = Contrastive(None).forward(tuple(view(p, t) for p, t in zip(parts, there)))
+    found = Contrastive().forward(tuple(map(Summary, parts, there)))
     unit = [F.normalize(p, dim=1) for p in parts]
     pairs = [info_nce(unit[a], unit[b], there[a] & there[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
     torch.testing.assert_close(found.total, torch.stack(pairs).mean())

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from two_ranks import SAMPLES, Case, alone, together
 
 from mae_core.data.loader import Batches
+from mae_core.objectives import OBJECTIVES
 from mae_core.training.loop import Settings
 from mae_core.training.world import World, shard
 
@@ -41,6 +42,15 @@ def test_an_unknown_strategy_names_those_there_are():
         shard(torch.nn.Linear(1, 1), World(strategy="zero"), torch.device("cpu"))
 
 
+@given(size=st.integers(1, 9), more=st.integers(0, 40), micro_batch=st.integers(0, 50))
+def test_every_rank_knows_the_rows_of_all(size, more, micro_batch):
+    batch_size = size + more
+    passes = World(0, size).passes(batch_size, micro_batch)
+    table = [World(0, size).rows(batch_size, number, passes) for number in range(passes)]
+    assert [sum(column) for column in zip(*table)] == [len(World(rank, size).share(batch_size)) for rank in range(size)]
+    assert all(min(rows) >= 1 and max(rows) - min(rows) <= 1 for rows in table)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_the_ranks_batches_put_together_are_the_batch_of_one(size):
     samples = np.arange(10 * 4, dtype=np.uint8).reshape(10, 1, 2, 2)
@@ -58,6 +68,11 @@ BANDIT = {
     "ratio": 0.75,
     "options": {"families": ["random", "edges"], "ratios": [0.5, 0.75], "every": 3},
 }
+RANKED = {"strategy": "loss_ranked", "ratio": 0.75}
+COMPARING = {
+    "mask_contrastive": 0.1, "uniformity": 0.5, "invariance": 0.1, "variance": 0.1, "covariance": 0.1, "projector": 6,
+}  # fmt: skip
+TAUGHT = {"loss_ranking": 0.3, "targets": {"latent": 0.5, "hog": 0.2}}
 CASES = {
     "ddp": Case("ddp"),
     "fsdp2": Case("fsdp2"),
@@ -70,6 +85,10 @@ CASES = {
     "fsdp2, convolutions, recomputed": Case("fsdp2", network="convolutions", recompute=True),
     "ddp, masks that are learned": Case("ddp", micro_batch=3, masking=POLICY),
     "ddp, masks that a bandit chooses": Case("ddp", masking=BANDIT),
+    "ddp, samples compared": Case("ddp", objective=COMPARING, log_grad_norms=True),
+    "fsdp2, samples compared": Case("fsdp2", objective=COMPARING, log_grad_norms=True),
+    "ddp, taught": Case("ddp", objective=TAUGHT, masking=RANKED, micro_batch=2, log_grad_norms=True),
+    "fsdp2, taught": Case("fsdp2", objective=TAUGHT, masking=RANKED, micro_batch=4),
 }
 
 
@@ -97,6 +116,10 @@ def test_two_ranks_learn_what_one_learns(name, pairs):
     np.testing.assert_allclose(two.losses, one.losses, rtol=1e-5)
     assert one.losses[-1] < 0.95 * one.losses[0], "it learned something, so the curves are not trivially equal"
     np.testing.assert_allclose(two.norms, one.norms, rtol=1e-4)
+    np.testing.assert_allclose(two.parts, one.parts, rtol=1e-4, atol=1e-7)
+    assert len(two.parts) == (2 if case.log_grad_norms else 1) * (1 + len({*case.objective} & {*OBJECTIVES})) + (
+        (2 if case.log_grad_norms else 1) * len(case.objective.get("targets", {}))
+    )
     assert two.tensors.keys() == one.tensors.keys()
     for key in one.tensors:
         a, b = settled(two, key), settled(one, key)

@@ -1,0 +1,32 @@
+"""Features of different samples should not point the same way (Zhang et al. 2022, U-MAE, Eq. 8): against dimensional collapse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from mae_core.cells import Summary, Terms
+from mae_core.objectives.contrastive import of_samples
+from mae_core.objectives.options import DEFAULTS, Options
+
+
+class Uniformity:
+    """The mean squared cosine between the pooled features of every two samples of one forward pass of all workers."""
+
+    views: tuple[str, ...] = ("masked",)
+    compares = True
+
+    def __init__(self, target: Any = None, options: Options = DEFAULTS) -> None:
+        pass
+
+    def forward(self, views: tuple[Summary, ...]) -> Terms:
+        """In [0, 1]; about 1 over the rank of features that are spread evenly. 0 where there are fewer than two samples."""
+        (view,) = views
+        unit = F.normalize(view.features, dim=-1) * view.ok.unsqueeze(-1)
+        with torch.autocast(unit.device.type, enabled=False):
+            cosines = unit @ unit.T
+        count = view.ok.sum()
+        apart = cosines.square().sum() - cosines.diagonal().square().sum()
+        return of_samples("uniformity", apart / (count * (count - 1)).clamp_min(1))
