@@ -11,10 +11,13 @@ import yaml
 from search_project import SPACE, ledger, make_project, outs, without_ray
 
 from experiments import results
+from experiments.columns import MORE_TRIAL_COLUMNS
+from experiments.goals import COLUMN, PROXIES
 from experiments.halving import Job, SearchError, share
 from experiments.recipe import load_recipe
 from experiments.results import Store
-from experiments.search import COLUMNS, Task, search
+from experiments.search import Task, search
+from experiments.search_results import COLUMNS
 from mae_core.flops import train_flops
 
 
@@ -80,8 +83,8 @@ def test_a_search_that_knows_everything_runs_nothing_and_writes_the_same(
     search("tiny", root)
     assert outs(root) == first
     again = ledger(root)
-    strip = [{**row, "seconds": 0} for row in known]
-    assert [{**row, "seconds": 0} for row in again] == strip, "five known, the rest run once"
+    strip = [{**row, "seconds": 0, "proxy_seconds": {}} for row in known]
+    assert [{**row, "seconds": 0, "proxy_seconds": {}} for row in again] == strip, "five known, the rest run once"
     (run / "DELIVERED").unlink()
     monkeypatch.setattr("experiments.cluster.connected", None)  # Ray is not even started
     search("tiny", root)
@@ -111,7 +114,9 @@ def test_a_search_that_is_off_says_why_and_starts_no_ray(
 
 
 def test_the_columns_are_those_that_readers_expect() -> None:
-    assert list(COLUMNS) == results.TRIAL_COLUMNS
+    assert list(COLUMNS)[: len(results.TRIAL_COLUMNS)] == results.TRIAL_COLUMNS
+    more = list(COLUMNS)[len(results.TRIAL_COLUMNS) :]
+    assert more == [*MORE_TRIAL_COLUMNS, *(COLUMN + name for name in PROXIES)]
 
 
 def test_defaults_that_cannot_be_trained_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
