@@ -92,6 +92,7 @@ def off(recipe: Recipe, why: str) -> dict[str, Any]:
         "importance": {},
         "importance_n": 0,
         "rank_correlation": {"loss_with_score": None, "n": 0},
+        "picked": None,
         "front": [],
         "others": {},
         "schedule": None,
@@ -120,6 +121,7 @@ def summary_of(found: Found, space: Space, metric: Metric, objectives: list[str]
         "importance": shares,
         "importance_n": n,
         "rank_correlation": _rank_correlation(first),
+        "picked": found.winner,
         "front": found.front,
         "others": {name: _rounded(one) for name, one in found.others.items()},
         "schedule": found.schedule,
@@ -158,7 +160,7 @@ def lines(summary: dict[str, Any], proxies: pd.DataFrame) -> list[str]:
     if summary.get("front"):
         trials = ", ".join(map(str, summary["front"]))
         said.append(f"trials that none dominates in {', '.join(summary['objectives'])}: {trials}; picked: {PICKED}")
-    rank = summary["rank_correlation"]
+    rank = summary.get("rank_correlation") or {"loss_with_score": None, "n": 0}
     value = "unknown" if rank["loss_with_score"] is None else f"{rank['loss_with_score']:+.2f}"
     name = {"knn": "k-NN", "label_free": "label-free"}.get(summary["metric"], summary["metric"])
     said.append(f"rank correlation of the reconstruction loss with the {name} score over {rank['n']} trials: {value}")
