@@ -61,9 +61,14 @@ def load_space(name: str, root: Path = Path()) -> dict[str, BaseDistribution]:
         raw = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as problem:
         raise SpaceError(f"{path} is not YAML: {problem}") from problem
+    return parse_space(raw, str(path))
+
+
+def parse_space(raw: Any, where: str) -> dict[str, BaseDistribution]:
+    """Every key of a mapping as a space file holds it. Raises SpaceError naming ``where``, the key and the nearest right one."""
     if not isinstance(raw, dict):
-        raise SpaceError(f"{path} holds {type(raw).__name__}, a space is a mapping of dotted keys")
-    return {str(key): _distribution(f"{path}: {key}", str(key), spec) for key, spec in raw.items()}
+        raise SpaceError(f"{where} holds {type(raw).__name__}, a space is a mapping of dotted keys")
+    return {str(key): _distribution(f"{where}: {key}", str(key), spec) for key, spec in raw.items()}
 
 
 def _distribution(where: str, key: str, spec: Any) -> BaseDistribution:

@@ -44,7 +44,7 @@ def test_the_pick_is_near_the_best_of_both():
     assert knee(points, [False, True]) == 1
     assert knee([[1.0, -8.0]], [False, True]) == 0
     # by its logarithm a cost of 10 is half way between 1 and 100; as it is, it is next to 1
-    spread = [[1.0, -100.0], [0.0, -1.0], [0.3, -10.0]]
+    spread = [[1.0, -100.0], [0.0, -1.0], [0.1, -10.0]]
     assert knee(spread, [False, True]) == 0 and knee(spread, [False, False]) == 2
 
 
