@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pandas as pd
 import streamlit as st
 import yaml
 
 from dashboard import state
-from experiments import words
 from experiments.goals import COLUMN
 from experiments.pinning import as_command, nested, pinned_settings, pinned_text, searched_keys, settings_of
 from experiments.results import Store, best_trial, last_rungs
@@ -61,6 +62,6 @@ def as_recipe(found: Store, trials: pd.DataFrame, recipe: str) -> None:
         st.code(yaml.safe_dump(nested(settings), sort_keys=True), language="yaml")
     with right:
         st.caption("The same from the command line, as a recipe of its own:")
-        st.code(f"maestro pin {words.short(recipe, 40)} {trial} --name {words.short(name, 40)}", language="bash")
+        st.code(f"maestro pin {shlex.quote(recipe)} {trial} --name {shlex.quote(name)}", language="bash")
         st.caption("Or run it once, without an edit:")
         st.code(as_command(recipe, settings), language="bash", wrap_lines=True)

@@ -127,7 +127,13 @@ def under_way(root: Path, recipe: str = "digits", ended: int = 3, state: str = "
     (folder / "heartbeat.json").write_text(json.dumps(beat))
     lines = []
     for trial in range(ended):
-        job = {"trial": trial, "rung": 0, "origin": "sampled", "seed": 0, "chosen": {"masking.ratio": 0.4 + 0.1 * trial}}
+        job = {
+            "trial": trial,
+            "rung": 0,
+            "origin": "sampled",
+            "seed": 0,
+            "chosen": {"masking.ratio": 0.4 + 0.1 * trial},
+        }
         facts = {"loss": 0.2, "parameters": 9, "steps": 5, "flops": 1e9, "failure": ""}
         lines.append(json.dumps({"job": job, "measures": {"knn": 0.5 + 0.01 * trial}, **facts}))
     (folder / "outcomes.jsonl").write_text("\n".join(lines) + "\n")
