@@ -73,8 +73,9 @@ def _next(space: Space, rules: SearchSection, outcomes: list[Outcome]) -> list[t
     """Whose weights each member goes on from, and with what: truncation selection, then a step away from whom it copies (§4.1)."""
     order = [o.job.trial for o in best(outcomes, len(outcomes))]
     count = max(len(outcomes) // PART, 1)
+    leaders = order[:count]
     failed = [o.job.trial for o in outcomes if o.failure]
-    worst = [*failed, *(member for member in order[-count:] if member and member not in order[:count])]
+    worst = [*failed, *(member for member in order[-count:] if member and member not in leaders)]
     found: list[tuple[int | None, dict[str, Any]]] = []
     for outcome in outcomes:
         job = outcome.job
@@ -82,7 +83,7 @@ def _next(space: Space, rules: SearchSection, outcomes: list[Outcome]) -> list[t
             found.append((job.trial, job.chosen))
             continue
         where = (rules.seed, "population", job.rung, job.trial)
-        parent = order[draw_key(*where, "whom") % count]
+        parent = leaders[draw_key(*where, "whom") % len(leaders)]
         source = outcomes[parent].job.chosen
         found.append(
             (parent, {key: moved(key, source[key], space.keys[key], draw_key(*where, key) % 2) for key in source})
