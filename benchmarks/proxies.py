@@ -142,7 +142,8 @@ def opened(recipe: str, steps: int | None, root: Path = Path(), out: Path = OUT)
     for line in ledger.read_text().splitlines() if ledger.exists() else []:
         try:
             found = json.loads(line)
-            known[Cell(**found.pop("cell")).name] = Measured(**found)
+            cell = Cell(**found.pop("cell"))
+            known[cell.name] = Measured(**found)
         except (ValueError, TypeError, KeyError):
             continue  # the writer was killed inside this line: that cell is trained again
     ledger.parent.mkdir(parents=True, exist_ok=True)
