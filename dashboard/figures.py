@@ -160,6 +160,91 @@ def trials(
     return figure
 
 
+def front(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    x_title: str,
+    y_title: str,
+    ahead: Sequence[int],
+    star: Any = None,
+    cross: Any = None,
+) -> go.Figure:
+    """Trials by what they cost and what they score: a stair joins those ``ahead``, which none dominates; lines cross at ``cross``."""
+    figure = trials(table, x, y, x_title, y_title, star, log_x=True)
+    best = table[table["trial"].isin(list(ahead))].sort_values(x)
+    figure.add_scatter(
+        x=best[x], y=best[y], mode="lines", name="dominated by none", hoverinfo="skip",
+        line={"color": GREEN, "width": 1.5, "shape": "hv"},
+    )  # fmt: skip
+    if cross is not None:
+        line = {"color": ORANGE, "dash": "dot", "width": 1}
+        figure.add_vline(float(cross[x]), line=line)
+        figure.add_hline(float(cross[y]), line=line)
+    return figure
+
+
+def by_group(table: pd.DataFrame, x: str, y: str, group: str, x_title: str, y_title: str, width: float) -> go.Figure:
+    """Dots and a smooth curve for each value of ``group``: the mean of y under a Gaussian of ``width`` in x, where there are 3 dots."""
+    figure = go.Figure()
+    for i, (name, rows) in enumerate(table.groupby(group, sort=True)):
+        colour, symbol = COLOURS[i % len(COLOURS)], SYMBOLS[i % len(SYMBOLS)]
+        xs, ys = rows[x].to_numpy(dtype=float), rows[y].to_numpy(dtype=float)
+        label = f"{words(name, 24)} (n = {len(rows)})"
+        hover = f"{label}<br>{words(x_title)} %{{x:.4g}}<br>{words(y_title)} %{{y:.4g}}<extra></extra>"
+        marker = {"color": colour, "symbol": symbol, "size": 9, "opacity": 0.8}
+        figure.add_scatter(
+            x=xs, y=ys, mode="markers", name=label, legendgroup=str(i), marker=marker, hovertemplate=hover
+        )
+        if len(np.unique(xs)) < 3:
+            continue
+        at = np.linspace(xs.min(), xs.max(), 60)
+        weight = np.exp(-0.5 * ((at[:, None] - xs) / width) ** 2)
+        curve = weight @ ys / weight.sum(1)
+        line = {"color": colour, "width": 2}
+        figure.add_scatter(
+            x=at, y=curve, mode="lines", showlegend=False, legendgroup=str(i), line=line, hoverinfo="skip"
+        )
+    return _styled(figure, 320, x_title, y_title, legend=True)
+
+
+def parallel(table: pd.DataFrame, keys: Sequence[str], score: str, title: str) -> go.Figure:
+    """One line per trial through its settings, coloured by score, which is the last axis; words become places on their axis."""
+    axes: list[dict[str, Any]] = []
+    for key in keys:
+        column = table[key]
+        if pd.api.types.is_numeric_dtype(column):
+            axes.append({"label": words(key, 24), "values": column.to_numpy(dtype=float)})
+        else:
+            names = sorted(map(str, column.dropna().unique()))
+            places = column.map(lambda value, names=names: names.index(str(value)) if pd.notna(value) else np.nan)
+            ticks = {"tickvals": list(range(len(names))), "ticktext": [words(name, 16) for name in names]}
+            axes.append({"label": words(key, 24), "values": places.to_numpy(dtype=float), **ticks})
+    values = table[score].to_numpy(dtype=float)
+    axes.append({"label": words(title, 24), "values": values})
+    line = {"color": values, "colorscale": "Viridis", "showscale": True}
+    figure = go.Figure(go.Parcoords(dimensions=axes, line=line, labelangle=-12))
+    figure.update_layout(height=340, margin={"l": 60, "r": 30, "t": 70, "b": 20})
+    return figure
+
+
+def schedules(table: pd.DataFrame, key: str, line: Sequence[int], title: str) -> go.Figure:
+    """What each member of a population did by round; the way to the best one is drawn over the others."""
+    figure = go.Figure()
+    for member, rows in table.sort_values("rung").groupby("trial", sort=True):
+        figure.add_scatter(
+            x=rows["rung"] + 1, y=rows[key], mode="lines+markers", name=f"member {member:g}", line={"color": GREY, "width": 1},
+            marker={"size": 5}, opacity=0.6, hovertemplate=f"member {member:g}<br>round %{{x}}<br>{words(key)} %{{y:.4g}}<extra></extra>",
+        )  # fmt: skip
+    way = table.set_index(["trial", "rung"])[key]
+    steps = [(rung, member) for rung, member in enumerate(line) if (member, rung) in way.index]
+    figure.add_scatter(
+        x=[rung + 1 for rung, _ in steps], y=[float(way[member, rung]) for rung, member in steps], mode="lines+markers",
+        name="way to the best", line={"color": BLUE, "width": 3}, hovertemplate=f"round %{{x}}<br>{words(key)} %{{y:.4g}}<extra></extra>",
+    )  # fmt: skip
+    return _styled(figure, 320, "round", title, legend=True)
+
+
 def scatter_map(points: pd.DataFrame, x: str, y: str, classes: Sequence[str]) -> go.Figure:
     """A 2-D map of samples, a colour and a symbol per class; customdata is the sample's index in its split."""
     figure = go.Figure()

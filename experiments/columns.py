@@ -18,6 +18,11 @@ def parts_of(columns: Iterable[str]) -> list[str]:
 
 
 TRIAL_COLUMNS = ["trial", "rung", "origin", "status", "seed", "steps", "flops", "parameters", "score", "loss"]
+MORE_TRIAL_COLUMNS = ["encode_flops", "parent"]
+"""Of trials.parquet since schema 2 of search.json, before one ``proxy.<name>`` for each proxy and the searched keys."""
+PROXY_COLUMNS = [
+    "proxy", "rung", "target_rung", "n", "spearman", "low", "high", "top_n", "top_spearman", "top_low", "top_high",
+]  # fmt: skip
 EMBEDDING_COLUMNS = ["index", "split", "label", "x", "y", "pca_x", "pca_y"]
 QUARANTINE_COLUMNS = ["file", "reason", "detail"]
 SKIPPED_COLUMNS = ["task", "reason"]

@@ -10,9 +10,11 @@ would have ended (Jamieson & Talwalkar 2016 halve unfinished runs). The best thi
 from __future__ import annotations
 
 import statistics
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from experiments.goals import COSTS, SCORE, oriented
+from experiments.pareto import Gain, front_of, knee, ranked, weigh
 from experiments.recipe import SearchSection
 from experiments.space import Space, Tried, propose
 
@@ -38,6 +40,10 @@ class Job(NamedTuple):
     share: float
     """FLOPs over those of the final run."""
     chosen: dict[str, Any]
+    parent: int | None = None
+    """Whose weights a member of a population goes on from; None: it begins, or nothing goes on."""
+    pieces: list[dict[str, Any]] | None = None
+    """The schedule that is played, as ``population.Piece``; None: the same values throughout."""
 
 
 class Outcome(NamedTuple):
@@ -53,6 +59,10 @@ class Outcome(NamedTuple):
     flops: float
     failure: str = ""
     """Why there is no score."""
+    proxies: dict[str, float] = {}  # noqa: RUF012 - read, never written to
+    """As measured, by name."""
+    encode_flops: float = 0.0
+    """Of encoding one whole sample."""
 
 
 Plan = Generator[list[Job], list[Outcome], "Found"]
@@ -82,6 +92,12 @@ class Found(NamedTuple):
     chosen: str
     """winner or default."""
     verdict: str
+    front: list[int] = []  # noqa: RUF012 - read, never written to
+    """Of several objectives: the trials of the longest rung that none dominates, the best score first."""
+    others: dict[str, Confirmation] = {}  # noqa: RUF012
+    """Of several objectives: what the confirming runs say of those beside the score, turned so that more is better."""
+    schedule: dict[str, Any] | None = None
+    """Of a population: what its best member did, to be played again."""
 
 
 NOT_CONFIRMED = Confirmation([], [], [], None, None)
@@ -93,10 +109,13 @@ def halving(space: Space, rules: SearchSection) -> Plan:
     tried = yield from _sampling(space, rules)
     rungs.append(tried)
     for rung in range(1, rules.rungs):
-        going = sorted(o.job.trial for o in best(rungs[-1], max(len(rungs[-1]) // ETA, 2)))
+        count = max(len(rungs[-1]) // ETA, 2)
+        going = sorted(o.job.trial for o in best(rungs[-1], count, rules.objectives))
         chosen_of = {o.job.trial: o.job.chosen for o in tried}
         rungs.append((yield [_job(rules, trial, rung, rules.seed, chosen_of[trial]) for trial in going]))
         _check_defaults(rungs[-1])
+    if len(rules.objectives) > 1:
+        return (yield from _several(rungs, rules))
     candidates = [o for o in best(rungs[-1], len(rungs[-1])) if o.job.trial]
     if not candidates:
         return Found(
@@ -112,12 +131,37 @@ def halving(space: Space, rules: SearchSection) -> Plan:
             f"the defaults {default:.4f}, so there was nothing to confirm"
         )
         return Found(rungs, [], challenger.trial, NOT_CONFIRMED, "default", verdict)
-    seeds = [rules.seed + 1 + k for k in range(rules.confirm_seeds)]
-    pairs = [(trial, chosen) for trial, chosen in ((0, tried[0].job.chosen), (challenger.trial, challenger.chosen))]
-    top = rules.rungs - 1
-    confirming = yield [_job(rules, trial, top, seed, chosen, "confirm") for seed in seeds for trial, chosen in pairs]
+    confirming = yield _confirming(rules, tried[0].job, challenger)
     confirmation = confirm(confirming)
     return Found(rungs, confirming, challenger.trial, confirmation, *judge(challenger.trial, confirmation))
+
+
+def _several(rungs: list[list[Outcome]], rules: SearchSection) -> Generator[list[Job], list[Outcome], Found]:
+    """The end of a search with several objectives: the front of the longest rung, its pick, and whether that replaces the defaults."""
+    last = rungs[-1]
+    points = points_of(last, rules.objectives)
+    front = [last[row].job.trial for row in front_of(points)]
+    at = knee(points, [name in COSTS for name in rules.objectives])
+    picked = last[at].job if at is not None else None
+    if picked is None or picked.trial == 0:
+        verdict = (
+            "the defaults stay: of the trials that none dominates they are the pick"
+            if picked
+            else "the defaults stay: no trial has a value for every objective"
+        )
+        return Found(rungs, [], None, NOT_CONFIRMED, "default", verdict, front)
+    confirming = yield _confirming(rules, last[0].job, picked)
+    by_name = {name: confirm(confirming, values_of(confirming, name)) for name in rules.objectives}
+    judged = weigh(picked.trial, {n: Gain(len(c.seeds), c.gain, c.standard_error) for n, c in by_name.items()})
+    score = by_name.pop(SCORE)
+    return Found(rungs, confirming, picked.trial, score, *judged, front, by_name)
+
+
+def _confirming(rules: SearchSection, default: Job, challenger: Job) -> list[Job]:
+    """Defaults and challenger on the same fresh seeds, at the longest schedule."""
+    pairs, top = [(0, default.chosen), (challenger.trial, challenger.chosen)], rules.rungs - 1
+    seeds = [rules.seed + 1 + k for k in range(rules.confirm_seeds)]
+    return [_job(rules, trial, top, seed, chosen, "confirm") for seed in seeds for trial, chosen in pairs]
 
 
 def _sampling(space: Space, rules: SearchSection) -> Generator[list[Job], list[Outcome], list[Outcome]]:
@@ -130,8 +174,8 @@ def _sampling(space: Space, rules: SearchSection) -> Generator[list[Job], list[O
         outcomes += yield [_job(rules, trial, 0, rules.seed, chosen[trial]) for trial in number]
         _check_defaults(outcomes)
         more = min(next_batch(first), rules.trials - len(chosen))
-        history = [Tried(o.job.chosen, score) for o, score in zip(outcomes, scores(outcomes))]
-        chosen += propose(space, history, more, rules.seed, first) if more > 0 else []
+        history = history_of(outcomes, rules.objectives)
+        chosen += propose(space, history, more, rules.seed, first, len(rules.objectives)) if more > 0 else []
     return outcomes
 
 
@@ -202,17 +246,52 @@ def _rank(outcome: Outcome, among: list[Outcome], name: str) -> float:
     return worse / (len(among) - 1) if len(among) > 1 else 0.5
 
 
-def best(outcomes: list[Outcome], count: int) -> list[Outcome]:
-    """The defaults and the highest ``count`` - 1 others, best first; ties go to the earlier trial, failed ones nowhere."""
-    ranked = sorted((-s, o.job.trial, o) for o, s in zip(outcomes, scores(outcomes)) if s is not None)
-    others = [o for _, trial, o in ranked if trial != 0][: count - 1]
-    return [o for _, trial, o in ranked if trial == 0 or o in others]
+def values_of(outcomes: list[Outcome], objective: str) -> list[float | None]:
+    """What outcomes of one rung have of an objective, turned so that more is better; None where one failed or does not have it."""
+    if objective == SCORE:
+        return scores(outcomes)
+    found: list[float | None] = []
+    for outcome in outcomes:
+        costs = {"flops": outcome.encode_flops, "parameters": outcome.parameters}
+        raw = None if outcome.failure else costs.get(objective, outcome.proxies.get(objective))
+        found.append(None if raw is None else oriented(objective, raw))
+    return found
 
 
-def confirm(outcomes: list[Outcome]) -> Confirmation:
-    """Paired differences of challenger and defaults over the seeds on which both could be scored."""
+def points_of(outcomes: list[Outcome], objectives: Sequence[str]) -> list[list[float]]:
+    """A row per outcome, a column per objective; NaN for what is not there."""
+    columns = [values_of(outcomes, name) for name in objectives]
+    return [[float("nan") if value is None else value for value in row] for row in zip(*columns)]
+
+
+def history_of(outcomes: list[Outcome], objectives: Sequence[str]) -> list[Tried]:
+    """What a sampler learns from; a trial that lacks an objective counts as failed."""
+    found = []
+    for outcome, row in zip(outcomes, points_of(outcomes, objectives)):
+        whole = all(value == value for value in row)
+        found.append(Tried(outcome.job.chosen, row[0] if whole else None, tuple(row[1:]) if whole else ()))
+    return found
+
+
+def best(outcomes: list[Outcome], count: int, objectives: Sequence[str] = (SCORE,)) -> list[Outcome]:
+    """The defaults and the best ``count`` - 1 others, best first; ties go to the earlier trial, failed ones nowhere.
+
+    By score; of several objectives, first those that none dominates.
+    """
+    if len(objectives) > 1:
+        points = points_of(outcomes, objectives)
+        order = [outcomes[row] for row in ranked(points) if not outcomes[row].failure]
+    else:
+        by_score = sorted((-s, o.job.trial, o) for o, s in zip(outcomes, scores(outcomes)) if s is not None)
+        order = [outcome for *_, outcome in by_score]
+    others = [o for o in order if o.job.trial != 0][: count - 1]
+    return [o for o in order if o.job.trial == 0 or o in others]
+
+
+def confirm(outcomes: list[Outcome], values: list[float | None] | None = None) -> Confirmation:
+    """Paired differences of challenger and defaults over the seeds on which both have a value: the score, unless others are given."""
     by_seed: dict[int, dict[bool, float]] = {}
-    for outcome, score in zip(outcomes, scores(outcomes)):
+    for outcome, score in zip(outcomes, scores(outcomes) if values is None else values):
         if score is not None:
             by_seed.setdefault(outcome.job.seed, {})[outcome.job.trial == 0] = score
     pairs = {seed: pair for seed, pair in by_seed.items() if len(pair) == 2}
@@ -276,4 +355,6 @@ class Player:
 def identity(job: Job) -> str:
     """What makes two jobs the same work: configuration, length and seed."""
     chosen = ",".join(f"{key}={job.chosen[key]!r}" for key in sorted(job.chosen))
+    chosen += f" from {job.parent}" if job.parent is not None else ""
+    chosen += f" played {job.pieces!r}" if job.pieces else ""
     return f"{job.origin} {job.trial} {job.rung} {job.seed} {job.share:.9g} {chosen}"

@@ -9,10 +9,11 @@ from experiments.halving import Job, Outcome, identity
 from experiments.runs import append_line
 
 
-def append(path: Path, outcome: Outcome, seconds: float) -> None:
+def append(path: Path, outcome: Outcome, seconds: float, proxy_seconds: dict[str, float] | None = None) -> None:
     """Adds one line, on disk before this returns; the torn line of a killed writer is closed first."""
-    line = json.dumps({**outcome._asdict(), "job": outcome.job._asdict(), "seconds": round(seconds, 3)})
-    append_line(path, line)
+    took = {name: round(value, 4) for name, value in (proxy_seconds or {}).items()}
+    clock = {"seconds": round(seconds, 3), "proxy_seconds": took}
+    append_line(path, json.dumps({**outcome._asdict(), "job": outcome.job._asdict(), **clock}))
 
 
 def read(path: Path) -> dict[str, Outcome]:
@@ -21,7 +22,7 @@ def read(path: Path) -> dict[str, Outcome]:
     for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
-            del row["seconds"]
+            del row["seconds"], row["proxy_seconds"]
             outcome = Outcome(**{**row, "job": Job(**row["job"])})
         except (ValueError, TypeError, KeyError):
             continue  # the writer was killed inside this line

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.goals import COLUMN
 from experiments.results import Model, Store, flat
 from experiments.runs import fingerprint as stage_fingerprint
 from experiments.tracking import Tracker
@@ -42,7 +43,7 @@ def publish(root: Path, stage: str, recipe: str, fingerprint: str, uri: str | No
         run.start(_params(store, stage, recipe), None, info, started)
         if not run.on:
             return 0
-        run.metrics([{k: v for k, v in timing.items() if k != "schema"}], "timing/")
+        run.metrics([flat({k: v for k, v in timing.items() if k != "schema"})], "timing/")
         children = WRITERS[stage](store, recipe, run)
         run.finish("FINISHED", ended)
         return 1 + children if run.on else 0
@@ -103,7 +104,7 @@ def _search(store: Store, recipe: str, run: Tracker) -> int:
     summary = store.search_summary(recipe)
     numbers = flat({k: summary.get(k) for k in ("confirm", "importance", "rank_correlation", "flops", "trials")})
     run.metrics([{k: v for k, v in numbers.items() if isinstance(v, int | float)}], "search/")
-    for name in ("best.yaml", "search.json", "trials.parquet"):
+    for name in ("best.yaml", "search.json", "trials.parquet", "proxies.csv"):
         run.artifact(folder / name)
     table = store.trials(recipe)
     keys = [str(key) for key in summary.get("keys") or [] if key in table]
@@ -121,7 +122,8 @@ def _search(store: Store, recipe: str, run: Tracker) -> int:
 
 
 def _of(row: dict[Any, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in NUMBERS_OF_A_TRIAL if row.get(key) is not None}
+    numbers = [*NUMBERS_OF_A_TRIAL, *(key for key in row if str(key).startswith(COLUMN))]
+    return {key: row[key] for key in numbers if row.get(key) is not None}
 
 
 def _pretrain(store: Store, recipe: str, run: Tracker) -> int:

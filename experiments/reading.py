@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 SCHEMAS = (1,)
-WORDS = {"recipe", "dataset", "split", "model", "task", "metric", "fingerprint", "file", "reason", "detail"}
+WORDS = {"recipe", "dataset", "split", "model", "task", "metric", "fingerprint", "file", "reason", "detail", "proxy"}
 EMPTY_CELLS = ["", "None", "nan", "NaN"]
 LARGEST_TEXT = 32 * 2**20
 
@@ -140,9 +140,14 @@ class Reader:
         return frame.copy(deep=False)
 
     def document(
-        self, parts: tuple[str, ...], command: str, needed: bool = True, schema: bool = True
+        self,
+        parts: tuple[str, ...],
+        command: str,
+        needed: bool = True,
+        schema: bool = True,
+        known: tuple[int, ...] = SCHEMAS,
     ) -> dict[str, Any]:
-        """A JSON object, or {}. `schema=False` forgives an absent schema number, never an unknown one."""
+        """A JSON object, or {}. `schema=False` forgives an absent schema number, never one that is not `known`."""
         found = self.read("json", parts, command, needed)
         if found is None:
             return {}
@@ -150,8 +155,8 @@ class Reader:
         if not isinstance(found, dict):
             self.problem(shown, "is no JSON object", command, "corrupt")
             return {}
-        if found.get("schema", None if schema else SCHEMAS[0]) not in SCHEMAS:
-            what = f"schema {found.get('schema')!r:.20} is not one this version reads ({', '.join(map(str, SCHEMAS))})"
+        if found.get("schema", None if schema else known[0]) not in known:
+            what = f"schema {found.get('schema')!r:.20} is not one this version reads ({', '.join(map(str, known))})"
             self.problem(shown, what, command, "corrupt")
             return {}
         return found

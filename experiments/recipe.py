@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from experiments.goals import METRICS, OBJECTIVES, PROXIES, SCORE
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
 from mae_core.masking import MASKERS
@@ -36,7 +38,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _known(table: dict[str, str], what: str) -> Any:
+def _known(table: Mapping[str, Any], what: str) -> Any:
     def check(value: str) -> str:
         if value != "auto" and value not in table:
             raise ValueError(f"unknown {what} {value!r}{nearest(value, table)}: there are {', '.join(sorted(table))}")
@@ -221,12 +223,36 @@ class SearchSection(Section):
     rungs: Annotated[int, Field(ge=1, le=4)] = Field(
         2, description="complete schedules of growing length; a third go on"
     )
-    metric: Literal["knn"] = "knn"
+    metric: str = Field("knn", description="what ranks trials; without labels enough: label_free")
+    objectives: list[str] = Field([SCORE], description="what is weighed: metric first, then flops, parameters, proxies")
+    proxies: list[str] = Field(list(PROXIES), description="what is measured beside the metric")
     space: str = "image_small"
     confirm_seeds: Annotated[int, Field(ge=2)] = Field(
         3, description="seeds on which the winner must beat the defaults"
     )
+    method: Literal["halving", "population"] = Field(
+        "halving", description="population: schedules of the mask ratio and the learning rate"
+    )
+    population: Annotated[int, Field(ge=4)] = Field(6, description="members that train side by side")
+    rounds: Annotated[int, Field(ge=2)] = Field(
+        6, description="parts of the schedule; after each the worst copy the best"
+    )
     seed: int = 0
+
+    _metric = field_validator("metric")(_known(METRICS, "metric"))
+
+    @field_validator("objectives", "proxies")
+    @classmethod
+    def _named(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        of_objectives = info.field_name == "objectives"
+        check = _known(OBJECTIVES, "objective") if of_objectives else _known(PROXIES, "proxy")
+        for name in names:
+            check(name)
+        if len(set(names)) < len(names):
+            raise ValueError(f"{names} repeats: name each once")
+        if of_objectives and names[:1] != [SCORE]:
+            raise ValueError(f"the first is {SCORE}, which search.metric names; the others stand beside it")
+        return names
 
 
 class ControlsSection(Section):

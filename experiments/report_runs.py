@@ -12,6 +12,7 @@ import pandas as pd
 from experiments import words
 from experiments.columns import parts_of
 from experiments.markup import Markup, details, table, tag, text
+from experiments.report_proxies import front, percent, trusted
 from experiments.results import Store, best_trial, last_rungs
 from experiments.svg import Line, bars, lines, scatter
 
@@ -43,9 +44,9 @@ def search(found: Store, recipe: str) -> Markup | None:
     if not summary and trials.empty:
         return None
     metric = str(summary.get("metric", "score"))
-    name = f"{words.task(metric)} accuracy" if metric == "knn" else words.metric(metric)
-    axis = words.short(name, 36) + (", %" if metric == "knn" else "")
-    scale = 100 if metric == "knn" else 1
+    name = f"{words.task(metric)} accuracy" if percent(metric) else words.metric(metric)
+    axis = words.short(name, 36) + (", %" if percent(metric) else "")
+    scale = 100 if percent(metric) else 1
     verdict = words.short(summary.get("verdict") or "The search gives no verdict.", 500)
     return tag(
         "div",
@@ -59,6 +60,8 @@ def search(found: Store, recipe: str) -> Markup | None:
             class_="pair",
         ),
         tag("div", _ratios(trials, axis, scale), _against_loss(summary, trials, axis, scale), class_="pair"),
+        front(summary, trials),
+        trusted(found.proxies(recipe)),
     )
 
 
@@ -91,7 +94,7 @@ def _confirmation(summary: dict[str, Any], metric: str) -> Markup | None:
     seeds, default, winner = (confirm.get(key) or [] for key in ("seeds", "default", "winner"))
     if not seeds or not len(seeds) == len(default) == len(winner):
         return None
-    by = "accuracy" if metric == "knn" else metric
+    by = "accuracy" if percent(metric) else metric
     rows: list[list[Any]] = [
         [seed, words.score(a, by), words.score(b, by), words.score(b - a, by, True)]
         for seed, a, b in zip(seeds, default, winner)

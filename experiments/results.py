@@ -17,6 +17,7 @@ from experiments import stages, standings, words
 from experiments.columns import (
     EMBEDDING_COLUMNS,
     HISTORY_COLUMNS,
+    PROXY_COLUMNS,
     QUARANTINE_COLUMNS,
     SCORE_COLUMNS,
     SKIPPED_COLUMNS,
@@ -265,7 +266,12 @@ class Store(Reader):
 
     def search_summary(self, recipe: str) -> dict[str, Any]:
         """search.json, {} where there is none."""
-        return self.document(("results", recipe, "search.json"), repro("search", recipe))
+        return self.document(("results", recipe, "search.json"), repro("search", recipe), known=(1, 2))
+
+    def proxies(self, recipe: str) -> pd.DataFrame:
+        """proxies.csv: how well each proxy ranked the trials."""
+        parts, command = ("results", recipe, "proxies.csv"), repro("search", recipe)
+        return self.table(parts, PROXY_COLUMNS, command, needed=False)
 
     def embeddings(self, recipe: str) -> pd.DataFrame:
         """2-D maps of the test samples, seed 0."""

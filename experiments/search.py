@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
 import torch
-import yaml
 
 from experiments import outcomes
-from experiments.halving import (
-    NOT_CONFIRMED,
-    Found,
-    Job,
-    Outcome,
-    Player,
-    SearchError,
-    halving,
-    most,
-    most_jobs,
-    scores,
-)
+from experiments.goals import COSTS, METRICS, PROXIES
+from experiments.halving import Found, Job, Outcome, Player, SearchError, halving, most, most_jobs
+from experiments.population import most_members, most_population, only_tuned, population
 from experiments.publish import publish
-from experiments.recipe import Recipe, load_recipe, recipe_row
+from experiments.recipe import Recipe, SearchSection, load_recipe, recipe_row
 from experiments.resolving import resolve
 from experiments.runs import Run, claim, fingerprint
-from experiments.space import Space, Tried, importance, load_space, narrow
+from experiments.schedules import Leg, Part
+from experiments.search_results import off, report, rows_of, summary_of, write
+from experiments.space import Space, load_space, narrow
 from experiments.trials import Measured, Metric, Work, choose_metric
-from mae_core.atomic import replace_file, write_text
 from mae_core.data.dataset import open_dataset
-from mae_core.flops import train_flops
+from mae_core.flops import encode_flops, train_flops
 from mae_core.training.precision import choose_precision
 
-SCHEMA = 1
-COLUMNS = {
-    "trial": "int64", "rung": "int64", "origin": "str", "status": "str", "seed": "int64", "steps": "int64",
-    "flops": "float64", "parameters": "int64", "score": "float64", "loss": "float64",
-}  # fmt: skip
-"""Of trials.parquet, before the searched keys."""
-FEW = 20
-"""Importance from fewer trials is noise for the most part."""
 BEAT_SECONDS = 10.0
-WHY_NOT_LOSS = "the loss is shown, never ranked by: what it measures changes with the mask and the patch, so the easiest task would win"
 
 
 class Task(NamedTuple):
@@ -61,26 +40,80 @@ class Task(NamedTuple):
     """Of the prepared dataset, absolute."""
     metric: str
     root: Path
+    proxies: tuple[str, ...] = ()
+    """What is measured beside the metric."""
+    members: Path | None = None
+    """Where members of a population leave their checkpoints."""
 
     def work(self, job: Job) -> Work:
-        """A job in plain values: ``job.share`` of the FLOPs of the final run, whatever the architecture."""
+        """A job in plain values: ``job.share`` of the FLOPs of the final run, whatever the architecture.
+
+        A member of a population trains as many steps a round as the others, whatever it hides, and goes on where its parent stopped.
+        """
         resolved = resolve(self.recipe, self.info, job.chosen, self.modality, self.root)
-        steps = max(round(job.share * resolved.settings.steps), 1)
-        settings = {**asdict(resolved.settings), "steps": steps, "seed": job.seed}
+        settings = {**asdict(resolved.settings), "seed": job.seed}
+        leg = None
+        if job.pieces or (self.members and job.origin != "confirm"):
+            leg = self._leg(job, resolved.config)
+            settings["steps"] = leg.parts[-1].end if job.pieces else self._rounds() * self._length()
+        else:
+            settings["steps"] = max(round(job.share * resolved.settings.steps), 1)
         given = (self.recipe.pretrain.init_from, self.recipe.objective.features_from)
         folders = (str(self.root / folder) if folder else None for folder in given)
-        return Work(resolved.config, settings, str(self.folder), self.metric, *folders)
+        told = leg._asdict() if leg else None
+        return Work(resolved.config, settings, str(self.folder), self.metric, *folders, list(self.proxies), told)
 
     def outcome(self, job: Job, measured: Measured) -> Outcome:
         """What a worker found, with what it cost."""
         work = self.work(job)
-        steps = work.settings["steps"]
-        flops = steps * work.settings["batch_size"] * train_flops(work.config)
-        return Outcome(job, measured.measures, measured.loss, measured.parameters, steps, flops, measured.failure)
+        parts = [Part(*one) for one in work.leg["parts"]] if work.leg else []
+        steps = (parts[-1].end if job.pieces else self._length()) if work.leg else work.settings["steps"]
+        flops = work.settings["batch_size"] * (
+            self._cost(work.config, parts) if job.pieces else steps * train_flops(work.config)
+        )
+        return Outcome(
+            job, measured.measures, measured.loss, measured.parameters, steps, flops, measured.failure, measured.proxies,
+            encode_flops(work.config),
+        )  # fmt: skip
+
+    def steps(self, pieces: list[dict[str, Any]], share: float) -> list[Part]:
+        """A schedule in steps that cost ``share`` of the FLOPs of the final run, parts of equal length."""
+        resolved = [resolve(self.recipe, self.info, piece["chosen"], self.modality, self.root) for piece in pieces]
+        # each resolved number of steps is the whole final run's at its own ratio, so parts of equal length take their harmonic mean
+        whole = share * len(pieces) / sum(1 / one.settings.steps for one in resolved)
+        length = max(round(whole / len(pieces)), 1)
+        return [
+            Part(length * (number + 1), one.config["masking"]["ratio"], one.settings.lr)
+            for number, one in enumerate(resolved)
+        ]
+
+    def _leg(self, job: Job, config: dict[str, Any]) -> Leg:
+        if job.pieces:
+            return Leg(self.steps(job.pieces, job.share))
+        assert self.members is not None
+        end = self._length() * (job.rung + 1)
+        lr = resolve(self.recipe, self.info, job.chosen, self.modality, self.root).settings.lr
+        source = None if job.parent is None else str(self.members / f"round-{job.rung - 1}" / f"member-{job.parent}")
+        target = str(self.members / f"round-{job.rung}" / f"member-{job.trial}")
+        return Leg([Part(end, config["masking"]["ratio"], lr)], source, target)
+
+    def _rounds(self) -> int:
+        return self.recipe.search.rounds
+
+    def _length(self) -> int:
+        """Steps of a round, of every member."""
+        whole = resolve(self.recipe, self.info, {}, self.modality, self.root).settings.steps
+        return max(round(self.recipe.search.budget * whole / self._rounds()), 1)
+
+    def _cost(self, config: dict[str, Any], parts: list[Part]) -> float:
+        """Training FLOPs of one sample a step, summed over the steps of a schedule."""
+        begins = [0, *(part.end for part in parts)]
+        ratios = ({**config, "masking": {**config["masking"], "ratio": part.ratio}} for part in parts)
+        return sum((part.end - begin) * train_flops(one) for begin, part, one in zip(begins, parts, ratios))
 
 
 def search(recipe: str, root: Path = Path()) -> None:
-    """Searches for ``recipe`` and writes best.yaml, trials.parquet and search.json below ``results/<recipe>``.
+    """Searches for ``recipe`` and writes best.yaml, trials.parquet, search.json and proxies.csv below ``results/<recipe>``.
 
     A killed search goes on after the trials that had ended. Raises SearchError where the defaults cannot be trained.
     """
@@ -92,25 +125,57 @@ def search(recipe: str, root: Path = Path()) -> None:
     digest = fingerprint("search", recipe, precision.name, root)
     with claim("search", recipe, digest, root) as run:
         space = narrow(load_space(described.search.space, root), described, dataset.info, row.modality)
+        several = described.search.method == "population"
+        space = only_tuned(space) if several else space
         timing: dict[str, Any] = {"device": device.type, "precision": precision.name, "reason": precision.reason}
         why = _nothing(described, space)
         if why:
             print(f"search {recipe}: {why}")
-            _write(root / "results" / recipe, _off(described, why), [])
+            write(root / "results" / recipe, off(described, why), [])
         else:
-            metric = choose_metric(dataset)
+            metric = choose_metric(dataset, described.search.metric, _beside(described.search))
+            rules, notes = _weighed(described.search, metric)
             print(f"search {recipe}: {', '.join(space.keys)} by {metric.name}: {metric.why}")
-            cost = f"{most(described.search):.2f} times the final run's FLOPs"
-            print("\n".join(f"  {note}" for note in [*space.notes, f"the trials cost at most {cost}"]), flush=True)
-            task = Task(described, dataset.info, row.modality, dataset.folder, metric.name, root)
-            found, facts = _play(task, space, run)
+            cost = f"{most_population(rules) if several else most(rules):.2f} times the final run's FLOPs"
+            told = [*space.notes, *notes, f"the trials cost at most {cost}"]
+            print("\n".join(f"  {note}" for note in told), flush=True)
+            members = run.folder / "population" if several else None
+            facts_of = (described, dataset.info, row.modality, dataset.folder, metric.name, root)
+            task = Task(*facts_of, tuple(metric.beside), members)
+            found, facts = _play(task, space, rules, run)
             timing |= facts
-            summary = _summary(found, space, metric)
-            _write(root / "results" / recipe, summary, _rows(found))
-            _report(summary)
+            if found.schedule:
+                parts = task.steps(found.schedule["pieces"], 1.0)
+                found = found._replace(schedule=found.schedule | _in_steps(parts))
+            summary = summary_of(found, space, metric, rules.objectives)
+            report(summary, write(root / "results" / recipe, summary, rows_of(found)))
         run.timing(seconds=round(time.perf_counter() - began, 3), **timing)
         run.delivered()
     publish(root, "search", recipe, digest)
+
+
+def _in_steps(parts: list[Part]) -> dict[str, Any]:
+    """A schedule as a recipe would say it, of a final run: when the mask ratio changes, and the peak of the learning rate."""
+    begins = [0, *(part.end for part in parts)]
+    changes = [
+        {"step": begin, "ratio": part.ratio, "lr": part.lr}
+        for number, (begin, part) in enumerate(zip(begins, parts))
+        if not number or part[1:] != parts[number - 1][1:]
+    ]
+    return {"steps": parts[-1].end, "changes": changes}
+
+
+def _beside(rules: SearchSection) -> tuple[str, ...]:
+    """Proxies that a recipe asks for, those that it weighs included."""
+    return tuple(dict.fromkeys([*rules.proxies, *(name for name in rules.objectives if name in PROXIES)]))
+
+
+def _weighed(rules: SearchSection, metric: Metric) -> tuple[SearchSection, list[str]]:
+    """The rules without objectives that these data cannot answer, and a note for each."""
+    able = {*COSTS, *metric.beside, *METRICS[metric.name]}
+    kept = [name for number, name in enumerate(rules.objectives) if number == 0 or name in able]
+    notes = [f"the objective {name} is left out: it needs labels" for name in rules.objectives if name not in kept]
+    return rules.model_copy(update={"objectives": kept}), notes
 
 
 def _nothing(recipe: Recipe, space: Space) -> str:
@@ -126,7 +191,7 @@ def _nothing(recipe: Recipe, space: Space) -> str:
     return ""
 
 
-def _play(task: Task, space: Space, run: Run) -> tuple[Found, dict[str, Any]]:
+def _play(task: Task, space: Space, rules: SearchSection, run: Run) -> tuple[Found, dict[str, Any]]:
     """The whole search with Ray, and the wall-clock facts of it."""
     from experiments.cluster import connected
     from experiments.tuning import LOST, Jobs, play
@@ -135,9 +200,11 @@ def _play(task: Task, space: Space, run: Run) -> tuple[Found, dict[str, Any]]:
     known = outcomes.read(ledger)
     if known:
         print(f"  going on after {len(known)} trials that had ended before")
-    rules = task.recipe.search
-    jobs, player = most_jobs(rules), Player(halving(space, rules), known)
+    several = rules.method == "population"
+    jobs, plan = (most_members(rules), population) if several else (most_jobs(rules), halving)
+    player = Player(plan(space, rules), known)
     ended, spent, beaten = len(known), 0.0, 0.0
+    of_proxies: dict[str, list[float]] = {}
 
     def beat() -> None:
         nonlocal beaten
@@ -149,8 +216,12 @@ def _play(task: Task, space: Space, run: Run) -> tuple[Found, dict[str, Any]]:
         nonlocal ended, spent, beaten
         outcome = task.outcome(job, measured)
         if measured.failure != LOST:  # after a resume, whatever killed the process may be gone
-            outcomes.append(ledger, outcome, measured.seconds)
+            outcomes.append(ledger, outcome, measured.seconds, measured.proxy_seconds)
         ended, spent, beaten = ended + 1, spent + measured.seconds, 0.0
+        for name, seconds in measured.proxy_seconds.items():
+            of_proxies.setdefault(name, []).append(seconds)
+        if task.members and job.rung > 1 and job.origin != "confirm":  # no member goes on from there any more
+            shutil.rmtree(task.members / f"round-{job.rung - 2}", ignore_errors=True)
         print(f"  {_line(outcome)}, {measured.seconds:.1f} s", flush=True)
         player.take(outcome)
         beat()
@@ -167,7 +238,10 @@ def _play(task: Task, space: Space, run: Run) -> tuple[Found, dict[str, Any]]:
         raise SearchError(
             f"the search was stopped after {ended} of at most {jobs} trials: run it again, it goes on from there"
         )
-    return player.found, {"workers": workers, "trial_seconds": round(spent, 3)}
+    if task.members:
+        shutil.rmtree(task.members, ignore_errors=True)
+    costs = {name: round(sum(took) / len(took), 4) for name, took in of_proxies.items()}
+    return player.found, {"workers": workers, "trial_seconds": round(spent, 3), "proxy_seconds": costs}
 
 
 def _line(outcome: Outcome) -> str:
@@ -177,104 +251,3 @@ def _line(outcome: Outcome) -> str:
     score = outcome.failure or ", ".join(f"{name} {value:.4f}" for name, value in outcome.measures.items())
     keys = ", ".join(f"{key} {value}" for key, value in job.chosen.items())
     return f"{what}trial {job.trial} rung {job.rung} seed {job.seed}: {score} ({keys}; {outcome.steps} steps)"
-
-
-def _write(folder: Path, summary: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """The three files. They hold no times, hosts or paths, so the same search writes the same bytes."""
-    chosen = summary["winner"] if summary["chosen"] == "winner" else summary["default"]
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *summary["keys"]]).astype(COLUMNS)
-    write_text(folder / "best.yaml", yaml.safe_dump(chosen, sort_keys=True))
-    with replace_file(folder / "trials.parquet") as staging:
-        table.to_parquet(staging, index=False)
-    write_text(folder / "search.json", json.dumps({"schema": SCHEMA, **summary}, indent=2, allow_nan=False) + "\n")
-
-
-def _rows(found: Found) -> list[dict[str, Any]]:
-    """One row per trial and rung, then those that confirmed."""
-    rows = []
-    for rung, tried in enumerate([*found.rungs, found.confirming]):
-        went_on = {o.job.trial for o in found.rungs[rung + 1]} if rung + 1 < len(found.rungs) else None
-        for outcome, score in zip(tried, scores(tried)):
-            job = outcome.job
-            status = "complete" if went_on is None or job.trial in went_on else "stopped"
-            rows.append(
-                {
-                    "trial": job.trial,
-                    "rung": job.rung,
-                    "origin": job.origin,
-                    "status": "failed" if outcome.failure else status,
-                    "seed": job.seed,
-                    "steps": outcome.steps,
-                    "flops": outcome.flops,
-                    "parameters": outcome.parameters,
-                    "score": math.nan if score is None else score,
-                    "loss": math.nan if outcome.loss is None else outcome.loss,
-                    **job.chosen,
-                }
-            )
-    return rows
-
-
-def _off(recipe: Recipe, why: str) -> dict[str, Any]:
-    """search.json of a search that did not take place."""
-    return {
-        "metric": recipe.search.metric,
-        "split": "validation",
-        "trials": 0,
-        "keys": [],
-        "default": {},
-        "winner": {},
-        "chosen": "default",
-        "verdict": why,
-        "confirm": NOT_CONFIRMED._asdict(),
-        "importance": {},
-        "importance_n": 0,
-        "rank_correlation": {"loss_with_score": None, "n": 0},
-        "flops": 0.0,
-    }
-
-
-def _summary(found: Found, space: Space, metric: Metric) -> dict[str, Any]:
-    """search.json of a search that did. Importance and rank correlation are over the first rung, where all trials cost the same."""
-    first = found.rungs[0]
-    winner = next((o.job.chosen for o in first if o.job.trial == found.winner), {})
-    shares, n = importance(space, [Tried(o.job.chosen, score) for o, score in zip(first, scores(first))])
-    return {
-        "metric": metric.name,
-        "split": "validation",
-        "trials": len(first),
-        "keys": list(space.keys),
-        "default": space.defaults,
-        "winner": winner,
-        "chosen": found.chosen,
-        "verdict": found.verdict,
-        "confirm": {k: round(v, 6) if isinstance(v, float) else v for k, v in found.confirmation._asdict().items()},
-        "importance": shares,
-        "importance_n": n,
-        "rank_correlation": _rank_correlation(first),
-        "flops": sum(o.flops for o in [*(o for rung in found.rungs for o in rung), *found.confirming]),
-    }
-
-
-def _rank_correlation(tried: list[Outcome]) -> dict[str, Any]:
-    """Spearman's, of loss and score; None where fewer than three trials have both, or all of one are alike."""
-    pairs = [(o.loss, score) for o, score in zip(tried, scores(tried)) if o.loss is not None and score is not None]
-    losses, scored = [loss for loss, _ in pairs], [score for _, score in pairs]
-    if len(pairs) < 3 or len(set(losses)) < 2 or len(set(scored)) < 2:
-        return {"loss_with_score": None, "n": len(pairs)}
-    from scipy.stats import spearmanr
-
-    return {"loss_with_score": round(float(spearmanr(losses, scored).statistic), 4), "n": len(pairs)}
-
-
-def _report(summary: dict[str, Any]) -> None:
-    """What was found, in words."""
-    print(f"  {summary['verdict']}")
-    rank = summary["rank_correlation"]
-    value = "unknown" if rank["loss_with_score"] is None else f"{rank['loss_with_score']:+.2f}"
-    name = "k-NN" if summary["metric"] == "knn" else "label-free"
-    print(f"  rank correlation of the reconstruction loss with the {name} score over {rank['n']} trials: {value}")
-    print(f"  {WHY_NOT_LOSS}")
-    shares = sorted(summary["importance"].items(), key=lambda pair: (-pair[1], pair[0]))
-    n, few = summary["importance_n"], f" (noise below {FEW} trials)" if summary["importance_n"] < FEW else ""
-    print(f"  importance over {n} trials{few}: {', '.join(f'{key} {share:.2f}' for key, share in shares) or 'unknown'}")

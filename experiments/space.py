@@ -47,6 +47,8 @@ class Tried(NamedTuple):
 
     chosen: dict[str, Any]
     score: float | None
+    others: tuple[float, ...] = ()
+    """Of several objectives, those beside the score; more is better."""
 
 
 def load_space(name: str, root: Path = Path()) -> dict[str, BaseDistribution]:
@@ -60,9 +62,14 @@ def load_space(name: str, root: Path = Path()) -> dict[str, BaseDistribution]:
         raw = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as problem:
         raise SpaceError(f"{path} is not YAML: {problem}") from problem
+    return parse_space(raw, str(path))
+
+
+def parse_space(raw: Any, where: str) -> dict[str, BaseDistribution]:
+    """Every key of a mapping as a space file holds it. Raises SpaceError naming ``where``, the key and the nearest right one."""
     if not isinstance(raw, dict):
-        raise SpaceError(f"{path} holds {type(raw).__name__}, a space is a mapping of dotted keys")
-    return {str(key): _distribution(f"{path}: {key}", str(key), spec) for key, spec in raw.items()}
+        raise SpaceError(f"{where} holds {type(raw).__name__}, a space is a mapping of dotted keys")
+    return {str(key): _distribution(f"{where}: {key}", str(key), spec) for key, spec in raw.items()}
 
 
 def _distribution(where: str, key: str, spec: Any) -> BaseDistribution:
@@ -162,16 +169,21 @@ def unbuildable(config: dict[str, Any]) -> str:
     return ""
 
 
-def propose(space: Space, history: list[Tried], count: int, seed: int, startup: int) -> list[dict[str, Any]]:
+def propose(
+    space: Space, history: list[Tried], count: int, seed: int, startup: int, objectives: int = 1
+) -> list[dict[str, Any]]:
     """``count`` configurations that are not in ``history``: a pure function of its arguments, so a resumed search proposes the same.
 
-    Seeded TPE (Bergstra et al. 2011) with a constant liar, so that those of one call differ; at random until ``startup`` are known.
-    Fewer come back where the space holds no more.
+    Seeded multivariate TPE (Bergstra et al. 2011; of several ``objectives`` Ozaki et al. 2022) with a constant liar, so that those of one
+    call differ; at random until ``startup`` are known. Fewer come back where the space holds no more.
     """
     sampler = optuna.samplers.TPESampler(
-        seed=draw_key(seed, "search", len(history)) % 2**32, n_startup_trials=startup, constant_liar=True
+        seed=draw_key(seed, "search", len(history)) % 2**32,
+        n_startup_trials=startup,
+        constant_liar=True,
+        multivariate=True if objectives > 1 else None,
     )
-    study = study_of(space, history, sampler)
+    study = study_of(space, history, sampler, objectives)
     known = {_identity(tried.chosen) for tried in history} | {_identity(space.defaults)}
     fresh: list[dict[str, Any]] = []
     for _ in range(20 * count):
@@ -185,14 +197,21 @@ def propose(space: Space, history: list[Tried], count: int, seed: int, startup: 
     return fresh
 
 
-def study_of(space: Space, history: list[Tried], sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
-    """An in-memory study that holds ``history``; a default outside the ranges of the space cannot be part of it."""
-    study = optuna.create_study(direction="maximize", sampler=sampler or optuna.samplers.RandomSampler(seed=0))
+def study_of(
+    space: Space, history: list[Tried], sampler: optuna.samplers.BaseSampler | None = None, objectives: int = 1
+) -> optuna.Study:
+    """An in-memory study that holds ``history``; a default outside the ranges of the space cannot be part of it.
+
+    With one objective it is of the score alone, whatever else is known.
+    """
+    directions = ["maximize"] * objectives
+    study = optuna.create_study(directions=directions, sampler=sampler or optuna.samplers.RandomSampler(seed=0))
     for tried in history:
         if all(_contains(space.keys[key], tried.chosen[key]) for key in space.keys):
             state = optuna.trial.TrialState.FAIL if tried.score is None else optuna.trial.TrialState.COMPLETE
+            values = None if tried.score is None else [tried.score, *tried.others][:objectives]
             study.add_trial(
-                optuna.trial.create_trial(params=tried.chosen, distributions=space.keys, value=tried.score, state=state)
+                optuna.trial.create_trial(params=tried.chosen, distributions=space.keys, values=values, state=state)
             )
     return study
 

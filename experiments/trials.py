@@ -1,4 +1,4 @@
-"""One trial: a complete schedule on one core, then a score of the frozen encoder on validation samples."""
+"""One trial: a complete schedule on one core, then scores of the frozen encoder on validation samples."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from experiments.goals import METRICS, PROXIES, metric_words, needs_labels, oriented
+from experiments.proxies import NEIGHBOURS, Subject, measure_proxies
+from experiments.schedules import Leg, play
 from mae_core.data.dataset import Dataset, open_dataset
-from mae_core.draws import permutation
-from mae_core.evaluation.features import extract
-from mae_core.evaluation.knn import knn_accuracy
-from mae_core.evaluation.label_free import explained, lidar, masked_views
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings, fit, start
 
-NEIGHBOURS = 20
-MOST_SAMPLES = 10_000
-"""Labelled samples of a split that a k-NN score uses."""
-MOST_UNLABELLED = 1_000
 FEWEST_LABELS = 50
 """In train and in validation; with fewer, one validation sample is worth more than the differences to be seen."""
 REPORTS = 100
@@ -38,10 +33,15 @@ class Work(NamedTuple):
     dataset: str
     """Folder of the prepared dataset, absolute: samples are mapped where they lie, never sent."""
     metric: str
+    """A row of ``goals.METRICS``."""
     init_from: str | None
     """Model folder to start from."""
     features_from: str | None = None
     """Model folder whose features are a target."""
+    proxies: list[str] = []  # noqa: RUF012 - read, never written to
+    """What is measured beside the metric."""
+    leg: dict[str, Any] | None = None
+    """Fields of ``schedules.Leg``; None: one schedule with the same settings throughout."""
 
 
 class Measured(NamedTuple):
@@ -54,28 +54,41 @@ class Measured(NamedTuple):
     parameters: int
     seconds: float
     failure: str = ""
+    proxies: dict[str, float] = {}  # noqa: RUF012 - read, never written to
+    """As measured, by name: those of the metric and those beside it, where they are defined."""
+    proxy_seconds: dict[str, float] = {}  # noqa: RUF012
+    """What each took."""
 
 
 class Metric(NamedTuple):
     """What trials are ranked by."""
 
     name: str
-    """knn or label_free."""
+    """A row of ``goals.METRICS``."""
     why: str
+    beside: list[str]
+    """Proxies that can be measured beside it."""
 
 
-def choose_metric(dataset: Dataset) -> Metric:
-    """k-NN where train and validation have labels enough, else the label-free scores."""
+def choose_metric(dataset: Dataset, wanted: str = "knn", beside: tuple[str, ...] = ()) -> Metric:
+    """``wanted`` where train and validation have the labels it needs, else the label-free ranks; so it goes for those ``beside``."""
     counts = {name: int((dataset.split(name).labels >= 0).sum()) for name in ("train", "validation")}
-    if dataset.labelled and min(counts.values()) >= FEWEST_LABELS:
-        return Metric(
-            "knn", f"accuracy of k-NN ({NEIGHBOURS}) on frozen features of {counts['validation']} validation samples"
+    enough = dataset.labelled and min(counts.values()) >= FEWEST_LABELS
+    proxies = [name for name in beside if enough or not PROXIES[name].labels]
+    if wanted == "knn" and enough:
+        why = f"accuracy of k-NN ({NEIGHBOURS}) on frozen features of {counts['validation']} validation samples"
+    elif needs_labels(wanted) and enough:
+        why = f"{metric_words(wanted)} on frozen features of {counts['validation']} validation samples"
+    elif needs_labels(wanted):
+        name = "k-NN" if wanted == "knn" else wanted
+        why = (
+            f"average of ranks by LiDAR over random masks and by variance explained on a mask bank: a {name} score needs "
+            f"{FEWEST_LABELS} labels in train and in validation, there are {counts['train']} and {counts['validation']}"
         )
-    return Metric(
-        "label_free",
-        "average of ranks by LiDAR over random masks and by variance explained on a mask bank: a k-NN score needs "
-        f"{FEWEST_LABELS} labels in train and in validation, there are {counts['train']} and {counts['validation']}",
-    )
+        return Metric("label_free", why, proxies)
+    else:
+        why = f"{metric_words(wanted)} of validation samples, which needs no labels, as the recipe says"
+    return Metric(wanted, why, proxies)
 
 
 def measure(work: Work) -> Measured:
@@ -91,12 +104,18 @@ def measure(work: Work) -> Measured:
         parameters = sum(p.numel() for p in state.model.parameters())
         if work.init_from:
             state.load_model(MaskedAutoencoder.load(work.init_from).state_dict())
-        every = max(settings.steps // REPORTS, 1)
         train = dataset.split("train")
         labels = train.labels if state.learner is not None and state.learner.needs_labels else None
-        reports = [(p.step, p.loss) for p in fit(state, train.samples, settings, report_every=every, labels=labels)]
-        loss = float(np.mean([value for step, value in reports if step > 0.9 * settings.steps]))
-        measures = SCORES[work.metric](state.result(), dataset, settings.precision)
+        if work.leg:
+            progress = play(state, train.samples, settings, Leg(**work.leg), work.config, labels)
+        else:
+            every = max(settings.steps // REPORTS, 1)
+            progress = fit(state, train.samples, settings, report_every=every, labels=labels)
+        reports = [(p.step, p.loss) for p in progress]
+        loss = float(np.mean([value for step, value in reports if step > 0.9 * state.step]))
+        needed = METRICS[work.metric]
+        found = measure_proxies(Subject(state.result(), dataset, settings.precision), needed, work.proxies)
+        measures = {name: oriented(name, found.values[name]) for name in needed}
     except Exception as problem:  # whatever it is, the next trial may do better
         reason = f"{type(problem).__name__}: {' '.join(str(problem).split())[:300]}"
         return Measured({}, None, parameters, time.perf_counter() - began, reason)
@@ -108,39 +127,11 @@ def measure(work: Work) -> Measured:
         parameters,
         time.perf_counter() - began,
         failure,
+        {} if failure else found.values,
+        found.seconds,
     )
 
 
 @lru_cache(maxsize=1)
 def _dataset(folder: str) -> Dataset:
     return open_dataset(Path(folder))
-
-
-def _knn(model: MaskedAutoencoder, dataset: Dataset, precision: str) -> dict[str, float]:
-    features, labels = {}, {}
-    for name in ("train", "validation"):
-        split = dataset.split(name)
-        rows = _some(np.flatnonzero(split.labels >= 0), MOST_SAMPLES)
-        features[name] = extract(model, split.samples[rows], precision=precision)
-        labels[name] = split.labels[rows]
-    accuracy = knn_accuracy(
-        features["train"], labels["train"], features["validation"], labels["validation"], NEIGHBOURS
-    )
-    return {"knn": accuracy}
-
-
-def _label_free(model: MaskedAutoencoder, dataset: Dataset, precision: str) -> dict[str, float]:
-    split = dataset.split("validation")
-    samples = split.samples[_some(np.arange(len(split.samples)), MOST_UNLABELLED)]
-    model.eval()
-    return {"lidar": lidar(masked_views(model, samples)), "explained": explained(model, samples)}
-
-
-def _some(rows: np.ndarray, most: int) -> np.ndarray:
-    """The same ``most`` of the rows in every trial, in order."""
-    if len(rows) <= most:
-        return rows
-    return np.sort(rows[permutation(len(rows), 0, 0, "search").numpy()[:most]])
-
-
-SCORES = {"knn": _knn, "label_free": _label_free}

@@ -45,6 +45,8 @@ METRIC_WORDS = {
     "accuracy_hidden": "right of hidden tokens and categories",
     "explained": "variance explained of hidden values",
     "label_free": "mean rank of the label-free measures",
+    "rankme": "effective rank (RankMe)",
+    "alpha_req": "nearness of the spectrum's slope to 1 (α-ReQ)",
 }
 """In the order in which they are shown."""
 MODEL_WORDS = {
@@ -71,6 +73,7 @@ MODEL_WORDS = {
 }
 TASK_WORDS = {
     "linear": "linear probe",
+    "ridge": "ridge probe",
     "knn": "k-NN",
     "few_label": "few-label probe",
     "finetune": "fine-tuning",

@@ -75,6 +75,26 @@ def plan(recipe: RecipeName) -> None:
 
 
 @app.command()
+def study(recipe: RecipeName) -> None:
+    """Say what a search found: the verdict, what mattered, and which proxies could have been trusted."""
+    from pipelines.study import study_text
+
+    print(study_text(recipe, ROOT))
+
+
+@app.command()
+def pin(
+    recipe: RecipeName,
+    trial: Annotated[int, typer.Argument(help="its number, 0 is the defaults")],
+    name: Annotated[str, typer.Option(help="of the new recipe: a-z, 0-9 and _")],
+) -> None:
+    """Make a trial of a search a recipe of its own: its values as literals, at the cost of the final run."""
+    from pipelines.study import pin_text
+
+    print(pin_text(recipe, trial, name, ROOT))
+
+
+@app.command()
 def doctor() -> None:
     """Check this machine: versions, space, cores, precision, one training step, one save and load."""
     from pipelines.doctor import check

@@ -1,4 +1,4 @@
-"""The ``search`` stage: ``python -m pipelines.search RECIPE`` → ``results/<recipe>/{best.yaml,trials.parquet,search.json}``."""
+"""The ``search`` stage: ``python -m pipelines.search RECIPE`` → ``results/<recipe>/{best.yaml,trials.parquet,search.json,proxies.csv}``."""
 
 from __future__ import annotations
 

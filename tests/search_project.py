@@ -17,7 +17,7 @@ from experiments.trials import Work, measure
 from mae_core.data.pack import Rules, pack
 from mae_core.data.sources import Part, Source
 
-OUTS = ("best.yaml", "trials.parquet", "search.json")
+OUTS = ("best.yaml", "trials.parquet", "search.json", "proxies.csv")
 DVC = {
     "stages": {
         "search": {

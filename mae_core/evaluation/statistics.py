@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 DRAWS = 1000
+LEAST_RANKED = 5
+"""Units of a rank correlation; fewer give no interval."""
 LEAST_SEEDS = 3
 """Fewer give no interval: a spread of two numbers says nothing."""
 
@@ -69,3 +71,37 @@ def paired_over_items(ours: np.ndarray, theirs: np.ndarray, what: str = "paired,
     if ours.shape != theirs.shape:
         raise ValueError(f"paired items must be the same ones: {ours.shape} against {theirs.shape}")
     return over_items(ours - theirs, what)
+
+
+def rank_correlation(
+    ours: np.ndarray, theirs: np.ndarray, what: str = "trials (bootstrap)", draws: int = DRAWS, seed: int = 0
+) -> Interval:
+    """Spearman's ρ of paired values, with its percentile bootstrap over the pairs; pairs with a value that is not finite are left out.
+
+    ρ is NaN for fewer than three pairs or where one side is constant; resamples in which that is so are left out of the interval.
+    """
+    ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
+    if ours.shape != theirs.shape:
+        raise ValueError(f"paired values must be of the same units: {ours.shape} against {theirs.shape}")
+    known = np.isfinite(ours) & np.isfinite(theirs)
+    ours, theirs = ours[known], theirs[known]
+    n = len(ours)
+    if n < 3:
+        return Interval(math.nan, math.nan, math.nan, n, "")
+    value = float(_spearman(ours[None], theirs[None])[0])
+    if n < LEAST_RANKED or math.isnan(value):
+        return Interval(value, math.nan, math.nan, n, "")
+    picks = np.random.default_rng(seed).integers(0, n, (draws, n))
+    resampled = _spearman(ours[picks], theirs[picks])
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    return Interval(value, float(low), float(high), n, what)
+
+
+def _spearman(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """(r, n) and (r, n) → (r,): Pearson's correlation of ranks, ties sharing theirs; NaN where a row is constant."""
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(rows, axis=1) for rows in (ours, theirs))
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    size = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    return np.divide((a * b).sum(1), size, out=np.full(len(a), math.nan), where=size > 0)

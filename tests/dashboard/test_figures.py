@@ -1,14 +1,11 @@
 """Figures are pure functions: what goes in must be what is drawn."""
 
-import shlex
-
 import numpy as np
 import pandas as pd
 
 from dashboard import figures, panels
 from dashboard.views.embeddings import chosen_indices, purity
 from dashboard.views.overview import chip
-from dashboard.views.search import as_command, nested
 from dashboard.views.try_it import vote
 from experiments.results import StageState
 
@@ -82,20 +79,6 @@ def test_vote_weighs_by_similarity_and_skips_the_unlabelled():
     label, share = vote(np.array([1, 2, 2, -1]), np.array([0.99, 0.2, 0.2, 0.999]))
     assert label == 1 and share > 0.9
     assert vote(np.array([-1]), np.array([0.5]))[0] == -1
-
-
-def test_dotted_keys_become_a_recipe_section():
-    assert nested({"masking.ratio": 0.71907, "model.patch": np.int64(7)}) == {
-        "masking": {"ratio": 0.7191},
-        "model": {"patch": 7},
-    }
-
-
-def test_a_trial_becomes_a_command_that_a_hostile_name_cannot_leave():
-    command = as_command("a'; touch pwned", {"masking.ratio": 0.71907, "model.patch": np.int64(7)})
-    words = shlex.split(command.replace("\\\n", ""))  # as a shell joins continued lines
-    assert words[:4] == ["dvc", "exp", "run", "-S"] and words.count("-S") == 2
-    assert words[4] == "experiments/recipes/a'; touch pwned.yaml:masking.ratio=0.7191"
 
 
 def test_chip_shows_the_worst_state():

@@ -11,10 +11,15 @@ import yaml
 from search_project import SPACE, ledger, make_project, outs, without_ray
 
 from experiments import results
+from experiments.columns import MORE_TRIAL_COLUMNS, PROXY_COLUMNS
+from experiments.goals import COLUMN, PROXIES
 from experiments.halving import Job, SearchError, share
+from experiments.pareto import dominates
 from experiments.recipe import load_recipe
 from experiments.results import Store
-from experiments.search import COLUMNS, Task, search
+from experiments.search import Task, search
+from experiments.search_results import COLUMNS
+from experiments.trials import Measured
 from mae_core.flops import train_flops
 
 
@@ -80,8 +85,8 @@ def test_a_search_that_knows_everything_runs_nothing_and_writes_the_same(
     search("tiny", root)
     assert outs(root) == first
     again = ledger(root)
-    strip = [{**row, "seconds": 0} for row in known]
-    assert [{**row, "seconds": 0} for row in again] == strip, "five known, the rest run once"
+    strip = [{**row, "seconds": 0, "proxy_seconds": {}} for row in known]
+    assert [{**row, "seconds": 0, "proxy_seconds": {}} for row in again] == strip, "five known, the rest run once"
     (run / "DELIVERED").unlink()
     monkeypatch.setattr("experiments.cluster.connected", None)  # Ray is not even started
     search("tiny", root)
@@ -111,7 +116,9 @@ def test_a_search_that_is_off_says_why_and_starts_no_ray(
 
 
 def test_the_columns_are_those_that_readers_expect() -> None:
-    assert list(COLUMNS) == results.TRIAL_COLUMNS
+    assert list(COLUMNS)[: len(results.TRIAL_COLUMNS)] == results.TRIAL_COLUMNS
+    more = list(COLUMNS)[len(results.TRIAL_COLUMNS) :]
+    assert more == [*MORE_TRIAL_COLUMNS, *(COLUMN + name for name in PROXIES)]
 
 
 def test_defaults_that_cannot_be_trained_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,3 +180,128 @@ def test_a_lost_process_is_a_failed_trial_that_a_resume_tries_again(
     assert list(table.loc[table["status"] == "failed", "trial"]) == [2]
     assert len(ledger(root)) == len(lost) - 1
     assert np.isnan(table.loc[table["status"] == "failed", "score"]).all()
+
+
+def test_proxies_stand_beside_the_score_and_are_timed_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_project(tmp_path)
+    without_ray(monkeypatch)
+    search("tiny", root)
+    store = Store(root)
+    table = store.trials("tiny")
+    assert (table["proxy.knn"] == table["score"]).all(), "the metric is one of them"
+    assert table[[COLUMN + name for name in PROXIES]].notna().all(axis=None)
+    assert (table["encode_flops"] > 0).all() and table["parent"].isna().all()
+    proxies = store.proxies("tiny")
+    assert list(proxies) == PROXY_COLUMNS and {"ridge", "loss"} < set(proxies["proxy"]) and not store.problems
+    (timing,) = (root / "runs").glob("*/timing.json")
+    took = json.loads(timing.read_text())["proxy_seconds"]
+    assert set(took) == set(PROXIES) and all(seconds > 0 for seconds in took.values())
+    assert not any("seconds" in text for text in map(str, outs(root).values())), "outs hold no times"
+
+
+def test_the_recipe_says_what_ranks_and_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_project(tmp_path, search={"metric": "rankme", "proxies": ["knn"], "trials": 3})
+    without_ray(monkeypatch)
+    search("tiny", root)
+    table = Store(root).trials("tiny")
+    assert (table["score"] == table["proxy.rankme"]).all() and table["proxy.knn"].notna().all()
+    assert table["proxy.ridge"].isna().all() and Store(root).search_summary("tiny")["metric"] == "rankme"
+
+
+def test_several_objectives_leave_a_front_and_a_pick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_project(tmp_path, search={"trials": 6, "objectives": ["metric", "flops", "parameters"]})
+    without_ray(monkeypatch)
+    search("tiny", root)
+    said = capsys.readouterr().out
+    summary, table = Store(root).search_summary("tiny"), Store(root).trials("tiny")
+    last = table[(table["rung"] == 1) & (table["origin"] != "confirm")].set_index("trial")
+    points = {int(trial): (row["score"], -row["encode_flops"], -row["parameters"]) for trial, row in last.iterrows()}
+    alone = {t for t, p in points.items() if not any(dominates(q, p) for q in points.values())}
+    assert set(summary["front"]) == alone and "none dominates in metric, flops, parameters" in said
+    assert summary["picked"] is None or summary["picked"] in alone
+    if summary["picked"]:
+        assert set(summary["others"]) == {"flops", "parameters"}
+        assert summary["others"]["flops"]["standard_error"] == 0, "nothing of a cost is drawn"
+
+
+def test_an_objective_that_the_data_cannot_answer_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_project(tmp_path, labelled=False, search={"trials": 3, "objectives": ["metric", "ridge", "flops"]})
+    without_ray(monkeypatch)
+    search("tiny", root)
+    assert "the objective ridge is left out: it needs labels" in capsys.readouterr().out
+    summary = Store(root).search_summary("tiny")
+    assert summary["objectives"] == ["metric", "flops"] and summary["front"]
+
+
+POPULATION = {"method": "population", "population": 4, "rounds": 3, "budget": 0.6, "confirm_seeds": 2}
+
+
+def test_a_population_leaves_a_schedule_and_goes_on_after_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {"masking": {"strategy": "random", "ratio": "auto"}, "search": POPULATION}
+    root = make_project(tmp_path, **keys)
+    without_ray(monkeypatch)
+    from experiments import tuning
+
+    working = tuning.play
+
+    def break_off(jobs, machines, folder, beat):  # type: ignore[no-untyped-def]
+        ended, done = 0, jobs.done
+
+        def count(*given: object) -> None:
+            nonlocal ended
+            done(*given)
+            ended += 1
+            if ended == 6:
+                raise KeyboardInterrupt
+
+        jobs.done = count
+        working(jobs, machines, folder, beat)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.tuning.play", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            search("tiny", root)
+    assert len(ledger(root)) == 6
+    search("tiny", root)
+    store = Store(root)
+    summary, table = store.search_summary("tiny"), store.trials("tiny")
+    members = table[table["origin"] != "confirm"]
+    assert len(members) == 12 and (members["status"] == "complete").all() and not store.problems
+    assert members["steps"].nunique() == 1, "a round is as long for every member"
+    assert (members.loc[members["rung"] > 0, "parent"].notna()).all()
+    schedule = summary["schedule"]
+    assert len(schedule["line"]) == 3 and schedule["changes"][0]["step"] == 0 and schedule["steps"] > 0
+    assert summary["keys"] == ["masking.ratio", "pretrain.lr"]
+    best = yaml.safe_load((root / "results/tiny/best.yaml").read_text())
+    assert best == summary["default"], "a schedule is no constant"
+    assert not list((root / "runs").glob("*/population")), "nothing of its members is left"
+    whole = make_project(tmp_path / "whole", **keys)
+    search("tiny", whole)
+    assert outs(whole) == outs(root)
+
+
+def test_a_schedule_costs_what_the_final_run_costs(tmp_path: Path) -> None:
+    root = make_project(
+        tmp_path, masking={"strategy": "random", "ratio": "auto"}, pretrain={"steps": 20_000}, search=POPULATION
+    )
+    recipe, info = load_recipe("tiny", root), json.loads((root / "data/bars/dataset.json").read_text())
+    task = Task(recipe, info, "image", root / "data/bars", "knn", root, (), root / "members")
+    pieces = [
+        {"until": (n + 1) / 3, "chosen": {"masking.ratio": ratio, "pretrain.lr": 0.001}}
+        for n, ratio in enumerate((0.8, 0.4, 0.6))
+    ]
+    final = 20_000 * 16 * train_flops(task.work(Job(0, 2, "confirm", 1, 1.0, {})).config)
+    job = Job(3, 2, "confirm", 1, 0.6, pieces[-1]["chosen"], None, pieces)
+    work = task.work(job)
+    assert work.leg and work.leg["source"] is None and work.settings["steps"] == work.leg["parts"][-1][0]
+    measured = Measured({"knn": 0.5}, 0.1, 10, 1.0)
+    assert task.outcome(job, measured).flops == pytest.approx(0.6 * final, rel=2e-3)
+    leg = task.work(Job(1, 1, "sampled", 0, 0.2, pieces[0]["chosen"], 2))
+    assert leg.leg and leg.leg["source"].endswith("round-0/member-2") and leg.leg["target"].endswith("round-1/member-1")
+    assert leg.leg["parts"] == [(8000, 0.8, 0.001)] and leg.settings["steps"] == 12_000

@@ -10,7 +10,7 @@ import pytest
 import torch
 from search_project import make_dataset
 
-from experiments import trials
+from experiments import proxies, trials
 from experiments.trials import Work, choose_metric, measure
 from mae_core.data.dataset import open_dataset
 from mae_core.training.loop import Settings
@@ -49,7 +49,7 @@ def measured(folder: Path, metric: str = "knn", **settings: Any) -> trials.Measu
 def test_a_trial_is_repeatable_and_depends_on_its_seed(bars: Path) -> None:
     first, again, other = measured(bars), measured(bars), measured(bars, seed=1)
     assert not first.failure and 0 <= first.measures["knn"] <= 1
-    assert first._replace(seconds=0) == again._replace(seconds=0)
+    assert first._replace(seconds=0, proxy_seconds={}) == again._replace(seconds=0, proxy_seconds={})
     assert other.loss != first.loss
     assert first.parameters > 1000 and first.loss is not None and first.loss > 0
 
@@ -87,7 +87,7 @@ def test_a_mistake_in_the_code_is_named(bars: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_score_that_is_not_finite_is_a_failure(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(trials.SCORES, "knn", lambda *_: {"knn": float("nan")})
+    monkeypatch.setitem(proxies.MEASURES, "knn", lambda *_: float("nan"))
     found = measured(bars)
     assert found.failure == "knn is not finite" and found.measures == {}
 
@@ -95,11 +95,11 @@ def test_a_score_that_is_not_finite_is_a_failure(bars: Path, monkeypatch: pytest
 def test_averaged_weights_are_what_is_scored(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
 
-    def look(model: Any, *_: object) -> dict[str, float]:
-        seen[len(seen)] = torch.cat([p.flatten() for p in model.parameters()]).clone()
-        return {"knn": 0.5}
+    def look(subject: proxies.Subject) -> float:
+        seen[len(seen)] = torch.cat([p.flatten() for p in subject.model.parameters()]).clone()
+        return 0.5
 
-    monkeypatch.setitem(trials.SCORES, "knn", look)
+    monkeypatch.setitem(proxies.MEASURES, "knn", look)
     measured(bars)
     measured(bars, ema=0.9)
     assert not torch.equal(seen[0], seen[1])

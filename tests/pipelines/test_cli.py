@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from project import ROOT, make_project, write_dataset
+from project import ROOT, make_project, write_dataset, write_recipe
 
 from mae_core.model import MaskedAutoencoder
 from pipelines import cli
@@ -193,6 +194,46 @@ def test_plan_of_a_wrong_recipe_names_the_key(maestro, project):
     path = project / "experiments" / "recipes" / "tiny.yaml"
     path.write_text(yaml.safe_dump({"masking": {"rato": 0.5}}))
     refused(maestro("plan", "tiny"), r"unknown key 'masking\.rato' \(did you mean 'ratio'\?\)")
+
+
+def searched(project: Path) -> None:
+    """What a search of two trials left, and a recipe that leaves the mask ratio open."""
+    write_recipe(project, masking={"ratio": "auto"})
+    facts = {"status": "complete", "seed": 0, "steps": 9, "flops": 1e9, "parameters": 9, "loss": 0.1, "rung": 0}
+    rows = [("default", 0.5, 0.75), ("sampled", 0.6, 0.5)]
+    table = [
+        {**facts, "trial": trial, "origin": origin, "score": score, "masking.ratio": ratio}
+        for trial, (origin, score, ratio) in enumerate(rows)
+    ]
+    pd.DataFrame(table).to_parquet(project / "results" / "tiny" / "trials.parquet")
+    summary = {
+        "schema": 1,
+        "metric": "knn",
+        "trials": 2,
+        "verdict": "trial 1 leads",
+        "importance": {},
+        "importance_n": 2,
+    }
+    (project / "results" / "tiny" / "search.json").write_text(json.dumps(summary))
+
+
+def test_study_says_what_a_search_found(maestro, project):
+    refused(maestro("study", "tiny"), r"no search of tiny is here: run `dvc repro search@tiny`")
+    searched(project)
+    said = maestro("study", "tiny")
+    assert said.code == 0, said
+    assert "2 trials, ranked by knn" in said.out and "trial 1 leads" in said.out and "maestro pin tiny 1" in said.out
+
+
+def test_pin_makes_a_trial_a_recipe(maestro, project):
+    searched(project)
+    said = maestro("pin", "tiny", 1, "--name", "mine")
+    assert said.code == 0, said
+    assert "maestro enable mine --dataset tiny" in said.out
+    written = yaml.safe_load((project / "experiments" / "recipes" / "mine.yaml").read_text())
+    assert written["masking"]["ratio"] == 0.5 and written["pretrain"]["steps"] < 60, "fewer hidden, fewer steps"
+    refused(maestro("pin", "tiny", 1, "--name", "mine"), "there already")
+    refused(maestro("pin", "tiny", 5, "--name", "other"), "no trial 5: there are 0, 1")
 
 
 @pytest.mark.parametrize("arguments", [(), ("--",), ("--steps",)])

@@ -1,9 +1,9 @@
-"""RankMe by hand."""
+"""RankMe by hand, and the slope of spectra that are power laws."""
 
 import numpy as np
 import pytest
 
-from mae_core.evaluation.rank import measure_rank
+from mae_core.evaluation.rank import measure_rank, spectrum_slope
 
 
 def test_orthogonal_directions_count_and_one_direction_is_collapse():
@@ -34,3 +34,31 @@ def test_spread_dead_features_and_too_few_samples():
     assert measure_rank(np.zeros((3, 2), "f4")).effective_rank == pytest.approx(1)
     with pytest.raises(ValueError, match="at least two samples"):
         measure_rank(x[:1])
+
+
+def with_spectrum(values: np.ndarray, n: int = 300) -> np.ndarray:
+    """(n, D) centred features whose covariance has these eigenvalues, up to a factor."""
+    rng = np.random.default_rng(0)
+    raw = rng.normal(size=(n, len(values)))
+    directions = np.linalg.qr(raw - raw.mean(0))[0]
+    turn = np.linalg.qr(rng.normal(size=(len(values), len(values))))[0]
+    return directions * np.sqrt(values) @ turn
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.7, 1.0, 2.5])
+@pytest.mark.parametrize("width", [6, 40, 150])
+def test_a_power_law_has_its_own_slope(slope, width):
+    features = with_spectrum(np.arange(1, width + 1) ** -slope)
+    assert spectrum_slope(features) == pytest.approx(slope, abs=1e-6)
+    assert spectrum_slope(3 * features + 5) == pytest.approx(slope, abs=1e-6), "neither scale nor place matter"
+
+
+def test_the_bent_ends_of_a_spectrum_are_left_out():
+    values = np.arange(1, 151) ** -1.0
+    values[:4], values[100:] = 50.0, 1e-6
+    assert spectrum_slope(with_spectrum(values)) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_collapsed_representation_has_no_slope():
+    with pytest.raises(ValueError, match="at least 4 directions, the features have 1"):
+        spectrum_slope(np.outer(np.arange(20), np.ones(8)))

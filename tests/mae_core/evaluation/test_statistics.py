@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from mae_core.evaluation.statistics import Interval, over_items, over_seeds, paired_over_items, wider
+from mae_core.evaluation.statistics import (
+    Interval,
+    over_items,
+    over_seeds,
+    paired_over_items,
+    rank_correlation,
+    wider,
+)
 
 
 def test_t_interval_by_hand():
@@ -64,3 +71,37 @@ def test_wider_prefers_one_that_exists():
     none, narrow, wide = (Interval(0.5, low, high, 9, "") for low, high in ((math.nan, math.nan), (0.4, 0.6), (0, 1)))
     assert wider(none, narrow) is narrow and wider(narrow, none) is narrow
     assert wider(narrow, wide) is wide and wider(wide, narrow) is wide
+
+
+def test_rank_correlation_is_spearmans_and_sees_order_alone():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(3)
+    ours = rng.integers(0, 12, 30).astype(float)  # with ties
+    theirs = ours + rng.normal(0, 4, 30)
+    found = rank_correlation(ours, theirs)
+    assert found.mean == pytest.approx(spearmanr(ours, theirs).statistic) and found.n == 30
+    assert found.low < found.mean < found.high and "bootstrap" in found.covers
+    assert rank_correlation(np.exp(ours), theirs**3) == found
+    assert rank_correlation(-ours, theirs).mean == pytest.approx(-found.mean)
+
+
+def test_rank_correlation_covers_the_truth_about_as_often_as_it_says():
+    """Spearman's ρ of normal pairs is 6/π · asin(r/2)."""
+    rng, truth, hits = np.random.default_rng(0), 6 / math.pi * math.asin(0.3), 0
+    for i in range(100):
+        pairs = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], 40)
+        found = rank_correlation(*pairs.T, draws=200, seed=i)
+        hits += found.low <= truth <= found.high
+    assert 0.86 <= hits / 100 <= 0.99
+
+
+def test_rank_correlation_of_too_little_is_not_invented():
+    assert math.isnan(rank_correlation(np.arange(2), np.arange(2)).mean)
+    few = rank_correlation(np.arange(4), np.arange(4))
+    assert few.mean == pytest.approx(1) and math.isnan(few.low) and few.n == 4
+    assert math.isnan(rank_correlation(np.ones(9), np.arange(9)).mean)
+    gone = rank_correlation(np.array([1, 2, 3, np.nan, 5]), np.array([1, 2, np.inf, 4, 5]))
+    assert gone.n == 3 and gone.mean == pytest.approx(1)
+    with pytest.raises(ValueError, match="same units"):
+        rank_correlation(np.ones(3), np.ones(4))

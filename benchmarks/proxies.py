@@ -1,0 +1,234 @@
+"""``python -m benchmarks.proxies``: which measure after a tenth of the training tells who will be best after all of it.
+
+Twenty-four configurations, listed beforehand in ``benchmarks/proxies.yaml``, are trained at a tenth and at the whole of the final run's
+FLOPs. Every proxy, and the training loss, is rank-correlated at a tenth with the linear probe of the whole run on test; the regret of
+choosing by it stands beside the spread over seeds. Then the platform's own search is compared with the best of twenty configurations
+made by hand, every run at equal FLOPs. Each training is a cell of ``benchmarks/out/proxies-<recipe>-<steps>.jsonl``: the same command
+goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import yaml
+
+from benchmarks.rows import OUT, Row, publish
+from experiments.goals import PROXIES, oriented
+from experiments.halving import Job, Outcome, Player, halving, most
+from experiments.proxies import Subject, measure_proxies
+from experiments.recipe import Recipe, SearchSection, load_recipe, recipe_row
+from experiments.resolving import resolve
+from experiments.runs import append_line
+from experiments.space import narrow, parse_space
+from mae_core.data.dataset import Dataset, open_dataset
+from mae_core.evaluation.features import extract
+from mae_core.evaluation.linear import fit_linear
+from mae_core.evaluation.statistics import rank_correlation
+from mae_core.flops import encode_flops, train_flops
+from mae_core.training.loop import fit, start
+
+COMMAND = "python -m benchmarks.proxies"
+LISTED = Path(__file__).with_name("proxies.yaml")
+TENTH = 0.1
+SEEDS = (0, 1, 2)
+"""Of the defaults, for the spread; everything else is trained from the first."""
+
+
+class Cell(NamedTuple):
+    """One training."""
+
+    chosen: dict[str, Any]
+    share: float
+    """FLOPs over those of the final run."""
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The same for the same work."""
+        return json.dumps([self.chosen, round(self.share, 9), self.seed], sort_keys=True)
+
+
+class Measured(NamedTuple):
+    """What a cell gave."""
+
+    proxies: dict[str, float]
+    """On validation; ``loss`` among them."""
+    test: float
+    """Accuracy of the linear probe, its strength chosen on validation."""
+    validation: float
+    """Of the same probe."""
+    flops: float
+    encode_flops: float
+    parameters: int
+    steps: int
+    seconds: float
+
+
+class Bench(NamedTuple):
+    """A recipe on its dataset, and the cells that are known."""
+
+    recipe: Recipe
+    dataset: Dataset
+    modality: str
+    ledger: Path
+    known: dict[str, Measured]
+
+    def get(self, cell: Cell) -> Measured:
+        """Trains a cell, or reads it."""
+        if cell.name not in self.known:
+            self.known[cell.name] = found = self._train(cell)
+            append_line(self.ledger, json.dumps({"cell": cell._asdict(), **found._asdict()}))
+            print(
+                f"  {cell.chosen} × {cell.share:g} seed {cell.seed}: test {found.test:.4f}, {found.seconds:.0f} s",
+                flush=True,
+            )
+        return self.known[cell.name]
+
+    def _train(self, cell: Cell) -> Measured:
+        began = time.perf_counter()
+        resolved = resolve(self.recipe, self.dataset.info, cell.chosen, self.modality)
+        steps = max(round(cell.share * resolved.settings.steps), 1)
+        settings = replace(resolved.settings, steps=steps, seed=cell.seed)
+        state = start(resolved.config, settings, "cuda" if torch.cuda.is_available() else "cpu")
+        every = max(steps // 100, 1)
+        losses = [
+            (p.step, p.loss) for p in fit(state, self.dataset.split("train").samples, settings, report_every=every)
+        ]
+        model = state.result()
+        proxies = measure_proxies(Subject(model, self.dataset, settings.precision), [], list(PROXIES)).values
+        proxies["loss"] = float(np.mean([loss for step, loss in losses if step > 0.9 * steps]))
+        x, y = {}, {}
+        for name in ("train", "validation", "test"):
+            split = self.dataset.split(name)
+            rows = np.flatnonzero(split.labels >= 0)
+            x[name], y[name] = extract(model, split.samples[rows], precision=settings.precision), split.labels[rows]
+        probe = fit_linear(x["train"], y["train"], x["validation"], y["validation"])
+        return Measured(
+            proxies,
+            float(np.mean(probe.predict(x["test"]) == y["test"])),
+            probe.validation,
+            steps * settings.batch_size * train_flops(resolved.config),
+            encode_flops(resolved.config),
+            sum(p.numel() for p in model.parameters()),
+            steps,
+            time.perf_counter() - began,
+        )
+
+
+def opened(recipe: str, steps: int | None, root: Path = Path(), out: Path = OUT) -> Bench:
+    """The bench of a recipe; ``steps`` stands in for the recipe's. What had been measured with the same steps is read again."""
+    described, row = load_recipe(recipe, root), recipe_row(recipe, root)
+    pretrain = described.pretrain if steps is None else described.pretrain.model_copy(update={"steps": steps})
+    listed = yaml.safe_load(LISTED.read_text())
+    free = described.model_dump() | {"pretrain": pretrain.model_dump(), "search": {"space": recipe, **listed["search"]}}
+    for key in {key for one in (*listed["listed"], *listed["handmade"], listed["space"]) for key in one}:
+        *above, last = key.split(".")
+        place = free
+        for part in above:
+            place = place[part]
+        place[last] = "auto"
+    free["model"]["encoder"]["heads"] = free["model"]["decoder"]["heads"] = "auto"
+    ledger = out / f"proxies-{recipe}-{pretrain.steps}.jsonl"
+    known = {}
+    for line in ledger.read_text().splitlines() if ledger.exists() else []:
+        try:
+            found = json.loads(line)
+            cell = Cell(**found.pop("cell"))
+            known[cell.name] = Measured(**found)
+        except (ValueError, TypeError, KeyError):
+            continue  # the writer was killed inside this line: that cell is trained again
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    return Bench(Recipe.model_validate(free), open_dataset(root / "data" / row.dataset), row.modality, ledger, known)
+
+
+def ranking(bench: Bench, configurations: list[dict[str, Any]]) -> Iterator[Row]:
+    """A row per proxy: its rank correlation at a tenth with the whole run's probe, and the regret of choosing by it in points."""
+    early = [bench.get(Cell(one, TENTH, SEEDS[0])) for one in configurations]
+    final = np.array([bench.get(Cell(one, 1.0, SEEDS[0])).test for one in configurations])
+    noise = 100 * float(np.std([bench.get(Cell(configurations[0], 1.0, seed)).test for seed in SEEDS], ddof=1))
+    found: dict[str, dict[str, Any]] = {}
+    for name in (*PROXIES, "loss"):
+        values = np.array([oriented(name, one.proxies.get(name, np.nan)) for one in early])
+        if not np.isfinite(values).any():
+            continue
+        whole, top = rank_correlation(values, final), final >= np.median(final)
+        better = rank_correlation(values[top], final[top])
+        regret = 100 * float(final.max() - final[int(np.nanargmax(values))])
+        facts = {"top_half": better.mean, "top_low": better.low, "top_high": better.high, "regret_points": regret}
+        found[name] = {"whole": whole, "facts": {**facts, "seed_sd_points": noise}}
+    for name, one in found.items():
+        whole, facts = one["whole"], {key: _none(value) for key, value in one["facts"].items()}
+        against = _none(found["loss"]["whole"].mean) if name != "loss" and "loss" in found else None
+        row = f"{name}_at_a_tenth_rank_correlation" + ("_vs_training_loss" if name != "loss" else "")
+        yield Row(row, float(whole.mean), against, None, _none(whole.low), _none(whole.high), whole.n, COMMAND, facts)
+
+
+def _none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def against_hand(bench: Bench, handmade: list[dict[str, Any]], space: dict[str, Any]) -> Row:
+    """The search's choice beside the best of the handmade on validation, both trained whole, on test; with what each cost in final runs."""
+    rules = bench.recipe.search
+    narrowed = narrow(parse_space(space, str(LISTED)), bench.recipe, bench.dataset.info, bench.modality)
+    player = Player(halving(narrowed, rules), {})
+    spent = 0.0
+    while player.found is None:
+        job = player.next()
+        assert job is not None, "a batch is whole when its jobs are"
+        spent += job.share
+        player.take(_outcome(job, bench.get(Cell(job.chosen, job.share, job.seed)), rules))
+    won = next((o.job.chosen for o in player.found.rungs[0] if o.job.trial == player.found.winner), {})
+    ours = bench.get(Cell(won if player.found.chosen == "winner" else narrowed.defaults, 1.0, SEEDS[0]))
+    theirs = max((bench.get(Cell(one, 1.0, SEEDS[0])) for one in handmade), key=lambda one: one.validation)
+    costs = {"ours_final_runs": spent + 1, "theirs_final_runs": float(len(handmade))}
+    facts = {"gain_points": 100 * (ours.test - theirs.test), "chosen": player.found.chosen, **costs}
+    ratio = ours.test / theirs.test
+    name = f"automatic_pick_accuracy_vs_best_of_{len(handmade)}_handmade"
+    return Row(name, ours.test, theirs.test, ratio, None, None, 1, COMMAND, facts)
+
+
+def _outcome(job: Job, found: Measured, rules: SearchSection) -> Outcome:
+    measures = {rules.metric: found.proxies[rules.metric]}
+    loss, numbers = found.proxies["loss"], (found.parameters, found.steps, found.flops)
+    return Outcome(job, measures, loss, *numbers, "", found.proxies, found.encode_flops)
+
+
+def cost(rules: SearchSection, listed: int, handmade: int) -> float:
+    """The largest cost of everything, in final runs."""
+    return listed * (1 + TENTH) + len(SEEDS) - 1 + most(rules) + 1 + handmade
+
+
+def main() -> None:
+    """Measures, prints, writes benchmarks/out/proxies.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", default="digits", help="whose data, batch and defaults; labels are needed")
+    parser.add_argument("--steps", type=int, help="of a final run; default: the recipe's")
+    parser.add_argument("--first", type=int, help="of each list alone: shows that it runs, says nothing")
+    given = parser.parse_args()
+    lists = yaml.safe_load(LISTED.read_text())
+    listed, handmade = lists["listed"][: given.first], lists["handmade"][: given.first]
+    bench = opened(given.recipe, given.steps)
+    if given.first:
+        few = bench.recipe.search.model_copy(update={"trials": given.first})
+        bench = bench._replace(recipe=bench.recipe.model_copy(update={"search": few}))
+    whole = cost(bench.recipe.search, len(listed), len(handmade))
+    print(
+        f"at most {whole:.1f} final runs of {bench.recipe.pretrain.steps} steps; {len(bench.known)} trainings are known"
+    )
+    rows = [*ranking(bench, listed), against_hand(bench, handmade, lists["space"])]
+    publish("proxies" if not given.first else "proxies-first", rows)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()

@@ -1,0 +1,50 @@
+"""A search under way, or one that died: how far it is, and the trials so far."""
+
+from __future__ import annotations
+
+import math
+
+import streamlit as st
+
+from dashboard import figures, state
+from experiments.live import Live, live
+from experiments.pinning import searched_keys
+from experiments.results import Store, repro
+
+SECONDS_A_MINUTE = 60
+
+
+def under_way(found: Store) -> dict[str, Live]:
+    """Declared recipes whose newest search has not delivered, with how far it is."""
+    beats = found.heartbeats()
+    known = ((name, live(found.root, beats, name)) for name in found.recipe_names(with_results=False))
+    return {name: one for name, one in known if one is not None}
+
+
+def running(one: Live, recipe: str, metric: str) -> None:
+    """Progress, and what has ended."""
+    beat, ended = one.beat, one.trials
+    scored = ended[ended["score"].notna()] if len(ended) else ended
+    share = beat.step / beat.steps if beat.steps > 0 else math.nan
+    best = f", best so far {scored['score'].max():.4g} at one rung or another" if len(scored) else ""
+    failed = f", {int(ended['status'].eq('failed').sum())} failed" if len(ended) else ""
+    if beat.state == "running":
+        told = f"{len(ended)} trials have ended" + (f" of at most {beat.steps:,.0f}" if beat.steps > 0 else "")
+        st.progress(
+            0.0 if math.isnan(share) else min(max(share, 0.0), 1.0), text=f"**Searching now**: {told}{failed}{best}"
+        )
+    else:
+        minutes = beat.age_s / SECONDS_A_MINUTE
+        st.warning(
+            f"The search {beat.state} after {len(ended)} trials{failed}; last sign of life {minutes:.0f} min ago. It goes on from there:",
+            icon=":material/warning:",
+        )
+        st.code(repro("search", recipe), language="bash")
+    if len(scored) < 2:
+        return
+    keys = searched_keys(map(str, scored.columns))
+    with st.expander(f"{len(scored)} trials so far"):
+        if keys:
+            key = "masking.ratio" if "masking.ratio" in keys else keys[0]
+            state.chart(figures.trials(scored, key, "score", key, metric), scored, "so-far")
+        st.dataframe(scored, hide_index=True)

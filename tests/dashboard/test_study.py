@@ -1,0 +1,192 @@
+"""The study page in every state of a search, and what its figures draw."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from streamlit.testing.v1 import AppTest
+
+from dashboard import figures
+
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+
+
+def _module(name: str):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+studies = _module("make_studies")
+SUBHEADERS = {"Why the winner won", "Importance", "Mask ratio", "Cost and score", "Loss and score", "Trials"}
+
+
+@pytest.fixture
+def tree(trees, tmp_path) -> Path:
+    return shutil.copytree(trees["one"], tmp_path / "tree")
+
+
+def opened(root: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
+    monkeypatch.setenv("MAESTRO_ROOT", str(root))
+    app = AppTest.from_file(APP, default_timeout=120).run()
+    app.switch_page("views/search.py")
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.run()
+
+
+def said(app: AppTest) -> str:
+    assert not app.exception
+    kinds = ("subheader", "markdown", "caption", "info", "warning", "error", "success", "code", "metric")
+    text = "\n".join(f"{getattr(e, 'label', '')} {e.value}" for kind in kinds for e in getattr(app, kind))
+    assert "could not be drawn" not in text, text
+    return text
+
+
+def heads(app: AppTest) -> set[str]:
+    return {e.value for e in app.subheader}
+
+
+def test_no_study_says_what_to_run(tree, monkeypatch):
+    for name in ("trials.parquet", "search.json"):
+        (tree / "results" / "digits" / name).unlink()
+    text = said(opened(tree, monkeypatch))
+    assert "This recipe was not searched" in text and "dvc repro search@digits" in text
+
+
+def test_many_trials_show_everything(tree, monkeypatch):
+    studies.many(tree)
+    app = opened(tree, monkeypatch)
+    text = said(app)
+    assert heads(app) == SUBHEADERS | {"Slice", "Parallel coordinates", "Which proxies could have been trusted"}
+    assert "30 trials at equal cost" in text and "Best k\\-NN accuracy" in text
+    assert "The longest schedule: all cost the same to train" in text
+    app.selectbox("slice").set_value("masking.strategy").run()
+    app.selectbox("cost").set_value("parameters").run()
+    app.selectbox("proxy_rung").set_value("rung 0 with the score at rung 0").run()
+    said(app)
+    shown = next(frame.value for frame in app.dataframe if "spearman" in frame.value)
+    assert "knn" not in set(shown["proxy"]) and shown["n"].eq(30).all()
+
+
+def test_one_trial_draws_no_more_than_it_knows(tree, monkeypatch):
+    studies.one(tree)
+    app = opened(tree, monkeypatch)
+    text = said(app)
+    assert "Too few finished trials" in text and "Slice" not in heads(app)
+    assert heads(app) >= SUBHEADERS
+
+
+def test_several_objectives_show_the_front_and_the_pick(tree, monkeypatch):
+    studies.several(tree)
+    app = opened(tree, monkeypatch)
+    text = said(app)
+    assert "none dominates in metric, flops, parameters" in text and "nearest to the best of every objective" in text
+    others = next(frame.value for frame in app.dataframe if "objective" in frame.value)
+    assert list(others["objective"]) == ["FLOPs of encoding one sample"]
+
+
+def test_without_labels_it_says_what_ranked(tree, monkeypatch):
+    studies.unlabelled(tree)
+    text = said(opened(tree, monkeypatch))
+    assert "Too few labels for a probe" in text and "mean rank of the label\\-free measures" in text
+    assert "k\\-NN accuracy" not in text and "k-NN accuracy" not in text
+
+
+def test_a_population_shows_its_schedule(tree, monkeypatch):
+    studies.population(tree)
+    app = opened(tree, monkeypatch)
+    said(app)
+    assert "Schedule" in heads(app)
+    changes = next(frame.value for frame in app.dataframe if list(frame.value) == ["step", "ratio", "lr"])
+    assert list(changes["ratio"]) == [0.8, 0.6]
+
+
+def test_a_first_search_under_way_is_shown_before_there_are_results(make, tmp_path, monkeypatch):
+    make.dataset(tmp_path, "digits5k")
+    make.pipeline(tmp_path, {"digits": "digits5k"})
+    studies.under_way(tmp_path)
+    app = opened(tmp_path, monkeypatch)
+    text = said(app)
+    assert "This recipe was not searched" in text
+    frames = [frame.value for frame in app.dataframe]
+    assert any("masking.ratio" in frame and len(frame) == 3 for frame in frames)
+
+
+@pytest.mark.parametrize("ended", [0, 1, 5])
+def test_a_search_under_way_stands_above_the_last_results(tree, monkeypatch, ended):
+    studies.many(tree)
+    studies.under_way(tree, ended=ended)
+    app = opened(tree, monkeypatch)
+    said(app)
+    assert heads(app) >= SUBHEADERS
+
+
+def test_a_search_that_died_says_how_it_goes_on(tree, monkeypatch):
+    studies.many(tree)
+    studies.under_way(tree, age=1200)
+    text = said(opened(tree, monkeypatch))
+    assert "crashed after 3 trials" in text and "dvc repro search@digits" in text
+
+
+def test_a_trial_can_be_taken_as_a_recipe(tree, monkeypatch):
+    studies.many(tree)
+    app = opened(tree, monkeypatch)
+    assert "Steps of equal cost are not known here" in said(app), "the tree holds no recipe file"
+    (tree / "experiments" / "recipes").mkdir(parents=True)
+    recipe = {"masking": {"ratio": "auto", "strategy": "auto"}, "model": {"encoder": {"width": "auto"}}}
+    (tree / "experiments" / "recipes" / "digits.yaml").write_text(yaml.safe_dump(recipe))
+    app = opened(tree, monkeypatch, trial_digits="3")
+    text = said(app)
+    assert "maestro pin digits 3 --name digits_trial_3" in text and "pretrain.steps=" in text
+    assert "Steps of equal cost are not known here" not in text
+
+
+def test_an_old_search_still_draws(tree, monkeypatch):
+    app = opened(tree, monkeypatch)
+    assert "Trials of one rung get equal FLOPs" in said(app)
+
+
+def test_a_front_is_a_stair_and_crosses_at_the_defaults():
+    trials = studies.table(20).query("rung == 1")
+    ahead = list(trials["trial"][:2])
+    drawn = figures.front(trials, "encode_flops", "score", "cost", "score", ahead, trials.iloc[0], trials.iloc[1])
+    stair = next(trace for trace in drawn.data if trace.name == "dominated by none")
+    assert stair.line.shape == "hv" and len(stair.x) == 2 and list(stair.x) == sorted(stair.x)
+    lines = [(shape.x0, shape.y0) for shape in drawn.layout.shapes]
+    assert len(lines) == 2 and drawn.layout.xaxis.type == "log"
+
+
+def test_a_curve_per_strategy_follows_its_dots():
+    trials = studies.table(30).query("rung == 0")
+    drawn = figures.by_group(trials, "masking.ratio", "score", "masking.strategy", "ratio", "score", 0.1)
+    curves = [trace for trace in drawn.data if trace.mode == "lines"]
+    assert len(curves) == 2
+    for name, curve in zip(("block", "random"), curves):
+        of = trials[trials["masking.strategy"] == name]["score"]
+        assert of.min() <= np.min(curve.y) and np.max(curve.y) <= of.max()
+    few = figures.by_group(trials.head(2), "masking.ratio", "score", "masking.strategy", "ratio", "score", 0.1)
+    assert all(trace.mode == "markers" for trace in few.data), "two dots make no curve"
+
+
+def test_parallel_coordinates_name_words_and_escape_them():
+    trials = studies.table(5).query("rung == 0").assign(**{"masking.strategy": ["<b>x", "a", "a", "b", "b"]})
+    drawn = figures.parallel(trials, ["masking.ratio", "masking.strategy"], "score", "k-NN")
+    (lines,) = drawn.data
+    assert [axis.label for axis in lines.dimensions] == ["masking.ratio", "masking.strategy", "k-NN"]
+    assert list(lines.dimensions[1].ticktext) == ["&lt;b&gt;x", "a", "b"]
+    assert list(lines.dimensions[1].values) == [0, 1, 1, 2, 2]
+
+
+def test_the_way_to_the_best_member_is_drawn_over_the_others(tree):
+    studies.population(tree)
+    import pandas as pd
+
+    trials = pd.read_parquet(tree / "results" / "digits" / "trials.parquet")
+    way = figures.schedules(trials, "masking.ratio", [1, 3, 3], "ratio").data[-1]
+    assert list(way.x) == [1, 2, 3] and list(way.y) == pytest.approx([0.6, 0.8, 0.8])

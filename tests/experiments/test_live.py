@@ -1,0 +1,55 @@
+"""A search under way: what its folder says, whole lines alone, and nothing once it has delivered."""
+
+import json
+import time
+
+from experiments.live import live
+from experiments.stages import heartbeats
+
+
+def running(root, state: str = "running", age: float = 1.0, name: str = "search-digits-0a1b"):
+    folder = root / "runs" / name
+    folder.mkdir(parents=True)
+    beat = {"stage": "search", "recipe": "digits", "state": state, "step": 3, "steps": 12, "time": time.time() - age}
+    (folder / "heartbeat.json").write_text(json.dumps(beat))
+    return folder
+
+
+def line(trial: int, score: float | None, **measures: float) -> str:
+    job = {"trial": trial, "rung": 0, "origin": "sampled", "seed": 0, "share": 0.1, "chosen": {"masking.ratio": 0.5}}
+    measures = measures or ({"knn": score} if score is not None else {})
+    facts = {"loss": 0.2, "parameters": 9, "steps": 5, "flops": 1e9, "failure": "" if measures else "it diverged"}
+    return json.dumps({"job": job, "measures": measures, **facts, "seconds": 1.0, "proxy_seconds": {}})
+
+
+def test_ended_trials_are_told_and_torn_lines_passed_over(tmp_path):
+    folder = running(tmp_path)
+    lines = [line(0, 0.5), line(1, None), "[1, 2]", "null", line(2, 0.7)[:30]]
+    (folder / "outcomes.jsonl").write_text("\n".join(lines))
+    found = live(tmp_path, heartbeats(tmp_path / "runs"), "digits")
+    assert found and found.beat.steps == 12
+    assert list(found.trials["trial"]) == [0, 1] and list(found.trials["status"]) == ["complete", "failed"]
+    assert found.trials["score"].iloc[0] == 0.5 and found.trials["score"].isna().iloc[1]
+    assert "masking.ratio" in found.trials
+
+
+def test_ranks_are_no_score_before_their_rung_is_whole(tmp_path):
+    folder = running(tmp_path)
+    (folder / "outcomes.jsonl").write_text(line(0, None, lidar=3.0, explained=0.2))
+    found = live(tmp_path, heartbeats(tmp_path / "runs"), "digits")
+    assert found and found.trials["score"].isna().all() and list(found.trials["status"]) == ["complete"]
+
+
+def test_a_search_that_has_just_begun_has_no_trials(tmp_path):
+    running(tmp_path)
+    found = live(tmp_path, heartbeats(tmp_path / "runs"), "digits")
+    assert found and found.trials.empty
+    assert live(tmp_path, heartbeats(tmp_path / "runs"), "other") is None
+
+
+def test_what_was_delivered_is_not_under_way_whatever_crashed_before(tmp_path):
+    running(tmp_path, "failed", 900.0, "search-digits-0000")
+    beats = heartbeats(tmp_path / "runs")
+    assert live(tmp_path, beats, "digits").beat.state == "failed"
+    running(tmp_path, "finished", 1.0)
+    assert live(tmp_path, heartbeats(tmp_path / "runs"), "digits") is None

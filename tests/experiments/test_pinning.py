@@ -1,0 +1,113 @@
+"""A trial as a recipe: the same model, settings and cost as the trial's own final run."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from search_project import make_project
+
+from experiments.pinning import as_command, nested, pin, pinned_text, searched_keys, settings_of
+from experiments.recipe import RecipeError, load_recipe
+from experiments.resolving import resolve
+from mae_core.data.dataset import open_dataset
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A recipe with two trials, of which one went on to a second rung, and a confirming run."""
+    root = make_project(tmp_path, masking={"strategy": "random", "ratio": "auto"}, pretrain={"steps": 500})
+    rows = [
+        {
+            "trial": 0,
+            "rung": 0,
+            "origin": "default",
+            "model.encoder.depth": 6,
+            "masking.ratio": 0.75,
+            "pretrain.lr": 1e-3,
+        },
+        {
+            "trial": 1,
+            "rung": 0,
+            "origin": "sampled",
+            "model.encoder.depth": 2,
+            "masking.ratio": 0.4,
+            "pretrain.lr": 2e-3,
+        },
+        {
+            "trial": 1,
+            "rung": 1,
+            "origin": "sampled",
+            "model.encoder.depth": 2,
+            "masking.ratio": 0.4,
+            "pretrain.lr": 2e-3,
+        },
+        {
+            "trial": 1,
+            "rung": 1,
+            "origin": "confirm",
+            "model.encoder.depth": 2,
+            "masking.ratio": 0.4,
+            "pretrain.lr": 2e-3,
+        },
+    ]
+    facts = {"status": "complete", "seed": 0, "steps": 9, "flops": 1e9, "parameters": 9, "score": 0.5, "loss": 0.1}
+    (root / "results" / "tiny").mkdir(parents=True)
+    table = pd.DataFrame([{**facts, "proxy.ridge": 0.4, **row} for row in rows])
+    table.to_parquet(root / "results" / "tiny" / "trials.parquet")
+    return root
+
+
+def test_the_pinned_recipe_trains_what_the_trial_would_have_trained(project):
+    path = pin(project, "tiny", 1, "mine")
+    info = open_dataset(project / "data" / "bars").info
+    chosen = {"model.encoder.depth": 2, "masking.ratio": 0.4, "pretrain.lr": 2e-3}
+    whole = resolve(load_recipe("tiny", project), info, chosen)
+    alone = resolve(load_recipe("mine", project), info)
+    assert alone.config == whole.config and alone.settings == whole.settings
+    assert alone.settings.steps != 500, "another architecture, other steps at equal cost"
+    assert {alone.values[key].origin for key in chosen} == {"recipe"}
+    assert path.read_text().startswith("# tiny with the values of trial 1")
+
+
+def test_what_the_recipe_pins_stays(project):
+    path = project / "experiments" / "recipes" / "tiny.yaml"
+    path.write_text(path.read_text().replace("ratio: auto", "ratio: 0.55"))
+    assert yaml.safe_load(pinned_text(project, "tiny", 1))["masking"]["ratio"] == 0.55
+
+
+@pytest.mark.parametrize(
+    ("trial", "name", "words"),
+    [(7, "mine", "no trial 7: there are 0, 1"), (1, "tiny", "is there already"), (1, "../x", "a-z, 0-9 and _")],
+)
+def test_what_cannot_be_pinned_is_refused(project, trial, name, words):
+    before = sorted(project.rglob("*.yaml"))
+    with pytest.raises(ValueError, match=words):
+        pin(project, "tiny", trial, name)
+    assert sorted(project.rglob("*.yaml")) == before
+    with pytest.raises(RecipeError, match="no recipe 'tyni'"):
+        pin(project, "tyni", 1, "mine")
+
+
+def test_keys_are_told_from_proxies():
+    assert searched_keys(["trial", "proxy.knn", "masking.ratio", "model.patch"]) == ["masking.ratio", "model.patch"]
+    frame = pd.DataFrame(
+        [{"trial": 0, "rung": 0, "origin": "default", "model.patch": np.nan, "masking.ratio": 0.71907}]
+    )
+    assert settings_of(frame, 0) == {"masking.ratio": 0.7191}
+
+
+def test_dotted_keys_become_a_recipe_section():
+    assert nested({"masking.ratio": 0.71907, "model.patch": np.int64(7)}) == {
+        "masking": {"ratio": 0.7191},
+        "model": {"patch": 7},
+    }
+
+
+def test_a_trial_becomes_a_command_that_a_hostile_name_cannot_leave():
+    command = as_command("a'; touch pwned", {"masking.ratio": 0.71907, "model.patch": np.int64(7)})
+    words = shlex.split(command.replace("\\\n", ""))  # as a shell joins continued lines
+    assert words[:4] == ["dvc", "exp", "run", "-S"] and words.count("-S") == 2
+    assert words[4] == "experiments/recipes/a'; touch pwned.yaml:masking.ratio=0.7191"
