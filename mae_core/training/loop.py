@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mae_core.data.jpeg import JpegFiles
 from mae_core.data.loader import Batch, Batches
 from mae_core.draws import Draws
 from mae_core.modalities.base import Modality
@@ -85,7 +86,7 @@ def start(
 
 def fit(
     state: TrainState,
-    samples: np.ndarray,
+    samples: np.ndarray | JpegFiles,
     settings: Settings,
     world: World | None = None,
     report_every: int = 50,
@@ -94,7 +95,7 @@ def fit(
 
     Args:
         state: model, optimiser and step, on the device to train on; at a yield it may be saved, and later resumed exactly.
-        samples: (n, …) raw samples, usually memory-mapped.
+        samples: (n, …) raw samples, usually memory-mapped, or photographs that are decoded as they are read.
         world: this rank. Every draw depends on (seed, step, sample) and every loss on the global batch, so results do not depend on it.
 
     Raises TrainingDiverged after ``max_nonfinite`` skipped steps in a row.
