@@ -1,9 +1,10 @@
 """Features against time: how soon a pretraining reaches a k-NN accuracy, ours beside other people's code. Can be stopped and gone on with.
 
-``python -m benchmarks.accuracy`` writes benchmarks/out/accuracy.json. Every contestant trains the default architecture on one thread
-for the same CPU seconds, with the same images, batch, optimiser and warm-up, in its own best precision that needs no change of its code; each is
-given the same peak rates to choose from, and the one with the best last accuracy is compared. The rate stays at its peak after the warm-up,
-so that every point of a curve could have been the end. k-NN accuracy is that of the validation split; measuring it is not counted.
+``python -m benchmarks.accuracy`` writes benchmarks/out/accuracy.json. Every contestant trains the default architecture on one thread for
+the same CPU seconds, with the same images, batch, optimiser and warm-up, in its own best precision that needs no change of its code; each
+is given the same peak rates to choose from, and the one with the best last accuracy is compared. The rate stays at its peak after the
+warm-up, so that every point of a curve could have been the end. k-NN accuracy is that of the validation split; measuring it is not
+counted.
 
 Curves that were measured are kept in benchmarks/out/curves/accuracy.json, one a contestant, dataset, rate and seed, and not measured again.
 """

@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.evaluation`` writes benchmarks/out/evaluation.json. The probes are those of ``evaluate`` on a prepared dataset
 (MNIST's 70,000 by default: ``dvc repro prepare@mnist``): k-NN and the linear probe with all labels, few-label probes with 10 and 100
-labels a class and three draws each, all on features that were extracted once. scikit-learn does the same with its own estimators. Extraction is that of
-the architectures of ``benchmarks.step``, in the precision of this machine, as a share of the best matrix product found here.
+labels a class and three draws each, all on features that were extracted once. scikit-learn does the same with its own estimators.
+Extraction is that of the architectures of ``benchmarks.step``, in the precision of this machine, as a share of the best matrix product
+found here.
 """
 
 from __future__ import annotations

