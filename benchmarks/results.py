@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from benchmarks.performance import PAGES
 from benchmarks.rows import OUT
 from experiments import words
 from experiments.recipe import recipe_row
@@ -162,6 +163,8 @@ def page(root: Path, out: Path) -> str:
         )
         parts.append(section(f"Recipe {name}", said, list(of_recipe(name, scores))))
     for path in sorted(out.glob("*.json")):
+        if path.stem in PAGES:  # speed has a page of its own
+            continue
         content = json.loads(path.read_text())
         lines = list(of_benchmark(path.stem, content))
         if lines:

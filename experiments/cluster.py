@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import torch
 
+from mae_core.training.allocator import ENVIRONMENT
+
 OBJECT_STORE_BYTES = 256 * 2**20
 """Samples are mapped from disk and weights go through checkpoints, so almost nothing passes through the object store."""
 QUIET = {
@@ -52,7 +54,7 @@ def machines() -> Machines:
 def connected(root: Path = Path()) -> Iterator[Machines]:
     """A connection to Ray while the block runs; one that exists already is used and left open.
 
-    Local workers import the code below ``root``. Raises ConnectionError where RAY_ADDRESS answers nobody.
+    Local workers import the code below ``root``, and keep their memory between steps. Raises ConnectionError where RAY_ADDRESS answers nobody.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -79,7 +81,7 @@ def connected(root: Path = Path()) -> Iterator[Machines]:
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": {"PYTHONPATH": str(root.resolve())}},
+            runtime_env={"env_vars": {"PYTHONPATH": str(root.resolve()), **ENVIRONMENT}},
         )
     try:
         yield _resources(address)

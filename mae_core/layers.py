@@ -23,6 +23,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, key_ok: Tensor | None = None) -> Ten
     mask = None if key_ok is None else key_ok[:, None, None, :]
     if not plain:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()  # else products copy them, transposed and more than once
     weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if mask is not None:
         weights = weights.masked_fill(~mask, float("-inf"))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mae_core.draws import permutation
+from mae_core.draws import Draws, permutation
 from mae_core.training.world import World
 
 
@@ -22,12 +21,14 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Batches of a memory-mapped split; batch ``step`` depends on (seed, step) alone, so any step can be asked for in any order.
+    """Batches of a memory-mapped split, or of ``JpegFiles``.
+
+    Batch ``step`` depends on (seed, step) alone, so any step can be asked for in any order.
 
     Batches may reach over an epoch's end: no sample is left out and every batch is full.
     """
 
-    def __init__(self, samples: np.ndarray, batch_size: int, seed: int, world: World, device: torch.device) -> None:
+    def __init__(self, samples: Any, batch_size: int, seed: int, world: World, device: torch.device) -> None:
         if len(samples) == 0:
             raise ValueError("there are no training samples: look at data/<dataset>/quarantine.csv")
         self.samples, self.batch_size, self.seed, self.world, self.device = samples, batch_size, seed, world, device
@@ -53,7 +54,8 @@ class Batches:
     def __call__(self, step: int) -> Batch:
         """This rank's share of the batch of ``step``, on the device."""
         ids = self.ids(step)
-        raw = torch.from_numpy(self.samples[ids.numpy()])
+        crops = getattr(self.samples, "crops", None)  # of files that are decoded as they are read
+        raw = torch.from_numpy(self.samples[ids.numpy()]) if crops is None else crops(Draws(self.seed, step, ids))
         if self.device.type == "cuda":
             raw = raw.pin_memory()
         return Batch(ids.to(self.device, non_blocking=True), raw.to(self.device, non_blocking=True))

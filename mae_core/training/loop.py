@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Context, Terms
+from mae_core.data.jpeg import JpegFiles
 from mae_core.data.loader import Batch, Batches
 from mae_core.draws import Draws
 from mae_core.memory import blocks_to_recompute
@@ -123,7 +124,7 @@ def start(
 
 def fit(
     state: TrainState,
-    samples: np.ndarray,
+    samples: np.ndarray | JpegFiles,
     settings: Settings,
     world: World | None = None,
     report_every: int = 50,
@@ -133,7 +134,7 @@ def fit(
 
     Args:
         state: model, optimiser and step, on the device to train on; at a yield it may be saved, and later resumed exactly.
-        samples: (n, …) raw samples, usually memory-mapped.
+        samples: (n, …) raw samples, usually memory-mapped, or photographs that are decoded as they are read.
         world: this rank. Every draw depends on (seed, step, sample) and every loss on the global batch, so results do not depend on it.
         labels: (n,) of the samples, −1 where there is none; only masks that are rewarded by a probe look at them.
 

@@ -1,0 +1,223 @@
+"""Features against time: how soon a pretraining reaches a k-NN accuracy, ours beside other people's code. Can be stopped and gone on with.
+
+``python -m benchmarks.accuracy`` writes benchmarks/out/accuracy.json. Every contestant trains the default architecture on one thread for
+the same CPU seconds, with the same images, batch, optimiser and warm-up, in its own best precision that needs no change of its code; each
+is given the same peak rates to choose from, and the one with the best last accuracy is compared. The rate stays at its peak after the
+warm-up, so that every point of a curve could have been the end. k-NN accuracy is that of the validation split; measuring it is not
+counted.
+
+Curves that were measured are kept in benchmarks/out/curves/accuracy.json, one a contestant, dataset, rate and seed, and not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.peers import Peer, ours, vit_pytorch, vitmae
+from benchmarks.rows import OUT, Row, publish
+from mae_core.atomic import write_text
+from mae_core.data.dataset import Dataset, open_dataset
+from mae_core.data.loader import Batches
+from mae_core.evaluation.knn import knn_accuracy
+from mae_core.model import MaskedAutoencoder
+from mae_core.training.optim import adamw, param_groups, set_lr
+from mae_core.training.precision import Precision, choose_precision
+from mae_core.training.world import World
+
+CURVES = OUT / "curves" / "accuracy.json"
+BATCH, WARM_UP, WEIGHT_DECAY, BETAS, CLIP = 128, 100, 0.05, (0.9, 0.95), 1.0
+RATES = (5e-4, 1e-3, 2e-3)
+"""Peak rates that everybody may choose from."""
+CONTESTANTS = ("ours", "vitmae_fp32", "vitmae_bf16", "vit_pytorch_fp32", "vit_pytorch_bf16")
+POINTS = 8
+"""Of a curve, evenly spread over the budget."""
+MOST = 5_000
+"""Training samples whose features vote, and validation samples that are asked, at most."""
+
+
+class Key(NamedTuple):
+    """Which curve."""
+
+    dataset: str
+    contestant: str
+    rate: float
+    seed: int
+    budget: float
+    """CPU seconds."""
+
+    def name(self) -> str:
+        """One word."""
+        return f"{self.dataset}/{self.contestant}/{self.rate:g}/{self.seed}/{self.budget:g}"
+
+
+class Curve(NamedTuple):
+    """A training as it went."""
+
+    seconds: list[float]
+    """CPU seconds of training up to each point."""
+    accuracy: list[float]
+    """k-NN, of validation."""
+    steps: int
+
+    def reached(self, accuracy: float) -> float | None:
+        """CPU seconds until the curve first reached ``accuracy``, on the straight line between two points; None where it did not."""
+        for number, found in enumerate(self.accuracy):
+            if found < accuracy:
+                continue
+            if not number:
+                return self.seconds[0]
+            before, since = self.accuracy[number - 1], self.seconds[number - 1]
+            return since + (self.seconds[number] - since) * (accuracy - before) / (found - before)
+        return None
+
+
+def config_of(dataset: Dataset) -> dict[str, Any]:
+    """The default architecture for a dataset, predicting plain pixels, as every contestant can."""
+    from experiments.recipe import Recipe
+    from experiments.resolving import resolve
+
+    config = resolve(Recipe(), dataset.info, {}, dataset.modality).config
+    return {**config, "objective": {"reconstruction": 1.0, "target": "pixels"}}
+
+
+def contestant(name: str, config: dict[str, Any], seed: int) -> tuple[Peer, Precision]:
+    """A freshly initialised network and the precision it trains in."""
+    who, _, precision = name.rpartition("_")
+    if not who:
+        return ours(config, seed), choose_precision("auto", torch.device("cpu"))
+    model = MaskedAutoencoder.build(config, seed)
+    torch.manual_seed(seed)
+    peer = vitmae(model, "eager") if who == "vitmae" else vit_pytorch(model)
+    return peer, Precision(precision, "asked for")
+
+
+def train(peer: Peer, precision: Precision, dataset: Dataset, key: Key) -> Curve:
+    """Trains for the budget and asks k-NN at ``POINTS`` times."""
+    batches = Batches(dataset.split("train").samples, BATCH, key.seed, World(), torch.device("cpu"))
+    optimizer = adamw(param_groups(peer.module, WEIGHT_DECAY), BETAS)
+    seconds: list[float] = []
+    accuracy: list[float] = []
+    spent, step = 0.0, 0
+    while len(seconds) < POINTS:
+        begun = time.process_time()
+        set_lr(optimizer, key.rate * min((step + 1) / WARM_UP, 1))
+        with precision.autocast(torch.device("cpu")):
+            loss = peer.loss(batches(step).raw, step)
+        loss.backward()
+        nn.utils.clip_grad_norm_(peer.module.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        spent, step = spent + time.process_time() - begun, step + 1
+        if spent >= key.budget * (len(seconds) + 1) / POINTS:
+            seconds.append(spent)
+            accuracy.append(neighbours(peer, dataset))
+    return Curve(seconds, accuracy, step)
+
+
+@torch.no_grad()
+def neighbours(peer: Peer, dataset: Dataset) -> float:
+    """k-NN accuracy of validation, at most ``MOST`` samples of either split."""
+    peer.module.eval()
+    found: list[np.ndarray] = []
+    for name in ("train", "validation"):
+        split = dataset.split(name)
+        rows = np.flatnonzero(np.asarray(split.labels[:MOST]) >= 0)
+        blocks = np.array_split(rows, max(len(rows) // 500, 1))
+        found += [
+            np.concatenate([peer.features(torch.from_numpy(split.samples[block])).float().numpy() for block in blocks]),
+            np.asarray(split.labels)[rows],
+        ]
+    peer.module.train()
+    return knn_accuracy(*found)
+
+
+def read_curves(path: Path) -> dict[str, Curve]:
+    """The curves measured so far."""
+    return {name: Curve(*one) for name, one in json.loads(path.read_text()).items()} if path.is_file() else {}
+
+
+def measured(keys: list[Key], root: Path, path: Path, seconds_left: float) -> Iterator[tuple[Key, Curve]]:
+    """Every curve, in turn; what is in ``path`` is read, the rest is measured and written there. Stops where the time is up."""
+    known = read_curves(path)
+    begun = time.perf_counter()
+    for key in keys:
+        if key.name() not in known:
+            if time.perf_counter() - begun > seconds_left:
+                print(f"not measured, time is up: {key.name()}")
+                continue
+            dataset = open_dataset(root / "data" / key.dataset)
+            peer, precision = contestant(key.contestant, config_of(dataset), key.seed)
+            known[key.name()] = train(peer, precision, dataset, key)
+            write_text(path, json.dumps({name: list(curve) for name, curve in known.items()}, indent=1) + "\n")
+            print(key.name(), " ".join(f"{100 * one:.1f}" for one in known[key.name()].accuracy), flush=True)
+        yield key, known[key.name()]
+
+
+def rows_of(curves: list[tuple[Key, Curve]], command: str) -> Iterator[Row]:
+    """By dataset: CPU seconds until ours and each other reached the lower of their two last accuracies, each at its best rate."""
+    datasets = dict.fromkeys(key.dataset for key, _ in curves)
+    for dataset in datasets:
+        best = {
+            name: _best([(k, c) for k, c in curves if (k.dataset, k.contestant) == (dataset, name)])
+            for name in CONTESTANTS
+        }
+        mine = best["ours"]
+        for name in CONTESTANTS[1:]:
+            theirs = best[name]
+            if mine is None or theirs is None:
+                continue
+            aim = min(mine[1].accuracy[-1], theirs[1].accuracy[-1])
+            first, second = mine[1].reached(aim), theirs[1].reached(aim)
+            assert first is not None and second is not None
+            facts = {
+                "accuracy_asked": aim,
+                "ours_last_accuracy": mine[1].accuracy[-1],
+                "baseline_last_accuracy": theirs[1].accuracy[-1],
+                "times_as_fast": second / first,
+                "ours_rate": mine[0].rate,
+                "baseline_rate": theirs[0].rate,
+                "ours_steps": mine[1].steps,
+                "baseline_steps": theirs[1].steps,
+                "rates_tried": len({k.rate for k, _ in curves if (k.dataset, k.contestant) == (dataset, name)}),
+            }
+            label = f"{dataset}_ours_vs_{name}_cpu_s_to_equal_accuracy"
+            yield Row(label, first, second, first / second, None, None, 1, command, facts)
+
+
+def _best(curves: list[tuple[Key, Curve]]) -> tuple[Key, Curve] | None:
+    """Of the highest last accuracy."""
+    last: Callable[[tuple[Key, Curve]], float] = lambda one: one[1].accuracy[-1]  # noqa: E731
+    return max(curves, key=last, default=None)
+
+
+def main() -> None:
+    """Measures what is missing, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--datasets", nargs="+", default=["mnist", "cifar10_subset"], help="prepared ones")
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument("--budget", type=float, default=120, help="CPU seconds of every training")
+    parser.add_argument("--most-seconds", type=float, default=float("inf"), help="begin no training after so long")
+    parser.add_argument("--root", type=Path, default=Path())
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    command = f"python -m benchmarks.accuracy --datasets {' '.join(given.datasets)} --budget {given.budget:g}"
+    keys = [
+        Key(dataset, name, rate, 0, given.budget)
+        for dataset, rate, name in product(given.datasets, RATES, given.contestants)
+    ]
+    found = list(measured(keys, given.root, CURVES, given.most_seconds))
+    publish("accuracy", list(rows_of(found, command)))
+
+
+if __name__ == "__main__":
+    main()

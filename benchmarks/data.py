@@ -1,0 +1,96 @@
+"""Loading photographs: JPEG decoding, random resized crop and flip, ours beside the usual way with Pillow, visited in turn.
+
+``python -m benchmarks.data`` writes benchmarks/out/data.json. The usual way is that of torchvision's transforms on Pillow pictures: decode
+all pixels, crop, bicubic resize, mirror. Both cut the same boxes out of the same files, on one thread, timed by process CPU time. Pictures
+are made, with a spectrum of 1/f as photographs have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.rows import Row, compare, publish
+from mae_core.data.jpeg import JpegFiles, Photo, random_boxes
+from mae_core.draws import Draws
+
+SIZES = {"224x224": (224, 224), "375x500": (375, 500), "768x1024": (768, 1024)}
+CROP = (224, 224)
+QUALITY = 90
+
+
+def write_photos(folder: Path, n: int, size: tuple[int, int]) -> list[Path]:
+    """``n`` JPEG files of coloured 1/f noise."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    rows, columns = np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None]
+    falls = 1 / np.maximum(np.hypot(rows, columns), 1 / max(size))
+    found = []
+    for number in range(n):
+        waves = rng.normal(size=(3, *falls.shape)) + 1j * rng.normal(size=(3, *falls.shape))
+        pixels = np.fft.irfft2(waves * falls, size)
+        pixels = 128 + 50 * pixels / pixels.std(axis=(1, 2), keepdims=True)
+        found.append(folder / f"{number}.jpg")
+        picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8).transpose(1, 2, 0).copy())
+        picture.save(found[-1], quality=QUALITY)
+    return found
+
+
+def usual(photos: list[Photo], boxes: Tensor, mirrored: Tensor) -> Tensor:
+    """(B, 3, H, W) uint8 by Pillow alone."""
+    from PIL import Image
+
+    out = torch.empty(len(photos), 3, *CROP, dtype=torch.uint8)
+    for row, (photo, (top, left, tall, wide), flip) in enumerate(zip(photos, boxes.tolist(), mirrored.tolist())):
+        with Image.open(photo.path) as image:
+            piece = image.convert("RGB").crop((left, top, left + wide, top + tall))
+        piece = piece.resize((CROP[1], CROP[0]), Image.Resampling.BICUBIC)
+        if flip:
+            piece = piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        out[row] = torch.from_numpy(np.array(piece)).permute(2, 0, 1)
+    return out
+
+
+def measure(name: str, size: tuple[int, int], n: int, rounds: int, command: str) -> Row:
+    """The row of one size of photograph."""
+    ours, theirs = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        files = JpegFiles(write_photos(Path(folder), n, size), CROP)
+        for number in range(rounds + 1):
+            draws = Draws(0, number, torch.arange(n))
+            boxes = random_boxes(torch.tensor([size]).expand(n, 2), CROP, draws, files.area)
+            begun = time.process_time()
+            expected = usual(files.photos, boxes, draws.uniform("flip") < 0.5)
+            between = time.process_time()
+            found = files.crops(draws)
+            ended = time.process_time()
+            if number:
+                theirs.append(1000 * (between - begun) / n)
+                ours.append(1000 * (ended - between) / n)
+    off = (found.float() - expected.float()).abs().mean().item()
+    row = compare(f"{name}_decode_crop_flip_vs_pillow_ms_per_image", ours, theirs, command)
+    assert row.ratio is not None
+    return row._replace(facts={"times_as_fast": 1 / row.ratio, "mean_difference_of_256": off})
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    command = f"python -m benchmarks.data --images {given.images} --rounds {given.rounds}"
+    rows = [measure(name, size, given.images, given.rounds, command) for name, size in SIZES.items()]
+    publish("data", rows)
+
+
+if __name__ == "__main__":
+    main()
