@@ -7,6 +7,10 @@ from itertools import combinations, product
 from typing import Any
 
 
+STRIDE = 7919
+"""A prime larger than any number of combinations that take turns: neighbours differ in every factor, and all have their turn."""
+
+
 def anything(case: Mapping[str, Any]) -> bool:
     """No combination is ruled out."""
     return True
@@ -18,6 +22,24 @@ def full(
     """Every combination that is possible."""
     every = (dict(zip(factors, values)) for values in product(*factors.values()))
     return [case for case in every if possible(case)]
+
+
+def crossed(
+    factors: Mapping[str, Sequence[Any]], by: Sequence[str], possible: Callable[[dict[str, Any]], bool] = anything
+) -> list[dict[str, Any]]:
+    """Every possible combination of the factors ``by``; the others take turns."""
+    found, turn = [], 0
+    others = [name for name in factors if name not in by]
+    rest = [dict(zip(others, values)) for values in product(*(factors[name] for name in others))]
+    for values in product(*(factors[name] for name in by)):
+        for _ in rest:
+            turn += STRIDE
+            case = dict(zip(by, values)) | rest[turn % len(rest)]
+            case = {name: case[name] for name in factors}
+            if possible(case):
+                found.append(case)
+                break
+    return found
 
 
 def pairs_of(case: Mapping[str, Any], factors: Mapping[str, Sequence[Any]]) -> set[tuple[str, int, str, int]]:

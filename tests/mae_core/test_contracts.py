@@ -3,13 +3,15 @@
 import pytest
 import torch
 from contract import CHECKS, DECODER_SIZES, ENCODER_SIZES, config_of, factors_of, name_of, possible, run
-from pairwise import full, pairwise
+from pairwise import crossed, pairwise
 
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
 from mae_core.modalities import MODALITIES
 from mae_core.model import MaskedAutoencoder
 
+CROSSED = ("masker", "encoder", "objective")
+"""What occurs in every combination where the whole product is asked for; with the rest it would be some 350,000."""
 CASES = [case for modality in MODALITIES for case in pairwise(factors_of(modality), possible)]
 
 
@@ -29,7 +31,9 @@ def test_a_model_can_be_counted_without_memory_for_it(modality):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [c for m in MODALITIES for c in full(factors_of(m), possible)], ids=name_of)
+@pytest.mark.parametrize(
+    "case", [c for m in MODALITIES for c in crossed(factors_of(m), CROSSED, possible)], ids=name_of
+)
 def test_contract_in_full(case, tmp_path):
     for check in CHECKS:
         folder = tmp_path / check.__name__
