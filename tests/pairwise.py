@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, product
 from typing import Any
 
-
 STRIDE = 7919
 """A prime larger than any number of combinations that take turns: neighbours differ in every factor, and all have their turn."""
 
