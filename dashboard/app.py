@@ -17,6 +17,7 @@ PAGES = {
     ],
     "Understand": [
         ("search", "Search", ":material/tune:"),
+        ("masks", "Masks", ":material/grid_on:"),
         ("data", "Data", ":material/dataset:"),
     ],
     "Use": [

@@ -121,6 +121,15 @@ def views(modality: Modality, raw: np.ndarray) -> list[list[Panel]]:
     return modality.view(torch.from_numpy(np.array(raw)))
 
 
+def gallery(dataset: Dataset, raw: np.ndarray, ratio: float) -> np.ndarray:
+    """RGB: (n, …) raw samples of a dataset under every mask that fits it."""
+    import torch
+
+    from mae_core.masking import gallery
+
+    return gallery.gallery(modality_of(dataset), torch.from_numpy(np.array(raw)), ratio)
+
+
 def png(picture: np.ndarray) -> bytes:
     """A picture as a PNG file."""
     from PIL import Image

@@ -32,7 +32,7 @@ def draw_masks(
         found = open_dataset(root / "data" / dataset)
         kind = resolve(MODALITIES, found.modality, "modality")
         config = kind.configure(found.info, kind.default_patch(found.info))
-        raw = torch.from_numpy(np.array(found.split("validation").samples[:count]))
+        raw = torch.from_numpy(np.array(found.split("train").samples[:count]))
     picture = gallery(kind(width=WIDTH, **config), raw, ratio)
     with replace_file(out) as staging:
         Image.fromarray(picture).save(staging, format="PNG")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("", "leaderboard", "reconstructions", "embeddings", "training", "search", "data", "try_it", "models")
+PAGES = ("", "leaderboard", "reconstructions", "embeddings", "training", "search", "masks", "data", "try_it", "models")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",

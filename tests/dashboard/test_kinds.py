@@ -157,3 +157,10 @@ def test_gaps_are_shaded_and_lines_meet_at_their_ends():
     assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(0.5, 2.5), (4.5, 5.5)]
     assert [line.name for line in figure.data] == ["filled in", "seen"]
     np.testing.assert_array_equal(figure.data[0].y, [1, 2, 3, 4, 5, 6])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_of_every_kind_are_drawn(kind, kinds, monkeypatch):
+    app = opened("masks", kinds, monkeypatch, dataset=kind)
+    checked(app)
+    assert len(app.image) == 1 and not app.error

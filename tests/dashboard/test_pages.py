@@ -15,6 +15,7 @@ TITLES = {
     "embeddings": "Embeddings",
     "training": "Training",
     "search": "Search",
+    "masks": "Masks",
     "data": "Data",
     "try_it": "Try it",
     "models": "Models",
@@ -26,6 +27,7 @@ WORDS = {  # what a page of healthy results must say
     "embeddings": "Label purity among 10 neighbours",
     "training": "Losses of recipes with different mask ratios",
     "search": "standard error",
+    "masks": "maestro masks --dataset digits5k --ratio 0.75 --count 6 --out masks.png",
     "data": "24 of 200 samples",
     "try_it": "k-NN says",
     "models": "MaskedAutoencoder.load",
@@ -85,7 +87,7 @@ def test_missing_files_are_named_and_the_rest_is_shown(page, trees, monkeypatch)
         "data": "24 of 200 samples",
     }
     assert needs.get(page, WORDS[page]) in text
-    if page not in ("leaderboard",):
+    if page not in ("leaderboard", "masks"):
         assert "not there yet" in text
     assert not app.error
 
@@ -101,6 +103,7 @@ def test_corrupt_files_are_named_with_the_command_that_mends_them(page, trees, m
         "embeddings": (r"embeddings.parquet", "dvc repro evaluate@digits"),
         "training": (r"history.csv", "dvc repro pretrain@digits"),
         "search": (r"trials.parquet", "dvc repro search@digits"),
+        "masks": (r"train\-samples.npy", "dvc repro prepare@digits5k"),
         "data": (r"train\-samples.npy", "dvc repro prepare@digits5k"),
         "try_it": (r"train\-samples.npy", "dvc repro prepare@digits5k"),
         "models": (r"config.json", "dvc repro pretrain@digits"),
