@@ -124,6 +124,19 @@ def test_every_command_explains_itself(maestro, name):
     assert said.code == 0 and f"maestro {name}" in said.out and "Traceback" not in said.err
 
 
+@pytest.mark.parametrize("where", [["--modality", "series"], ["--dataset", "tiny", "--ratio", "0.5", "--count", "2"]])
+def test_masks_are_drawn(maestro, project, where):
+    said = maestro("masks", "--out", "gallery.png", *where)
+    assert said.code == 0 and said.out.startswith("gallery.png: a row for each mask, ")
+    with Image.open(project / "gallery.png") as picture:
+        assert picture.width > 200 and picture.height > 300 and len(picture.convert("L").getcolors(256) or []) > 3
+
+
+def test_masks_that_cannot_be_drawn_say_why(maestro):
+    assert "did you mean 'image'" in maestro("masks", "--out", "a.png", "--modality", "imag").err
+    assert "at least one sample" in maestro("masks", "--out", "a.png", "--count", "0").err
+
+
 def test_alone_it_lists_its_commands(maestro):
     said = maestro()
     assert all(name in said.out for name in COMMANDS)
