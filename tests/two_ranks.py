@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +46,7 @@ class Case(NamedTuple):
     flip: bool = False
     recompute: bool = False
     saved_at: int = 5
-    objective: Mapping[str, Any] = MappingProxyType({})
+    objective: dict[str, Any] | None = None
     """What it changes of the config's objective."""
     masker: str = "random"
     log_grad_norms: bool = False
@@ -56,7 +54,7 @@ class Case(NamedTuple):
     def config(self) -> dict[str, Any]:
         """Of the model."""
         masking = {**CONFIG["masking"], "strategy": self.masker}
-        return {**CONFIG, "masking": masking, "objective": {**CONFIG["objective"], **self.objective}}
+        return {**CONFIG, "masking": masking, "objective": {**CONFIG["objective"], **(self.objective or {})}}
 
     def settings(self) -> Settings:
         """9 samples a batch of 22: an odd split, and batches over the epoch's end."""
