@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,14 +61,14 @@ class Case(NamedTuple):
     network: str = "plain"
     masking: dict[str, Any] | None = None
     """Instead of the config's."""
-    objective: Mapping[str, Any] = MappingProxyType({})
+    objective: dict[str, Any] | None = None
     """What it changes of the config's objective."""
     log_grad_norms: bool = False
 
     def config(self) -> dict[str, Any]:
         """Of the model."""
         masking = {} if self.masking is None else {"masking": self.masking}
-        objective = {"objective": {**CONFIG["objective"], **self.objective}}
+        objective = {"objective": {**CONFIG["objective"], **(self.objective or {})}}
         return {**CONFIG, **NETWORKS[self.network], **masking, **objective}
 
     def settings(self) -> Settings:

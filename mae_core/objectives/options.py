@@ -47,7 +47,7 @@ def wanted(objective: Mapping[str, Any]) -> Wanted:
     rest = dict(objective)
     target = rest.pop("target")
     targets = {name: float(weight) for name, weight in (rest.pop("targets", None) or {}).items()}
-    given = {name: rest.pop(name) for name in ("weights", "loss", "source") if name in rest}
+    given: dict[str, Any] = {name: rest.pop(name) for name in ("weights", "loss", "source") if name in rest}
     projector, blocks = int(rest.pop("projector", 0)), int(rest.pop("latent_blocks", 4))
     options = Options(**{name: rest.pop(name) for name in Options._fields if name in rest})
     if unknown := [name for name in rest if name not in OBJECTIVES]:

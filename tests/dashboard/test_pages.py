@@ -1,8 +1,10 @@
 """Every page on every kind of results tree: the right words, and never an exception."""
 
 import io
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -226,3 +228,21 @@ def test_an_upload_that_is_no_picture_is_refused_with_a_reason(content, trees, m
     app = opened("try_it", trees["one"], monkeypatch, source="Upload")
     app.file_uploader[0].upload("<b>.png", content, "image/png").run()
     assert "This file cannot be used" in check(app, "try_it")
+
+
+def test_parts_of_a_loss_are_drawn_one_at_a_time(trees, tmp_path, monkeypatch):
+    """Of the recipe that has several; another whose loss is of one part stands beside it."""
+    root = tmp_path / "parts"
+    shutil.copytree(trees["many"], root)
+    path = root / "results" / "digits" / "history.csv"
+    table = pd.read_csv(path)
+    table = table.assign(**{"loss_of/reconstruction": table["loss"], "loss_of/uniformity": 0.5})
+    table.to_csv(path, index=False)
+    app = opened("training", root, monkeypatch)
+    text = check(app, "training")
+    assert "Parts of the loss, without their weights" in text
+    (menu,) = (box for box in app.selectbox if box.label == "Part")
+    assert menu.options == ["loss_of/reconstruction", "loss_of/uniformity"]
+    menu.select("loss_of/uniformity").run()
+    assert not app.exception
+    assert "Parts of the loss" not in check(opened("training", trees["many"], monkeypatch), "training")
