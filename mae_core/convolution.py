@@ -14,14 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mae_core.layers import LAYER_NORM_EPS, Mlp
+from mae_core.layers import LAYER_NORM_EPS, Mlp, init_linear
 from mae_core.raster import fold, to_map, to_sites, unfold
 
 TINY = 1e-6
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 """By the number of axes."""
-FIRST_STD = 0.02
-"""Of weights before training, as in the paper's code."""
 
 
 class ResponseNorm(nn.Module):
@@ -119,10 +117,14 @@ class ConvBlock(nn.Module):
 
 
 def init_convolutions(module: nn.Module) -> None:
-    """The paper's rule for everything below ``module``: weights normal with a standard deviation of 0.02, biases zero."""
+    """Of everything below ``module``: Linears as in the transformers, depthwise weights so that the variance stays, biases zero.
+
+    The paper's normal weights of 0.02 are meant for wide stages and long schedules; narrow ones begin with almost nothing in their blocks.
+    """
+    init_linear(module)
     for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            nn.init.normal_(part.weight, std=FIRST_STD)
+        if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            nn.init.normal_(part.weight, std=prod(part.kernel_size) ** -0.5)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
 

@@ -107,8 +107,9 @@ class UNetDecoder(nn.Module):
     def init_weights(self) -> None:
         """Convolutions as in the encoder; mask tokens normal with a standard deviation of 0.02."""
         init_convolutions(self)
-        for scale in self.blocks:
-            nn.init.normal_(scale.mask_token, std=0.02)
+        for name, parameter in self.named_parameters():
+            if name.endswith("mask_token"):
+                nn.init.normal_(parameter, std=0.02)
 
     def forward(self, latent: Latent, plan: Plan, coords: Tensor, kind: Tensor | None = None) -> Tensor:
         """(B, M, D_dec): one vector for each hidden cell of ``plan``; what the plan does not name is nowhere."""

@@ -70,7 +70,7 @@ class ConvNet(nn.Module):
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
     def init_weights(self) -> None:
-        """As the paper's code."""
+        """As ``init_convolutions``."""
         init_convolutions(self)
 
     def forward(self, modality: Any, cells: Cells, plan: Plan | None = None, layer: int | None = None) -> Latent:

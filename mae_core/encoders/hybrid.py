@@ -39,7 +39,8 @@ class CellStem(nn.Module):
         """He-normal convolutions, as rectified units want them; the projection like a Linear."""
         for part in (self.first, self.second):
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-            nn.init.zeros_(part.bias)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
         nn.init.xavier_uniform_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
