@@ -11,7 +11,7 @@ import pandas as pd
 
 from experiments import words
 from experiments.markup import Markup, details, table, tag, text
-from experiments.report_proxies import front, percent, trusted
+from experiments.report_proxies import front, percent, schedule, trusted
 from experiments.results import Store, best_trial, last_rungs
 from experiments.svg import Line, bars, lines, scatter
 
@@ -60,6 +60,7 @@ def search(found: Store, recipe: str) -> Markup | None:
         ),
         tag("div", _ratios(trials, axis, scale), _against_loss(summary, trials, axis, scale), class_="pair"),
         front(summary, trials),
+        schedule(summary),
         trusted(found.proxies(recipe)),
     )
 
