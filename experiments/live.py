@@ -1,4 +1,4 @@
-"""A search that is running: how far it is, and the trials that have ended, from its run folder."""
+"""What the run folders of searches tell: how far one is that runs, which of its trials have ended, and what each proxy took."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from experiments.columns import TRIAL_COLUMNS
+from experiments.results import Store
 from experiments.stages import Heartbeat
 
 MOST_LINES = 5000
@@ -53,3 +54,13 @@ def _row(line: str) -> dict[str, Any]:
         return {**{name: row[name] for name in TRIAL_COLUMNS}, **job["chosen"]}
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
+
+
+def proxy_seconds(found: Store, recipe: str) -> dict[str, float]:
+    """Mean wall-clock seconds of each proxy of a trial, of the newest search on this machine; {} where there is none."""
+    timings = found.timings()
+    if "proxy_seconds" not in timings:
+        return {}
+    rows = timings[timings["stage"].eq("search") & timings["recipe"].eq(recipe)]
+    told = rows["proxy_seconds"].iloc[-1] if len(rows) else None
+    return {str(k): float(v) for k, v in told.items() if isinstance(v, int | float)} if isinstance(told, dict) else {}

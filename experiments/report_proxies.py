@@ -72,3 +72,14 @@ def front(summary: dict[str, Any], trials: pd.DataFrame) -> Markup | None:
     return table(
         ["trial", "score", *(OBJECTIVES[g].what for g in shown)], listed, numbers=range(1, 2 + len(shown)), caption=note
     )
+
+
+def schedule(summary: dict[str, Any]) -> Markup | None:
+    """What the best member of a population did, in steps of a final run; None for other searches."""
+    found = summary.get("schedule")
+    changes = found.get("changes") if isinstance(found, dict) else None
+    if not changes:
+        return None
+    rows: list[list[Any]] = [[f"{one['step']:,}", f"{one['ratio']:.3g}", f"{one['lr']:.3g}"] for one in changes]
+    note = f"Schedule of the best member of a population, over {found['steps']:,} steps; the rate is the peak of its curve."
+    return table(["from step", "mask ratio", "learning rate"], rows, numbers=range(3), caption=note)

@@ -12,7 +12,7 @@ import pandas as pd
 from experiments import words
 from experiments.columns import parts_of
 from experiments.markup import Markup, details, table, tag, text
-from experiments.report_proxies import front, percent, trusted
+from experiments.report_proxies import front, percent, schedule, trusted
 from experiments.results import Store, best_trial, last_rungs
 from experiments.svg import Line, bars, lines, scatter
 
@@ -61,6 +61,7 @@ def search(found: Store, recipe: str) -> Markup | None:
         ),
         tag("div", _ratios(trials, axis, scale), _against_loss(summary, trials, axis, scale), class_="pair"),
         front(summary, trials),
+        schedule(summary),
         trusted(found.proxies(recipe)),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from experiments.live import proxy_seconds
 from experiments.pinning import pin
 from experiments.recipe import recipe_path, recipe_row
 from experiments.results import Store, best_trial, repro
@@ -19,6 +20,9 @@ def study_text(recipe: str, root: Path) -> str:
         raise ValueError(f"no search of {recipe} is here: run `{repro('search', recipe)}`")
     said = [f"{recipe}: {summary.get('trials', 0)} trials, ranked by {summary.get('metric', 'score')}"]
     said += [f"  {line}" for line in lines(summary, found.proxies(recipe))]
+    took = proxy_seconds(found, recipe)
+    if took:
+        said.append("  mean seconds a trial: " + ", ".join(f"{name} {value:.2f}" for name, value in took.items()))
     best = best_trial(found.trials(recipe))
     if best is not None:
         said.append(f"make a trial a recipe: maestro pin {recipe} {int(best['trial'])} --name {recipe}_mine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -143,8 +144,8 @@ def loss(trials: pd.DataFrame, summary: dict[str, Any], metric: str) -> None:
         st.caption(f"Rank correlation {rank:+.2f} (n = {found.get('n')}). Near −1 the loss would do; else it misleads.")
 
 
-def proxies(table: pd.DataFrame, metric: str) -> None:
-    """Rank correlations with the score of the longest schedule, by proxy, with their intervals."""
+def proxies(table: pd.DataFrame, metric: str, seconds: Mapping[str, float]) -> None:
+    """Rank correlations with the score, by proxy, with their intervals and the mean ``seconds`` that each took of a trial."""
     if table.empty:
         return
     st.subheader("Which proxies could have been trusted", anchor=False)
@@ -165,7 +166,8 @@ def proxies(table: pd.DataFrame, metric: str) -> None:
         else:
             st.caption("Too few trials reached both rungs for a rank correlation.")
     with right:
-        st.dataframe(shown.drop(columns=["rung", "target_rung"]), hide_index=True)
+        listed = shown.drop(columns=["rung", "target_rung"])
+        st.dataframe(listed.assign(seconds=listed["proxy"].map(seconds)) if seconds else listed, hide_index=True)
     st.caption(
         f"Of {metric}. +1: the proxy would have chosen the same, whatever its direction; 95 % bootstrap interval over trials; `top`: the "
         "better half alone, among which a search chooses. Trials of a higher rung were chosen by the score, which lowers these figures."

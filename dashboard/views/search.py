@@ -14,6 +14,7 @@ from dashboard.study.trials import table
 from dashboard.study.verdict import verdict
 from experiments import words
 from experiments.goals import PROXIES
+from experiments.live import proxy_seconds
 from experiments.results import Store, best_trial, repro
 
 
@@ -72,7 +73,7 @@ def page(found: Store) -> None:
     if len(trials):
         charts(trials, summary, titled(summary))
         schedule(trials, summary)
-        proxies(found.proxies(recipe), titled(summary))
+        proxies(found.proxies(recipe), titled(summary), proxy_seconds(found, recipe))
         table(found, trials, recipe)
 
 

@@ -61,6 +61,8 @@ def test_no_study_says_what_to_run(tree, monkeypatch):
 
 def test_many_trials_show_everything(tree, monkeypatch):
     studies.many(tree)
+    (tree / "runs" / "search-digits-0a1b2c").mkdir()
+    (tree / "runs" / "search-digits-0a1b2c" / "timing.json").write_text('{"proxy_seconds": {"ridge": 0.25}}')
     app = opened(tree, monkeypatch)
     text = said(app)
     assert heads(app) == SUBHEADERS | {"Slice", "Parallel coordinates", "Which proxies could have been trusted"}
@@ -72,6 +74,7 @@ def test_many_trials_show_everything(tree, monkeypatch):
     said(app)
     shown = next(frame.value for frame in app.dataframe if "spearman" in frame.value)
     assert "knn" not in set(shown["proxy"]) and shown["n"].eq(30).all()
+    assert shown.set_index("proxy")["seconds"]["ridge"] == 0.25
 
 
 def test_one_trial_draws_no_more_than_it_knows(tree, monkeypatch):
