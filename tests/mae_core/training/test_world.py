@@ -101,8 +101,10 @@ def pairs(tmp_path_factory):
 def settled(outcome, key):
     """A tensor less the bias of the keys: softmax does not see it, so its gradient is rounding alone, which AdamW makes large."""
     value = outcome.tensors[key]
-    if not key.endswith("qkv.bias") or value.ndim == 0:
+    if value.ndim == 0 or not key.endswith((".qkv.bias", ".kv.bias")):
         return value
+    if key.endswith(".kv.bias"):
+        return value.chunk(2)[1]
     query, _, values = value.chunk(3)
     return torch.cat([query, values])
 
