@@ -108,12 +108,20 @@ class ConvBlock(nn.Module):
         """The depthwise convolution of the map that is zero where nothing is kept."""
         kept = x if ok is None else x * _beside(ok, x)
         if keep is None:
-            return to_sites(self.mix(to_map(kept, self.grid)), self.grid)
+            return to_sites(self._reached(to_map(kept, self.grid)), self.grid)
         index = keep.unsqueeze(-1).expand(-1, -1, prod(x.shape[2:]))
         whole = x.new_zeros(len(x), prod(self.grid), index.shape[-1])
         whole = whole.scatter_add(1, index, kept.flatten(2)).view(len(x), -1, *x.shape[2:])
-        mixed = to_sites(self.mix(to_map(whole, self.grid)), self.grid)
+        mixed = to_sites(self._reached(to_map(whole, self.grid)), self.grid)
         return mixed.flatten(2).gather(1, index).view(x.shape)
+
+    def _reached(self, whole: Tensor) -> Tensor:
+        """The convolution of a map (B, C, *sites).
+
+        Volumes are laid out channels first: otherwise torch 2.13 on CPUs gives wrong gradients of the weights in bf16 where an axis is
+        shorter than the kernel.
+        """
+        return self.mix(whole.contiguous() if whole.dim() == 5 else whole)
 
 
 def init_convolutions(module: nn.Module) -> None:

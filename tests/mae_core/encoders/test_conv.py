@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mae_core.cells import Plan
-from mae_core.convolution import ResponseNorm
+from mae_core.convolution import ConvBlock, ResponseNorm, init_convolutions
 from mae_core.encoders.conv import _counts
 from mae_core.model import MaskedAutoencoder
 
@@ -173,3 +173,17 @@ def test_data_without_a_map_is_refused_and_told_what_fits(make_config):
     config["objective"] = {"reconstruction": 1.0, "target": "tokens"}
     with pytest.raises(ValueError, match="encoder 'conv' does not fit the modality 'text': there are vit"):
         MaskedAutoencoder.build(config)
+
+
+def test_gradients_of_volumes_in_bf16_are_those_of_float32():
+    """An axis shorter than the kernel, channels last as sites lie: there torch's own are wrong."""
+    block = ConvBlock(4, (2, 4, 4), 3)
+    init_convolutions(block)
+    x = torch.randn(2, 32, 1, 1, 1, 4, generator=torch.Generator().manual_seed(0))
+    found = []
+    for low in (False, True):
+        block.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            block(x).square().sum().backward()
+        found.append(block.mix.weight.grad.clone())
+    torch.testing.assert_close(found[1], found[0], rtol=0.1, atol=0.02 * float(found[0].abs().max()))
