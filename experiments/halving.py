@@ -87,7 +87,7 @@ class Found(NamedTuple):
     """Outcomes of each rung, by trial."""
     confirming: list[Outcome]
     winner: int | None
-    """The best sampled trial of the longest rung."""
+    """The best sampled trial of the longest rung; of several objectives the pick, which may be the defaults."""
     confirmation: Confirmation
     chosen: str
     """winner or default."""
@@ -149,7 +149,7 @@ def _several(rungs: list[list[Outcome]], rules: SearchSection) -> Generator[list
             if picked
             else "the defaults stay: no trial has a value for every objective"
         )
-        return Found(rungs, [], None, NOT_CONFIRMED, "default", verdict, front)
+        return Found(rungs, [], 0 if picked else None, NOT_CONFIRMED, "default", verdict, front)
     confirming = yield _confirming(rules, last[0].job, picked)
     by_name = {name: confirm(confirming, values_of(confirming, name)) for name in rules.objectives}
     judged = weigh(picked.trial, {n: Gain(len(c.seeds), c.gain, c.standard_error) for n, c in by_name.items()})
