@@ -128,17 +128,16 @@ def train(peer: Peer, precision: Precision, dataset: Dataset, key: Key) -> Curve
 def neighbours(peer: Peer, dataset: Dataset) -> float:
     """k-NN accuracy of validation, at most ``MOST`` samples of either split."""
     peer.module.eval()
-    found: list[np.ndarray] = []
+    found: list[tuple[np.ndarray, np.ndarray]] = []
     for name in ("train", "validation"):
         split = dataset.split(name)
         rows = np.flatnonzero(np.asarray(split.labels[:MOST]) >= 0)
         blocks = np.array_split(rows, max(len(rows) // 500, 1))
-        found += [
-            np.concatenate([peer.features(torch.from_numpy(split.samples[block])).float().numpy() for block in blocks]),
-            np.asarray(split.labels)[rows],
-        ]
+        features = [peer.features(torch.from_numpy(split.samples[block])).float().numpy() for block in blocks]
+        found.append((np.concatenate(features), np.asarray(split.labels)[rows]))
     peer.module.train()
-    return knn_accuracy(*found)
+    (bank, known), (queries, right) = found
+    return knn_accuracy(bank, known, queries, right)
 
 
 def read_curves(path: Path) -> dict[str, Curve]:

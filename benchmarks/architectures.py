@@ -2,8 +2,8 @@
 
 Each pair trains for the same number of steps; k-NN on its frozen features, on the validation split, stands beside the same network
 untrained, and beside its seconds of one core and its FLOPs. Options of the transformer follow, one at a time. What is measured is written
-at once, one file for each training, so a run that was stopped goes on where it was; after a change of the code remove ``benchmarks/out/architectures/``. The figure shows
-accuracy against seconds and FLOPs.
+at once, one file for each training, so a run that was stopped goes on where it was; after a change of the code remove
+``benchmarks/out/architectures/``. The figure shows accuracy against seconds and FLOPs.
 """
 
 from __future__ import annotations

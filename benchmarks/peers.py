@@ -186,7 +186,7 @@ def _official_module(checkout: Path) -> types.ModuleType:
     if not hasattr(np, "float"):
         np.float = np.float64  # type: ignore[attr-defined]
     try:
-        parts = importlib.import_module("timm.models.vision_transformer")
+        parts: Any = importlib.import_module("timm.models.vision_transformer")
         plain = parts.Block
         parts.Block = lambda *given, qk_scale=None, **named: plain(*given, **named)
         try:

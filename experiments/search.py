@@ -59,9 +59,9 @@ class Task(NamedTuple):
         else:
             settings["steps"] = max(round(job.share * resolved.settings.steps), 1)
         given = (self.recipe.pretrain.init_from, self.recipe.objective.features_from)
-        folders = (str(self.root / folder) if folder else None for folder in given)
+        begin, features = (str(self.root / folder) if folder else None for folder in given)
         told = leg._asdict() if leg else None
-        return Work(resolved.config, settings, str(self.folder), self.metric, *folders, list(self.proxies), told)
+        return Work(resolved.config, settings, str(self.folder), self.metric, begin, features, list(self.proxies), told)
 
     def outcome(self, job: Job, measured: Measured) -> Outcome:
         """What a worker found, with what it cost."""

@@ -12,11 +12,10 @@ from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
 from mae_core.masking import MASKERS
 from mae_core.modalities import MODALITIES
-from mae_core.modalities.base import Modality
 from mae_core.registry import allow, resolve
 
 
-def build_encoder(config: Mapping[str, Any]) -> tuple[Modality, Any]:
+def build_encoder(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """The modality and the encoder of a config. Raises ValueError where the encoder does not fit the modality."""
     modality, encoder = dict(config["modality"]), dict(config["encoder"])
     name = modality.pop("kind")
@@ -28,7 +27,7 @@ def build_encoder(config: Mapping[str, Any]) -> tuple[Modality, Any]:
     return cells, network(raster=cells.raster, **encoder)
 
 
-def build_decoder(config: Mapping[str, Any], modality: Modality, encoder: Any) -> Any:
+def build_decoder(config: Mapping[str, Any], modality: Any, encoder: Any) -> Any:
     """The decoder of a config. Raises ValueError where it reads what the encoder does not make."""
     decoder, width = dict(config["decoder"]), config["encoder"]["width"]
     check_pair(config["encoder"]["kind"], decoder["kind"])

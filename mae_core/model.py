@@ -119,7 +119,7 @@ class MaskedAutoencoder(nn.Module):
         draws = Draws(0, 0, torch.arange(len(raw), device=raw.device)) if draws is None else draws
         ratio = self.ratios.at(draws, context.progress)
         plan = shared(self._draw(cells, draws, ratio, context), self.decoder.share, draws) if plan is None else plan
-        looks = {"masked": (self.view(cells, plan),)}
+        looks: dict[str, tuple[View, ...]] = {"masked": (self.view(cells, plan),)}
         for name in self.objectives.views:
             again = draws._replace(seed=key(draws.seed, "second"))
             second = self._draw(cells, again, ratio, context) if name == "second" else plan

@@ -27,8 +27,8 @@ def make_masker(masking: Mapping[str, Any], width: int = 0, cells: int = 0) -> A
     takes = options_of(strategy)
     for name in options:
         if name not in takes:
-            known = f"there are {', '.join(takes)}" if takes else "it has none"
-            raise ValueError(f"masking.options: {strategy} masking has no {name!r}{nearest(name, takes)}: {known}")
+            others = f"there are {', '.join(takes)}" if takes else "it has none"
+            raise ValueError(f"masking.options: {strategy} masking has no {name!r}{nearest(name, takes)}: {others}")
     known = inspect.signature(kind).parameters
     if masking.get("weights") is not None:
         if "weights" not in known:
