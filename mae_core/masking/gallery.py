@@ -10,12 +10,11 @@ from torch import Tensor
 
 from mae_core.cells import Context
 from mae_core.draws import Draws
+from mae_core.masking.bandit import LEARNED
 from mae_core.masking.making import context_for, make_masker, options_of
 from mae_core.masking.plan import plan_from_scores
 from mae_core.modalities.base import Modality
 
-TRAINED = ("policy", "bandit")
-"""Strategies that look random before they are trained."""
 SIDE = 96
 """Least pixels a side of one sample."""
 MOST_TIMES = 8
@@ -48,7 +47,7 @@ def gallery(modality: Modality, raw: Tensor, ratio: float | None = None, seed: i
     ratio = modality.default_ratio if ratio is None else ratio
     rows = {"whole": raw}
     for strategy in type(modality).maskers:
-        if strategy not in TRAINED:
+        if strategy not in LEARNED:
             rows[strategy] = masked_by(modality, raw, strategy, ratio, seed)
             if "hide" in options_of(strategy):
                 rows[f"{strategy}\nhide: little"] = masked_by(modality, raw, strategy, ratio, seed, hide="little")
