@@ -28,7 +28,7 @@ class Planted(NamedTuple):
 def planted(n: int, noisy: int, seed: int) -> Planted:
     """``n`` pictures: a plane of grey, the telling cells on it, and ``noisy`` cells of pixels that nothing predicts.
 
-    Textures are the same whatever ``seed`` is: binary, of full contrast. Noise is uniform over all greys.
+    Textures are the same whatever ``seed`` is: light and dark pixels. Noise is black and white, so of a little more contrast.
     """
     textures = np.random.default_rng(0).integers(0, 2, (CLASSES, TELLING, CELL, CELL)) * 220 + 17
     random = np.random.default_rng(seed)
@@ -40,7 +40,7 @@ def planted(n: int, noisy: int, seed: int) -> Planted:
     telling[rows, places[:, :TELLING]] = True
     noise[rows, places[:, TELLING : TELLING + noisy]] = True
     cells[rows, places[:, :TELLING]] = textures[labels]
-    cells[noise] = random.integers(0, 256, (int(noise.sum()), CELL, CELL))
+    cells[noise] = random.integers(0, 2, (int(noise.sum()), CELL, CELL)) * 255
     whole = cells.reshape(n, GRID, GRID, CELL, CELL).swapaxes(2, 3).reshape(n, 1, GRID * CELL, GRID * CELL)
     return Planted(whole.astype(np.uint8), labels, telling, noise)
 
