@@ -193,7 +193,7 @@ def training(found: Store, recipes: Sequence[str]) -> Markup:
         return tag("p", "There is no training curve yet.", class_="none")
     some = f" {MOST_CURVES} of {len(losses)} runs are drawn." if len(losses) > MOST_CURVES else ""
     note = "Losses of recipes with different mask ratios, patch sizes or targets cannot be compared: scores can."
-    drawn = lines(losses[:MOST_CURVES], "training loss by step", "step", "reconstruction loss", log_y=True)
+    drawn = lines(losses[:MOST_CURVES], "training loss by step", "step", "loss", log_y=True)
     schedule = lines(rates[:MOST_CURVES], "learning rate by step", "step", "learning rate")
     columns = ["run", "steps", "samples seen", "epochs", "last loss", "steps skipped, not finite"]
     return tag(
