@@ -74,8 +74,10 @@ def pairs(tmp_path_factory):
 def settled(outcome, key):
     """A tensor less the bias of the keys: softmax does not see it, so its gradient is rounding alone, which AdamW makes large."""
     value = outcome.tensors[key]
-    if not key.endswith("qkv.bias") or value.ndim == 0:
+    if not key.endswith("kv.bias") or value.ndim == 0:
         return value
+    if key.endswith(".kv.bias"):  # of a cross-attention, whose queries have a projection of their own
+        return value.chunk(2)[1]
     query, _, values = value.chunk(3)
     return torch.cat([query, values])
 
