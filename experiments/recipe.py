@@ -325,7 +325,7 @@ def explain(problem: ValidationError, schema: type[BaseModel]) -> list[str]:
 
 def _is_type_tag(part: str) -> bool:
     """pydantic names the branch of a union in the location; users did not write it."""
-    return part in {"int", "float", "constrained-int", "constrained-float"} or "[" in part
+    return part in {"int", "float", "bool", "constrained-int", "constrained-float"} or "[" in part
 
 
 def _fields(schema: type[BaseModel], path: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ from mae_core.masking import MASKERS
 from mae_core.masking.making import context_for
 from mae_core.masking.options import choice, number, whole
 from mae_core.masking.plan import count_kept, plan_from_scores
+from mae_core.modalities.base import OWN
 from mae_core.registry import resolve
 
 PROBE = 256
@@ -23,8 +24,6 @@ PROBE = 256
 PROBE_RATIO = 0.5
 MEMORY = 0.8
 """Decay of the mean and the mean square that payments are compared with."""
-LEARNED = ("policy", "bandit")
-"""Strategies that cannot be arms."""
 
 
 class BanditMasker(nn.Module):
@@ -49,7 +48,7 @@ class BanditMasker(nn.Module):
         rate: float = 0.2,
     ) -> None:
         super().__init__()
-        self.families = [choice("families", name, set(MASKERS) - set(LEARNED)) for name in families]
+        self.families = [choice("families", name, set(MASKERS) - set(OWN)) for name in families]
         self.maskers = [resolve(MASKERS, name, "masking strategy")() for name in self.families]
         if not self.families or len(set(self.families)) < len(self.families):
             raise ValueError(f"option families is {list(families)!r}: one or more strategies, each once, are wanted")

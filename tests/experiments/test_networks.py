@@ -68,6 +68,12 @@ def test_values_that_are_none_are_refused(text):
         config_of(f"model: {text}")
 
 
+def test_a_switch_is_named_as_it_was_written():
+    with pytest.raises(RecipeError) as refusal:
+        config_of("model: {encoder: {qk_norm: perhaps}}")
+    assert "model.encoder.qk_norm: " in str(refusal.value) and "qk_norm.bool" not in str(refusal.value)
+
+
 def test_every_key_of_both_networks_can_be_searched():
     text = "model: {encoder: {kind: auto, qk_norm: auto, stages: auto}, decoder: {kind: auto, share: auto}}"
     recipe = parse_recipe(text, "x")
