@@ -195,7 +195,7 @@ def study_of(
 
     With one objective it is of the score alone, whatever else is known.
     """
-    directions = ["maximize"] * objectives
+    directions = [optuna.study.StudyDirection.MAXIMIZE] * objectives
     study = optuna.create_study(directions=directions, sampler=sampler or optuna.samplers.RandomSampler(seed=0))
     for tried in history:
         if all(_contains(space.keys[key], tried.chosen[key]) for key in space.keys):
