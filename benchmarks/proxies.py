@@ -166,10 +166,10 @@ def ranking(bench: Bench, configurations: list[dict[str, Any]]) -> Iterator[Row]
         facts = {"top_half": better.mean, "top_low": better.low, "top_high": better.high, "regret_points": regret}
         found[name] = {"whole": whole, "facts": {**facts, "seed_sd_points": noise}}
     for name, one in found.items():
-        whole, facts = one["whole"], {key: float(value) for key, value in one["facts"].items() if np.isfinite(value)}
+        whole, told = one["whole"], {key: _none(value) for key, value in one["facts"].items()}
         against = _none(found["loss"]["whole"].mean) if name != "loss" and "loss" in found else None
         row = f"{name}_at_a_tenth_rank_correlation" + ("_vs_training_loss" if name != "loss" else "")
-        yield Row(row, float(whole.mean), against, None, _none(whole.low), _none(whole.high), whole.n, COMMAND, facts)
+        yield Row(row, float(whole.mean), against, None, _none(whole.low), _none(whole.high), whole.n, COMMAND, told)
 
 
 def _none(value: float) -> float | None:

@@ -77,7 +77,8 @@ def front(summary: dict[str, Any], trials: pd.DataFrame) -> Markup | None:
 def schedule(summary: dict[str, Any]) -> Markup | None:
     """What the best member of a population did, in steps of a final run; None for other searches."""
     found = summary.get("schedule")
-    if not isinstance(found, dict) or not (changes := found.get("changes")):
+    changes = found.get("changes") if isinstance(found, dict) else None
+    if not found or not changes:
         return None
     rows: list[list[Any]] = [[f"{one['step']:,}", f"{one['ratio']:.3g}", f"{one['lr']:.3g}"] for one in changes]
     note = f"Schedule of the best member of a population, over {found['steps']:,} steps; the rate is the peak of its curve."

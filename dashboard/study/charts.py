@@ -51,13 +51,12 @@ def charts(trials: pd.DataFrame, summary: dict[str, Any], metric: str) -> None:
 def importance(summary: dict[str, Any], metric: str) -> None:
     """Bars with the number of trials that they rest on."""
     st.subheader("Importance", anchor=False)
-    shares = {str(k): v for k, v in (summary.get("importance") or {}).items() if isinstance(v, int | float)}
+    shares = {str(k): float(v) for k, v in (summary.get("importance") or {}).items() if isinstance(v, int | float)}
     n = summary.get("importance_n") or 0
     if not shares:
         st.caption("Too few finished trials, or only one searched key.")
         return
-    frame = pd.DataFrame({"key": list(shares), "share": list(shares.values())})
-    frame = frame.sort_values("share", ascending=False, kind="stable")
+    frame = pd.DataFrame(sorted(shares.items(), key=lambda share: -share[1]), columns=["key", "share"])
     title = f"share of the variance of {metric} (n = {n})"
     state.chart(figures.bars(list(frame["key"]), list(frame["share"]), title), frame, "importance")
     if n < FEW:

@@ -197,7 +197,7 @@ def test_a_changed_file_is_read_again(make, tmp_path):
         ("embeddings.parquet", b"", lambda s: s.embeddings("digits"), "parquet"),
         ("search.json", b"{", lambda s: s.search_summary("digits"), "json"),
         ("search.json", b"[]", lambda s: s.search_summary("digits"), "no JSON object"),
-        ("search.json", b'{"schema": 2}', lambda s: s.search_summary("digits"), "schema 2 is not one"),
+        ("search.json", b'{"schema": 3}', lambda s: s.search_summary("digits"), "schema 3 is not one"),
         ("best.yaml", b"a: [", lambda s: s.best("digits"), "yaml"),
     ],
 )  # fmt: skip
