@@ -23,16 +23,12 @@ import torch
 from benchmarks.rows import Row, compare, publish
 from experiments.cluster import connected
 from experiments.placement import Placement
+from experiments.recipe import Recipe
+from experiments.resolving import resolve
 from experiments.train import Job, report_every, train
 from mae_core.training.loop import Settings, fit, start
 
-CONFIG: dict[str, Any] = {
-    "modality": {"kind": "image", "channels": 1, "size": [28, 28], "patch": 7},
-    "encoder": {"kind": "vit", "width": 128, "depth": 6, "heads": 4, "local_start": False},
-    "decoder": {"kind": "joint", "width": 64, "depth": 1, "heads": 4, "local_start": False},
-    "masking": {"strategy": "random", "ratio": 0.75, "ratio_spread": 0.0},
-    "objective": {"reconstruction": 1.0, "target": "pixels"},
-}
+CONFIG = resolve(Recipe(), {"sample": {"shape": [1, 28, 28]}, "mean": [0.13], "std": [0.31]}).config
 """The default architecture on the default dataset's shape: a small model, where overhead shows most."""
 SAMPLES = 4096
 CHECKPOINT_EVERY = 200

@@ -54,8 +54,7 @@ def machines() -> Machines:
 def connected(root: Path = Path()) -> Iterator[Machines]:
     """A connection to Ray while the block runs; one that exists already is used and left open.
 
-    Local workers import the code below ``root``, and keep their memory between steps. Raises ConnectionError where RAY_ADDRESS answers
-    nobody.
+    Local workers import the code below ``root`` and keep memory between steps. Raises ConnectionError where RAY_ADDRESS answers nobody.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

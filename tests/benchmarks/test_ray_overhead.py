@@ -51,15 +51,3 @@ def test_other_losses_are_an_error(without_ray, monkeypatch):
     monkeypatch.setattr(ray_overhead, "on_ray", other)
     with pytest.raises(RuntimeError, match="the losses differ, so the times do not compare"):
         ray_overhead.measure(100, 1, 1, "command")
-
-
-def test_it_measures_the_default_architecture():
-    from experiments.recipe import Recipe
-    from experiments.resolving import resolve
-
-    info = {"modality": "image", "sample": {"shape": [1, 28, 28]}, "mean": [0.1], "std": [0.3]}
-    defaults = resolve(Recipe(), info, {}, "image").config
-    assert {name: ray_overhead.CONFIG[name] for name in ("encoder", "decoder", "masking")} == {
-        name: defaults[name] for name in ("encoder", "decoder", "masking")
-    }
-    assert ray_overhead.CONFIG["modality"]["patch"] == defaults["modality"]["patch"]

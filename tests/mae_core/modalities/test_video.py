@@ -15,6 +15,7 @@ from mae_core.evaluation.video_quality import motion_fill, nearest_fill
 from mae_core.masking import MASKERS
 from mae_core.masking.making import context_for
 from mae_core.masking.plan import plan_from_scores
+from mae_core.modalities.base import OWN
 from mae_core.modalities.video import VideoModality
 from mae_core.registry import resolve
 

@@ -18,10 +18,10 @@ if sys.argv[1] == "kept":
 def step():
     parts = [torch.ones(9_000_000 + 1000 * n) for n in range(3)]
     return sum(float(part[0]) for part in parts)
-for _ in range(3):
+for _ in range(8):  # until the heap has found its shape
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
+for _ in range(30):
     step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """

@@ -1,0 +1,80 @@
+"""The benchmark of features against time: curves are measured once, gone on with, and compared at an accuracy that both reached."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+
+from benchmarks import accuracy
+from benchmarks.accuracy import Curve, Key, measured, rows_of
+
+CONFIG = {
+    "modality": {"kind": "image", "channels": 1, "size": [8, 8], "patch": 4},
+    "encoder": {"kind": "vit", "width": 16, "depth": 1, "heads": 2},
+    "decoder": {"kind": "joint", "width": 8, "depth": 1, "heads": 2},
+    "masking": {"strategy": "random", "ratio": 0.5},
+    "objective": {"reconstruction": 1.0, "target": "pixels"},
+}
+
+
+@pytest.fixture
+def spots(monkeypatch):
+    """A dataset of bright halves, where k-NN learns at once, and small trainings of it."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    samples = rng.integers(0, 90, (60, 1, 8, 8)).astype(np.uint8)
+    samples[labels == 1, :, :4] += 150
+    split = types.SimpleNamespace(samples=samples, labels=labels)
+    dataset = types.SimpleNamespace(split=lambda name: split)
+    monkeypatch.setattr(accuracy, "open_dataset", lambda folder: dataset)
+    monkeypatch.setattr(accuracy, "config_of", lambda dataset: CONFIG)
+    monkeypatch.setattr(accuracy, "BATCH", 8)
+    return dataset
+
+
+def key(name="ours", rate=1e-3):
+    return Key("spots", name, rate, 0, 0.05)
+
+
+def test_a_crossing_lies_between_two_points():
+    curve = Curve([1.0, 2.0, 4.0], [0.5, 0.6, 0.9], 9)
+    assert curve.reached(0.4) == 1.0
+    assert curve.reached(0.55) == pytest.approx(1.5)
+    assert curve.reached(0.75) == pytest.approx(3.0)
+    assert curve.reached(0.95) is None
+
+
+def test_curves_are_measured_once_and_gone_on_with(spots, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "curves.json"
+    keys = [key(), key(rate=2e-3)]
+    ((_, first),) = list(measured(keys[:1], tmp_path, path, 60))
+    assert len(first.seconds) == len(first.accuracy) == accuracy.POINTS
+    assert first.seconds == sorted(first.seconds) and first.accuracy[-1] == 1.0 and first.steps > 0
+    both = dict(measured(keys, tmp_path, path, 60))
+    assert both[keys[0]] == first, "what was measured is not measured again"
+    assert list(json.loads(path.read_text())) == [one.name() for one in keys]
+    monkeypatch.setattr(accuracy, "train", None)
+    assert dict(measured(keys, tmp_path, path, 60)) == both
+    assert list(measured([key(rate=3e-3)], tmp_path, path, -1)) == []
+    assert "not measured, time is up: spots/ours/0.003/0/0.05" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["vitmae_fp32", "vitmae_bf16"])
+def test_others_train_too(spots, name, tmp_path):
+    pytest.importorskip("transformers")
+    ((_, curve),) = list(measured([key(name)], tmp_path, tmp_path / "curves.json", 60))
+    assert curve.accuracy[-1] == 1.0
+
+
+def test_rows_compare_each_at_its_best_rate_where_both_arrived():
+    curves = [
+        (key(rate=1e-3), Curve([1.0, 2.0], [0.5, 0.8], 20)),
+        (key(rate=2e-3), Curve([1.0, 2.0], [0.6, 0.9], 20)),
+        (key("vitmae_bf16", 1e-3), Curve([2.0, 4.0], [0.5, 0.7], 10)),
+    ]
+    (row,) = rows_of(curves, "command")
+    assert row.name == "spots_ours_vs_vitmae_bf16_cpu_s_to_equal_accuracy"
+    assert row.facts["accuracy_asked"] == 0.7 and row.baseline == 4.0
+    assert row.ours == pytest.approx(1 + 1 / 3) and row.facts["times_as_fast"] == pytest.approx(3.0)
+    assert row.facts["ours_rate"] == 2e-3 and row.low is None
