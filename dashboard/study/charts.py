@@ -56,7 +56,8 @@ def importance(summary: dict[str, Any], metric: str) -> None:
     if not shares:
         st.caption("Too few finished trials, or only one searched key.")
         return
-    frame = pd.DataFrame(sorted(shares.items(), key=lambda share: -share[1]), columns=["key", "share"])
+    frame = pd.DataFrame({"key": list(shares), "share": list(shares.values())})
+    frame = frame.sort_values("share", ascending=False, kind="stable")
     title = f"share of the variance of {metric} (n = {n})"
     state.chart(figures.bars(list(frame["key"]), list(frame["share"]), title), frame, "importance")
     if n < FEW:
