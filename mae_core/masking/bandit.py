@@ -163,7 +163,7 @@ class BanditLearner:
             return
         chance = masker.probabilities()[arm]
         masker.value[arm] += masker.rate * (paid - 0.5) / chance
-        masker.value -= masker.value.max()
+        masker.value.sub_(masker.value.max())
 
     def _arm_of(self, draws: Draws) -> int:
         """The round's; found, and the model measured, once a round. A resumed round finds the same from the saved state."""

@@ -29,13 +29,13 @@ def make_masker(masking: Mapping[str, Any], width: int = 0, cells: int = 0) -> A
         if name not in takes:
             known = f"there are {', '.join(takes)}" if takes else "it has none"
             raise ValueError(f"masking.options: {strategy} masking has no {name!r}{nearest(name, takes)}: {known}")
-    known = inspect.signature(kind).parameters
+    parameters = inspect.signature(kind).parameters
     if masking.get("weights") is not None:
-        if "weights" not in known:
+        if "weights" not in parameters:
             raise ValueError(f"masking.weights is for weight_map masking, not for {strategy}: set it to null")
         options["weights"] = masking["weights"]
     sizes = {"width": width, "cells": cells}
-    return kind(**options, **{name: size for name, size in sizes.items() if name in known})
+    return kind(**options, **{name: size for name, size in sizes.items() if name in parameters})
 
 
 def options_of(strategy: str) -> dict[str, Any]:
