@@ -27,15 +27,15 @@ def make_masker(masking: Mapping[str, Any], width: int = 0, cells: int = 0) -> A
     takes = options_of(strategy)
     for name in options:
         if name not in takes:
-            others = f"there are {', '.join(takes)}" if takes else "it has none"
-            raise ValueError(f"masking.options: {strategy} masking has no {name!r}{nearest(name, takes)}: {others}")
-    known = inspect.signature(kind).parameters
+            known = f"there are {', '.join(takes)}" if takes else "it has none"
+            raise ValueError(f"masking.options: {strategy} masking has no {name!r}{nearest(name, takes)}: {known}")
+    parameters = inspect.signature(kind).parameters
     if masking.get("weights") is not None:
-        if "weights" not in known:
+        if "weights" not in parameters:
             raise ValueError(f"masking.weights is for weight_map masking, not for {strategy}: set it to null")
         options["weights"] = masking["weights"]
     sizes = {"width": width, "cells": cells}
-    return kind(**options, **{name: size for name, size in sizes.items() if name in known})
+    return kind(**options, **{name: size for name, size in sizes.items() if name in parameters})
 
 
 def options_of(strategy: str) -> dict[str, Any]:
