@@ -161,6 +161,8 @@ def ranking(bench: Bench, configurations: list[dict[str, Any]]) -> Iterator[Row]
         if not np.isfinite(values).any():
             continue
         whole, top = rank_correlation(values, final), final >= np.median(final)
+        if not np.isfinite(whole.mean):  # a proxy that is the same everywhere ranks nothing
+            continue
         better = rank_correlation(values[top], final[top])
         regret = 100 * float(final.max() - final[int(np.nanargmax(values))])
         facts = {"top_half": better.mean, "top_low": better.low, "top_high": better.high, "regret_points": regret}

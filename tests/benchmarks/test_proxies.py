@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import yaml
 from search_project import make_project
@@ -73,8 +72,7 @@ def test_rows_hold_correlation_regret_and_the_loss_beside_it(bench):
     assert knn.facts["regret_points"] == 0 and knn.facts["seed_sd_points"] == pytest.approx(1.0)
     loss = rows["loss_at_a_tenth_rank_correlation"]
     assert loss.ours == pytest.approx(-1) and loss.facts["regret_points"] == pytest.approx(100 * 0.3 * 0.6)
-    slope = rows["alpha_req_at_a_tenth_rank_correlation_vs_training_loss"]
-    assert np.isnan(slope.ours) and slope.low is None, "a proxy that never changes ranks nothing"
+    assert not any(name.startswith("alpha_req") for name in rows), "a proxy that never changes ranks nothing"
 
 
 def test_the_automatic_pick_stands_beside_the_best_by_hand_with_both_costs(bench):
