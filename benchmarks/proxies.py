@@ -34,11 +34,12 @@ from mae_core.evaluation.features import extract
 from mae_core.evaluation.linear import fit_linear
 from mae_core.evaluation.statistics import rank_correlation
 from mae_core.flops import encode_flops, train_flops
+from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import fit, start
 
 COMMAND = "python -m benchmarks.proxies"
 LISTED = Path(__file__).with_name("proxies.yaml")
-TENTH = 0.1
+TENTH, WHOLE = 0.1, 1.0
 SEEDS = (0, 1, 2)
 """Of the defaults, for the spread; everything else is trained from the first."""
 
@@ -62,9 +63,9 @@ class Measured(NamedTuple):
 
     proxies: dict[str, float]
     """On validation; ``loss`` among them."""
-    test: float
-    """Accuracy of the linear probe, its strength chosen on validation."""
-    validation: float
+    test: float | None
+    """Accuracy of the linear probe, its strength chosen on validation; None of shorter runs, which nobody chooses."""
+    validation: float | None
     """Of the same probe."""
     flops: float
     encode_flops: float
@@ -88,7 +89,7 @@ class Bench(NamedTuple):
             self.known[cell.name] = found = self._train(cell)
             append_line(self.ledger, json.dumps({"cell": cell._asdict(), **found._asdict()}))
             print(
-                f"  {cell.chosen} × {cell.share:g} seed {cell.seed}: test {found.test:.4f}, {found.seconds:.0f} s",
+                f"  {cell.chosen} × {cell.share:g} seed {cell.seed}: knn {found.proxies.get('knn', np.nan):.4f}, {found.seconds:.0f} s",
                 flush=True,
             )
         return self.known[cell.name]
@@ -106,22 +107,32 @@ class Bench(NamedTuple):
         model = state.result()
         proxies = measure_proxies(Subject(model, self.dataset, settings.precision), [], list(PROXIES)).values
         proxies["loss"] = float(np.mean([loss for step, loss in losses if step > 0.9 * steps]))
-        x, y = {}, {}
-        for name in ("train", "validation", "test"):
-            split = self.dataset.split(name)
-            rows = np.flatnonzero(split.labels >= 0)
-            x[name], y[name] = extract(model, split.samples[rows], precision=settings.precision), split.labels[rows]
-        probe = fit_linear(x["train"], y["train"], x["validation"], y["validation"])
+        probed = self._probe(model, settings.precision) if cell.share == WHOLE else (None, None)
         return Measured(
             proxies,
-            float(np.mean(probe.predict(x["test"]) == y["test"])),
-            probe.validation,
+            *probed,
             steps * settings.batch_size * train_flops(resolved.config),
             encode_flops(resolved.config),
             sum(p.numel() for p in model.parameters()),
             steps,
             time.perf_counter() - began,
         )
+
+    def _probe(self, model: MaskedAutoencoder, precision: str) -> tuple[float, float]:
+        """Accuracies on test and on validation."""
+        x, y = {}, {}
+        for name in ("train", "validation", "test"):
+            split = self.dataset.split(name)
+            rows = np.flatnonzero(split.labels >= 0)
+            x[name], y[name] = extract(model, split.samples[rows], precision=precision), split.labels[rows]
+        probe = fit_linear(x["train"], y["train"], x["validation"], y["validation"])
+        return float(np.mean(probe.predict(x["test"]) == y["test"])), probe.validation
+
+    def final(self, chosen: dict[str, Any], seed: int = SEEDS[0]) -> tuple[float, float]:
+        """Accuracies of a whole run on test and on validation."""
+        found = self.get(Cell(chosen, WHOLE, seed))
+        assert found.test is not None and found.validation is not None, "every whole run is probed"
+        return found.test, found.validation
 
 
 def opened(recipe: str, steps: int | None, root: Path = Path(), out: Path = OUT) -> Bench:
@@ -153,14 +164,16 @@ def opened(recipe: str, steps: int | None, root: Path = Path(), out: Path = OUT)
 def ranking(bench: Bench, configurations: list[dict[str, Any]]) -> Iterator[Row]:
     """A row per proxy: its rank correlation at a tenth with the whole run's probe, and the regret of choosing by it in points."""
     early = [bench.get(Cell(one, TENTH, SEEDS[0])) for one in configurations]
-    final = np.array([bench.get(Cell(one, 1.0, SEEDS[0])).test for one in configurations])
-    noise = 100 * float(np.std([bench.get(Cell(configurations[0], 1.0, seed)).test for seed in SEEDS], ddof=1))
+    final = np.array([bench.final(one)[0] for one in configurations])
+    noise = 100 * float(np.std([bench.final(configurations[0], seed)[0] for seed in SEEDS], ddof=1))
     found: dict[str, dict[str, Any]] = {}
     for name in (*PROXIES, "loss"):
         values = np.array([oriented(name, one.proxies.get(name, np.nan)) for one in early])
         if not np.isfinite(values).any():
             continue
         whole, top = rank_correlation(values, final), final >= np.median(final)
+        if not np.isfinite(whole.mean):  # a proxy that is the same everywhere ranks nothing
+            continue
         better = rank_correlation(values[top], final[top])
         regret = 100 * float(final.max() - final[int(np.nanargmax(values))])
         facts = {"top_half": better.mean, "top_low": better.low, "top_high": better.high, "regret_points": regret}
@@ -188,13 +201,12 @@ def against_hand(bench: Bench, handmade: list[dict[str, Any]], space: dict[str, 
         spent += job.share
         player.take(_outcome(job, bench.get(Cell(job.chosen, job.share, job.seed)), rules))
     won = next((o.job.chosen for o in player.found.rungs[0] if o.job.trial == player.found.winner), {})
-    ours = bench.get(Cell(won if player.found.chosen == "winner" else narrowed.defaults, 1.0, SEEDS[0]))
-    theirs = max((bench.get(Cell(one, 1.0, SEEDS[0])) for one in handmade), key=lambda one: one.validation)
+    ours, _ = bench.final(won if player.found.chosen == "winner" else narrowed.defaults)
+    theirs, _ = max((bench.final(one) for one in handmade), key=lambda one: one[1])
     costs = {"ours_final_runs": spent + 1, "theirs_final_runs": float(len(handmade))}
-    facts = {"gain_points": 100 * (ours.test - theirs.test), "chosen": player.found.chosen, **costs}
-    ratio = ours.test / theirs.test
+    facts = {"gain_points": 100 * (ours - theirs), "chosen": player.found.chosen, **costs}
     name = f"automatic_pick_accuracy_vs_best_of_{len(handmade)}_handmade"
-    return Row(name, ours.test, theirs.test, ratio, None, None, 1, COMMAND, facts)
+    return Row(name, ours, theirs, ours / theirs, None, None, 1, COMMAND, facts)
 
 
 def _outcome(job: Job, found: Measured, rules: SearchSection) -> Outcome:
