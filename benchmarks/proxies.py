@@ -107,10 +107,11 @@ class Bench(NamedTuple):
         model = state.result()
         proxies = measure_proxies(Subject(model, self.dataset, settings.precision), [], list(PROXIES)).values
         proxies["loss"] = float(np.mean([loss for step, loss in losses if step > 0.9 * steps]))
-        probed = self._probe(model, settings.precision) if cell.share == WHOLE else (None, None)
+        test, validation = self._probe(model, settings.precision) if cell.share == WHOLE else (None, None)
         return Measured(
             proxies,
-            *probed,
+            test,
+            validation,
             steps * settings.batch_size * train_flops(resolved.config),
             encode_flops(resolved.config),
             sum(p.numel() for p in model.parameters()),
