@@ -22,7 +22,7 @@ from mae_core.draws import Draws
 
 SIZES = {"224x224": (224, 224), "375x500": (375, 500), "768x1024": (768, 1024)}
 FALLS = {"soft": 1.5, "busy": 1.0}
-"""How steeply detail falls with frequency: a file of the first is small, one of the second large, and most time goes into its bits."""
+"""How steeply detail falls with frequency: files of the first are small, those of the second large: their bits take most of the time."""
 CROP = (224, 224)
 QUALITY = 90
 LIGHT, COLOUR = 45.0, 12.0
