@@ -10,25 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mae_core.cells import Summary, Terms
+from mae_core.objectives.comparing import Comparing, of_samples
 from mae_core.objectives.options import DEFAULTS, Options
 
 TEMPERATURE = 0.05
 """As in CAV-MAE."""
 
 
-class Contrastive:
+class Contrastive(Comparing):
     """Compares the parts of joint samples, each encoded by itself (Gong et al. 2023, CAV-MAE, §2.3).
 
     The wrong answers are the other samples of one forward pass of all workers, so ``micro_batch`` changes how many there are.
     """
 
-    views: tuple[str, ...] = ("parts",)
-    compares = True
     temperature = TEMPERATURE
     name = "contrastive"
 
     def __init__(self, target: Any = None, options: Options = DEFAULTS) -> None:
-        pass
+        self.views = ("parts",)
 
     def forward(self, views: tuple[Summary, ...]) -> Terms:
         """Nats a sample, the mean over both directions and every pair of looks; samples that lack one of a pair are left out of it."""
@@ -47,11 +46,6 @@ class MaskContrastive(Contrastive):
 
     def __init__(self, target: Any = None, options: Options = DEFAULTS) -> None:
         self.views, self.temperature = ("masked", options.pair), options.temperature
-
-
-def of_samples(name: str, total: Tensor) -> Terms:
-    """The term ``name`` that knows samples alone, and no cells."""
-    return Terms(total, {name: total.detach()}, total.detach().new_zeros(0, 0), 0)
 
 
 def info_nce(first: Tensor, second: Tensor, ok: Tensor, temperature: float = TEMPERATURE) -> Tensor:

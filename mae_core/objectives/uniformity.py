@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 
 from mae_core.cells import Summary, Terms
-from mae_core.objectives.contrastive import of_samples
-from mae_core.objectives.options import DEFAULTS, Options
+from mae_core.objectives.comparing import Comparing, of_samples
 
 
-class Uniformity:
+class Uniformity(Comparing):
     """The mean squared cosine between the pooled features of every two samples of one forward pass of all workers."""
-
-    views: tuple[str, ...] = ("masked",)
-    compares = True
-
-    def __init__(self, target: Any = None, options: Options = DEFAULTS) -> None:
-        pass
 
     def forward(self, views: tuple[Summary, ...]) -> Terms:
         """In [0, 1]; about 1 over the rank of features that are spread evenly. 0 where there are fewer than two samples."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from mae_core.cells import Summary, Terms
-from mae_core.objectives.contrastive import of_samples
-from mae_core.objectives.options import DEFAULTS, Options
+from mae_core.objectives.comparing import Comparing, of_samples
 
 SPREAD = 1.0
 """Standard deviation that every feature should have at least."""
@@ -17,14 +14,10 @@ EPS = 1e-4
 """Inside the root of the variance."""
 
 
-class Invariance:
+class Invariance(Comparing):
     """Two views of a sample have like features. Alone it is met by features that never change; the other two forbid that."""
 
-    views: tuple[str, ...]
-    compares = True
-
-    def __init__(self, target: Any = None, options: Options = DEFAULTS) -> None:
-        self.views = ("masked", options.pair)
+    paired = True
 
     def forward(self, views: tuple[Summary, ...]) -> Terms:
         """The squared difference of features, the mean over features and samples (Eq. 5, over features as well)."""
@@ -34,14 +27,8 @@ class Invariance:
         return of_samples("invariance", apart.sum() / (ok.sum() * apart.shape[1]).clamp_min(1))
 
 
-class Variance:
+class Variance(Comparing):
     """No feature is the same for all samples."""
-
-    views: tuple[str, ...] = ("masked",)
-    compares = True
-
-    def __init__(self, target: Any = None, options: Options = DEFAULTS) -> None:
-        pass
 
     def forward(self, views: tuple[Summary, ...]) -> Terms:
         """How much the features' standard deviations fall short of ``SPREAD``, the mean over features (Eq. 1)."""
@@ -51,14 +38,8 @@ class Variance:
         return of_samples("variance", (SPREAD - (variance + EPS).sqrt()).clamp_min(0).mean())
 
 
-class Covariance:
+class Covariance(Comparing):
     """No two features say the same."""
-
-    views: tuple[str, ...] = ("masked",)
-    compares = True
-
-    def __init__(self, target: Any = None, options: Options = DEFAULTS) -> None:
-        pass
 
     def forward(self, views: tuple[Summary, ...]) -> Terms:
         """The squared covariances of every two features, summed, over the number of features (Eq. 4)."""
