@@ -1,10 +1,10 @@
 """The plan of a search, with scores from a formula: what is tried, who goes on, who wins, and that order and resume change nothing."""
 
-import random
 from collections.abc import Callable
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from playing import play
 
 from experiments.halving import (
     Confirmation,
@@ -60,14 +60,7 @@ def run(
     space: Space = SPACE,
 ) -> tuple[Found, list[Job]]:
     """Plays a search on so many cores, whose jobs end in an order of chance; the jobs that were run."""
-    player, chance, ran, out = Player(halving(space, section), known or {}), random.Random(shuffle), [], []
-    while player.found is None:
-        while len(out) < cores and (job := player.next()):
-            out.append(job)
-        job = out.pop(chance.randrange(len(out)))
-        ran.append(job)
-        player.take(outcome(job, score(job)))
-    return player.found, ran
+    return play(halving(space, section), lambda job: outcome(job, score(job)), known, cores, shuffle)
 
 
 @pytest.mark.parametrize("cores", [2, 3, 16])

@@ -1,11 +1,10 @@
 """A population with scores from a formula: who copies whom, what is recorded, and that order and resume change nothing."""
 
-import random
-
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from playing import play
 
-from experiments.halving import Found, Job, Outcome, Player, SearchError, identity
+from experiments.halving import Found, Job, Outcome, SearchError, identity
 from experiments.population import ancestors, most_members, most_population, moved, only_tuned, population
 from experiments.recipe import SearchSection
 from experiments.space import Space
@@ -31,14 +30,7 @@ def low_is_good(job: Job) -> float:
 
 
 def run(score=low_is_good, known=None, shuffle: int = 0, cores: int = 1) -> tuple[Found, list[Job]]:
-    player, chance, ran, out = Player(population(SPACE, RULES), known or {}), random.Random(shuffle), [], []
-    while player.found is None:
-        while len(out) < cores and (job := player.next()):
-            out.append(job)
-        job = out.pop(chance.randrange(len(out)))
-        ran.append(job)
-        player.take(outcome(job, score(job)))
-    return player.found, ran
+    return play(population(SPACE, RULES), lambda job: outcome(job, score(job)), known, cores, shuffle)
 
 
 def test_neither_cores_nor_the_order_of_ending_change_it():
