@@ -18,11 +18,11 @@ def verdict(summary: dict[str, Any]) -> None:
     box = st.success if chosen == "winner" else st.info
     box(state.plain(summary.get("verdict") or "The search gives no verdict.", 400), icon=":material/emoji_events:")
     confirm = summary.get("confirm") or {}
-    text, (left, right) = st.empty(), st.columns(2)
     seeds, default, won = (confirm.get(k) or [] for k in ("seeds", "default", "winner"))
+    beside = st.container()
     if seeds and len(seeds) == len(default) == len(won):
         gain, error = confirm.get("gain"), confirm.get("standard_error")
-        text.caption(
+        st.caption(
             f"Run again from other seeds at the longest budget: paired gain {gain:+.4f}, standard error {error:.4f} "
             f"(n = {len(seeds)} seeds). The winner replaces the defaults only if its gain exceeds its standard error."
             if isinstance(gain, int | float) and isinstance(error, int | float)
@@ -30,15 +30,14 @@ def verdict(summary: dict[str, Any]) -> None:
         )
         table = pd.DataFrame({"seed": seeds, "defaults": default, "winner": won})
         table["gain"] = table["winner"] - table["defaults"]
-        with left:
-            st.dataframe(table, hide_index=True)
+        left, beside = st.columns(2)
+        left.dataframe(table, hide_index=True)
     default_keys, winner_keys = summary.get("default") or {}, summary.get("winner") or {}
     rows = [
         (k, str(default_keys.get(k, "–")), str(winner_keys.get(k, "–"))) for k in sorted({*default_keys, *winner_keys})
     ]
     if rows:
-        with right:
-            st.dataframe(pd.DataFrame(rows, columns=["searched key", "defaults", "best trial"]), hide_index=True)
+        beside.dataframe(pd.DataFrame(rows, columns=["searched key", "defaults", "best trial"]), hide_index=True)
     _others(summary.get("others") or {})
 
 
