@@ -1,7 +1,8 @@
-"""Training speed of ViT-B and ViT-L on one GPU: 224 px, 75 % hidden, fused AdamW, bf16 against TF32, visited in turn. Plain torch.
+"""Training speed of ViT-B and ViT-L on one GPU: 224 px, 75 % hidden, bf16, beside transformers' ViTMAE, visited in turn. Plain torch.
 
-``python -m benchmarks.gpu`` first checks that the loss and the gradient on the GPU in bf16 are those of the CPU in float32, then
-writes benchmarks/out/gpu.json. Where there is no GPU it says ``not run`` and ends well.
+``python -m benchmarks.gpu`` first checks that the loss and the gradient on the GPU are those of the CPU in float32, then writes
+benchmarks/out/gpu.json. Everybody has the same weights, images, batch, gradient clipping and fused AdamW. ViTMAE with eager attention
+under autocast does what the official code does, operation for operation. Where there is no GPU it says ``not run`` and ends well.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks.peers import Peer, ours, vitmae
 from benchmarks.rows import Row, compare, publish
 from mae_core.draws import Draws
 from mae_core.flops import train_flops, utilisation
+from mae_core.layers import Block
 from mae_core.model import MaskedAutoencoder
-from mae_core.training.loop import Settings, start
-from mae_core.training.optim import set_lr
+from mae_core.training.loop import Settings, fit, start
+from mae_core.training.optim import adamw, param_groups, set_lr
 from mae_core.training.precision import Precision
-from mae_core.training.state import TrainState
 
-CLOSE = 0.01
-"""Largest relative difference of loss and gradient norm between bf16 and float32: bf16 keeps 8 bits, and errors average out."""
+CLOSE = {"fp32": 1e-4, "bf16": 0.01}
+"""Largest relative difference of loss and gradient norm from float32 on the CPU: bf16 keeps 8 bits, and errors average out."""
+LR, WEIGHT_DECAY, BETAS, CLIP = 1e-4, 0.05, (0.9, 0.95), 1.0
 
 
 class Size(NamedTuple):
@@ -37,8 +40,12 @@ class Size(NamedTuple):
     batch: int
 
 
-SIZES = {"vit_b": Size(768, 12, 12, 256), "vit_l": Size(1024, 24, 16, 128)}
+SIZES = {"vit_b": Size(768, 12, 12, 256), "vit_l": Size(1024, 24, 16, 256)}
 DECODER = {"kind": "joint", "width": 512, "depth": 8, "heads": 16}
+
+
+TINY = Size(192, 12, 3, 256)
+"""ViT-Tiny on 32 pixels: so small that launching takes longer than computing."""
 
 
 class Timing(NamedTuple):
@@ -78,33 +85,39 @@ def loss_and_norm(model: MaskedAutoencoder, raw: Tensor, precision: Precision) -
     return float(loss.detach()), float(torch.stack(grads).norm())
 
 
-def check(name: str, config: dict[str, Any], device: torch.device, command: str, n: int = 8) -> Row:
-    """The loss in bf16 on ``device`` beside that in float32 on the CPU. Raises RuntimeError where they are not close."""
+def check(name: str, config: dict[str, Any], device: torch.device, command: str, n: int = 8) -> list[Row]:
+    """The loss on ``device`` beside that in float32 on the CPU, a row for each precision. Raises RuntimeError where they are not close."""
     model, raw = MaskedAutoencoder.build(config, seed=0), images(n, config)
     expected = loss_and_norm(model, raw, Precision("fp32", "reference"))
-    found = loss_and_norm(model.to(device), raw.to(device), Precision("bf16", "asked for"))
-    for what, ours, theirs in zip(("loss", "gradient norm"), found, expected):
-        if not abs(ours / theirs - 1) <= CLOSE:
-            raise RuntimeError(
-                f"{name}: the {what} is {ours:.5f} in bf16 on {device}, {theirs:.5f} in float32 on the CPU"
-            )
-    facts = {"gradient_norm_ratio": found[1] / expected[1]}
-    return compare(f"{name}_loss_{device.type}_bf16_vs_cpu_fp32", [found[0]], [expected[0]], command, **facts)
+    model, raw, rows = model.to(device), raw.to(device), []
+    for precision, close in CLOSE.items():
+        found = loss_and_norm(model, raw, Precision(precision, "asked for"))
+        for what, here, there in zip(("loss", "gradient norm"), found, expected):
+            if not abs(here / there - 1) <= close:
+                raise RuntimeError(
+                    f"{name}: the {what} is {here:.5f} in {precision} on {device}, {there:.5f} in float32 on the CPU"
+                )
+        label = f"{name}_loss_{device.type}_{precision}_vs_cpu_fp32"
+        facts = {"gradient_norm_ratio": found[1] / expected[1]}
+        rows.append(compare(label, [found[0]], [expected[0]], command, **facts))
+    return rows
 
 
-def step_of(state: TrainState, raw: Tensor, precision: Precision) -> Callable[[], None]:
-    """One training step on a batch that is on the device already."""
-    ids = torch.arange(len(raw), device=raw.device)
-    set_lr(state.optimizer, 1e-4)
+def step_of(peer: Peer, raw: Tensor) -> Callable[[], None]:
+    """One training step in bf16 on a batch that is on the device already."""
+    optimizer = adamw(param_groups(peer.module, WEIGHT_DECAY), BETAS)
+    set_lr(optimizer, LR)
+    precision, number = Precision("bf16", "asked for"), 0
 
     def step() -> None:
+        nonlocal number
         with precision.autocast(raw.device):
-            loss = state.model(raw, Draws(0, state.step, ids)).total
+            loss = peer.loss(raw, number)
         loss.backward()
-        nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
-        state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
-        state.step += 1
+        nn.utils.clip_grad_norm_(peer.module.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        number += 1
 
     return step
 
@@ -133,39 +146,71 @@ def time_variants(
     return {name: Timing(found[name], memory[name]) for name in variants}
 
 
+def contestants(config: dict[str, Any], device: torch.device, compiled: bool) -> dict[str, Peer]:
+    """Ours as it is and, where asked for, with its blocks compiled, then ViTMAE with either attention."""
+    found = {"ours": ours(config)}
+    if compiled:
+        found["ours_compiled"] = ours(config)
+        compile_blocks(found["ours_compiled"].module)
+    model = MaskedAutoencoder.build(config, seed=0)
+    found |= {f"vitmae_{attention}": vitmae(model, attention) for attention in ("eager", "sdpa")}
+    for peer in (model, *(one.module for one in found.values())):
+        peer.to(device)  # what scales a peer's images is the model's
+    return found
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Each block by itself: they are alike, so that few graphs are made, in seconds."""
+    for part in model.modules():
+        if isinstance(part, Block):
+            part.compile()
+
+
 def measure(
     name: str, size: Size, device: torch.device, steps: int, rounds: int, compiled: bool, command: str
 ) -> list[Row]:
-    """The rows of one size: bf16 against TF32 and, where asked for, compiled blocks against eager ones, in ms a step."""
+    """The rows of one size in ms a step: each of ours against each other contestant."""
     config = config_of(size)
-    settings = Settings(steps=1, batch_size=size.batch, lr=1e-4)
     raw = images(size.batch, config).to(device)
-    eager = start(config, settings, device)
-    variants = {
-        "tf32": step_of(eager, raw, Precision("fp32", "baseline")),
-        "bf16": step_of(eager, raw, Precision("bf16", "asked for")),
-    }
-    if compiled:
-        fast = start(config, settings, device)
-        for block in [*fast.model.encoder.blocks, *fast.model.decoder.blocks]:
-            block.compile()
-        variants["bf16_compiled"] = step_of(fast, raw, Precision("bf16", "asked for"))
-    found = time_variants(variants, device, steps, rounds)
-    pairs = [("bf16", "tf32"), *([("bf16_compiled", "bf16")] if compiled else [])]
+    peers = contestants(config, device, compiled)
+    found = time_variants({peer: step_of(one, raw) for peer, one in peers.items()}, device, steps, rounds)
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     rows = []
-    for ours, baseline in pairs:
-        rate = 1000 * size.batch / median(found[ours].ms)
+    for own in [peer for peer in peers if peer.startswith("ours")]:
+        rate = 1000 * size.batch / median(found[own].ms)
         facts = {
             "images_per_s": rate,
             "mfu": utilisation(config, rate, card),
             "tflops_per_s": train_flops(config) * rate / 1e12,
-            "memory_gb": found[ours].memory_gb,
+            "memory_gb": found[own].memory_gb,
             "batch": size.batch,
         }
-        label = f"{name}_{ours}_vs_{baseline}_ms_per_step"
-        rows.append(compare(label, found[ours].ms, found[baseline].ms, command, **facts))
+        for other in [peer for peer in peers if peer != own and not (own == "ours" and peer == "ours_compiled")]:
+            label = f"{name}_{own}_vs_{other}_ms_per_step"
+            both = facts | {"baseline_memory_gb": found[other].memory_gb}
+            rows.append(compare(label, found[own].ms, found[other].ms, command, **both))
     return rows
+
+
+def captured(device: torch.device, steps: int, rounds: int, command: str) -> list[Row]:
+    """The whole training loop with captured steps beside the same without, on a small model: losses, then ms a step."""
+    config = config_of(TINY, 32, 4) | {"decoder": DECODER | {"width": 96, "depth": 2, "heads": 3}}
+    samples = images(2048, config).numpy()
+    losses: dict[bool, list[float]] = {}
+    ms: dict[bool, list[float]] = {True: [], False: []}
+    for number in range(rounds + 1):
+        for graphs in ms:
+            settings = Settings(steps=10 * steps, batch_size=TINY.batch, lr=1e-3, seed=number, graphs=graphs)
+            state = start(config, settings, device)
+            found = list(fit(state, samples, settings, report_every=2 * steps))
+            if number:
+                ms[graphs].append(1000 * TINY.batch / median(one.samples_per_s for one in found[1:]))
+            else:
+                losses[graphs] = [one.loss for one in found]
+    return [
+        compare("vit_tiny_32px_losses_captured_vs_eager", losses[True], losses[False], command),
+        compare("vit_tiny_32px_captured_vs_eager_ms_per_step", ms[True], ms[False], command, batch=TINY.batch),
+    ]
 
 
 def main() -> None:
@@ -179,13 +224,12 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("not run: no CUDA device")
         return
-    torch.set_float32_matmul_precision("high")
     device = torch.device("cuda")
     options = f"--sizes {' '.join(given.sizes)} --steps {given.steps} --rounds {given.rounds}"
     command = f"python -m benchmarks.gpu {options}{' --compile' if given.compile else ''}"
-    rows = []
+    rows = captured(device, given.steps, given.rounds, command)
     for name in given.sizes:
-        rows.append(check(name, config_of(SIZES[name]), device, command))
+        rows += check(name, config_of(SIZES[name]), device, command)
         rows += measure(name, SIZES[name], device, given.steps, given.rounds, given.compile, command)
         torch.cuda.empty_cache()
     publish("gpu", rows)

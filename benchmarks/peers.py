@@ -50,7 +50,7 @@ def ours(config: dict[str, Any], seed: int = 0) -> Peer:
     model = MaskedAutoencoder.build(config, seed)
 
     def loss(raw: Tensor, step: int) -> Tensor:
-        return model(raw, Draws(seed, step, torch.arange(len(raw)))).total
+        return model(raw, Draws(seed, step, torch.arange(len(raw), device=raw.device))).total
 
     return Peer(model, loss, lambda raw: model.encode(raw, "mean"))
 

@@ -7,6 +7,7 @@ agreed on: any number of workers, and any resumed run, draw exactly what one unb
 from __future__ import annotations
 
 import hashlib
+from functools import reduce
 from math import prod
 from typing import NamedTuple
 
@@ -30,6 +31,13 @@ def _mix_int(z: int) -> int:
     return z ^ (z >> 31)
 
 
+def _word(part: int | str) -> int:
+    """The unsigned 64 bits that a part of a key stands for."""
+    if isinstance(part, str):
+        return int.from_bytes(hashlib.blake2b(part.encode(), digest_size=8).digest(), "little")
+    return int(part) & _MASK
+
+
 def _mix(z: Tensor) -> Tensor:
     """splitmix64's finaliser on int64 bits; ``>>`` is arithmetic in torch, so the sign bits are masked away."""
     z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * _signed(_M1)
@@ -39,12 +47,7 @@ def _mix(z: Tensor) -> Tensor:
 
 def key(*parts: int | str) -> int:
     """An unsigned 64-bit key of integers and names, the same on every machine."""
-    state = 0
-    for part in parts:
-        if isinstance(part, str):
-            part = int.from_bytes(hashlib.blake2b(part.encode(), digest_size=8).digest(), "little")
-        state = _mix_int((state + _GOLDEN + (int(part) & _MASK)) & _MASK)
-    return state
+    return reduce(lambda state, part: _mix_int((state + _GOLDEN + _word(part)) & _MASK), parts, 0)
 
 
 class Draws(NamedTuple):
@@ -54,14 +57,22 @@ class Draws(NamedTuple):
     step: int
     ids: Tensor
     """(B,) long: the identity of each sample within its dataset."""
+    clock: Tensor | None = None
+    """() long: the step once more, where it is to be read on the device, when the numbers are drawn: a captured graph draws anew then."""
 
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """(B, *shape) float32 in [0, 1), independent between streams, samples and positions."""
-        base = _signed(key(self.seed, self.step, stream))
-        rows = _mix(_mix(self.ids.long() * _signed(_GOLDEN) + base))
+        rows = _mix(_mix(self.ids.long() * _signed(_GOLDEN) + self._base(stream)))
         columns = torch.arange(1, prod(shape) + 1, device=self.ids.device) * _signed(_GOLDEN)
         bits = _mix(rows[:, None] + columns)
         return ((bits >> 40) & 0xFFFFFF).float().div_(1 << 24).reshape(len(self.ids), *shape)
+
+    def _base(self, stream: str) -> int | Tensor:
+        """``key(seed, step, stream)`` as int64 bits."""
+        if self.clock is None:
+            return _signed(key(self.seed, self.step, stream))
+        timed = _mix(self.clock + _signed(key(self.seed) + _GOLDEN))
+        return _mix(timed + _signed(_GOLDEN + _word(stream)))
 
     def shared(self, stream: str) -> float:
         """One number in [0, 1) that the whole batch, on every worker, agrees on."""

@@ -21,6 +21,7 @@ from mae_core.draws import Draws
 from mae_core.memory import blocks_to_recompute
 from mae_core.model import MaskedAutoencoder
 from mae_core.teacher import Frozen, Teacher, momentum_at
+from mae_core.training.graphs import Graphs, why_not
 from mae_core.training.optim import set_lr
 from mae_core.training.precision import Precision, choose_precision
 from mae_core.training.schedule import lr_at
@@ -61,6 +62,8 @@ class Settings:
     """What a teacher keeps of itself at the first step, where there is one."""
     teacher_momentum_end: float = 1.0
     """And at the last."""
+    graphs: bool = True
+    """Capture steps as CUDA graphs, where that can be done."""
     log_grad_norms: bool = False
     """Report how hard each objective pulls at the encoder's output; at reports alone, each objective a backward pass more."""
 
@@ -152,6 +155,11 @@ def fit(
     state.model.objectives.traced = settings.log_grad_norms
     state.model.train()
     runner = replicate(state.model, world, device)
+    backward = partial(_backward, runner, state, settings, world, precision)
+    clip = settings.clip or float("inf")
+    graphs = None
+    if settings.graphs and not why_not(state.model, device, world.size, learner is not None):
+        graphs = Graphs(state, clip, lambda batch, step: backward(batch, True, step))
     clock = _Clock(settings.batch_size)
     bad_in_a_row = 0
     while state.step < settings.steps:
@@ -159,31 +167,37 @@ def fit(
         with clock.waiting():
             batch = batches(state.step)
         reports = (state.step + 1) % report_every == 0 or state.step + 1 == settings.steps
-        share = _backward(runner, state, batch, settings, world, precision, reports)
-        set_lr(state.optimizer, lr)
-        norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip or float("inf"))
-        norm = _whole(norm)
-        # gradients are already averaged over the ranks, so every rank sees the same norm and takes the same branch
-        if torch.isfinite(norm):
-            state.optimizer.step()
+        if graphs is not None:
+            share, norm = graphs(batch, lr, _ratio(state, settings, batch))
+            finite = True  # as far as is known: a captured step leaves the weights alone where its gradient is not
+            if reports:
+                skipped, bad_in_a_row = graphs.bad_steps()
+                state.nonfinite_steps += skipped
+        else:
+            share = backward(batch, reports)
+            set_lr(state.optimizer, lr)
+            # gradients are already averaged over the ranks, so every rank sees the same norm and takes the same branch
+            norm = _whole(nn.utils.clip_grad_norm_(state.model.parameters(), clip))
+            finite = bool(torch.isfinite(norm))
+            if finite:
+                state.optimizer.step()
+            state.optimizer.zero_grad(set_to_none=True)
+            state.nonfinite_steps += not finite
+            bad_in_a_row = 0 if finite else bad_in_a_row + 1
+        if finite:
             if learner is not None:
                 learner.learn(state.step, settings.steps, world)
             state.update_ema(settings.ema)
             state.teach(
                 momentum_at(state.step, settings.steps, settings.teacher_momentum, settings.teacher_momentum_end)
             )
-            bad_in_a_row = 0
-        else:
-            if learner is not None:
-                learner.forget()
-            state.nonfinite_steps += 1
-            bad_in_a_row += 1
-            if bad_in_a_row > settings.max_nonfinite:
-                raise TrainingDiverged(
-                    f"{bad_in_a_row} steps in a row up to step {state.step} had no finite gradient (lr {lr:.2g}, last samples "
-                    f"{batch.ids[:8].tolist()}…): lower pretrain.lr or set pretrain.precision to fp32"
-                )
-        state.optimizer.zero_grad(set_to_none=True)
+        elif learner is not None:
+            learner.forget()
+        if bad_in_a_row > settings.max_nonfinite:
+            raise TrainingDiverged(
+                f"{bad_in_a_row} steps in a row up to step {state.step} had no finite gradient (lr {lr:.2g}, last samples "
+                f"{batch.ids[:8].tolist()}…): lower pretrain.lr or set pretrain.precision to fp32"
+            )
         state.step += 1
         if reports:
             yield clock.progress(state, settings, len(samples), _said(share, world), lr, float(norm))
@@ -223,14 +237,20 @@ def _recomputed(model: MaskedAutoencoder, settings: Settings, world: World, prec
     return blocks_to_recompute(model.config, rows, budget, precision.name, device, ema, passes)
 
 
+def _ratio(state: TrainState, settings: Settings, batch: Batch) -> float:
+    """Of this step's masks."""
+    return state.model.ratios.at(Draws(settings.seed, state.step, batch.ids), state.step / settings.steps)
+
+
 def _backward(
     runner: nn.Module,
     state: TrainState,
-    batch: Batch,
     settings: Settings,
     world: World,
     precision: Precision,
+    batch: Batch,
     reports: bool,
+    clock: Tensor | None = None,
 ) -> _Share:
     """Gradients of the global batch's mean loss; returns this rank's share of that mean, and of its parts where it ``reports``.
 
@@ -246,7 +266,7 @@ def _backward(
     for i in range(passes):
         part = slice(rows * i // passes, rows * (i + 1) // passes)
         ids = batch.ids[part]
-        draws = Draws(settings.seed, state.step, ids)
+        draws = Draws(settings.seed, state.step, ids, clock)
         gather = partial(world.gather, rows=world.rows(settings.batch_size, i, passes))
         raw = state.model.modality.augment(batch.raw[part], draws, settings.crop, settings.flip)
         waiting = getattr(runner, "no_sync", nullcontext)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 NO_DECAY = ("global_token", "registers", "mask_token")
 """Parameters by last name that are not decayed, beside every vector (biases, norms): small, shared and not multiplied."""
@@ -53,6 +53,9 @@ def adamw(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torch.opt
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Gives every group its share of ``lr``."""
+    """Gives every group its share of ``lr``; rates that are tensors are filled, for a captured step reads them where they lie."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group["lr_scale"]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr * group["lr_scale"])
+        else:
+            group["lr"] = lr * group["lr_scale"]

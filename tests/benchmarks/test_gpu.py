@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from mae_core.training.loop import Settings, start
+from benchmarks.peers import Peer, ours
 from mae_core.training.precision import Precision
 
 SMALL = gpu.Size(16, 2, 2, 4)
@@ -37,27 +37,46 @@ def test_the_sizes_are_those_of_the_paper():
 
 
 def test_bf16_is_close_to_float32(config):
-    row = gpu.check("small", config, CPU, "command")
-    assert row.ratio == pytest.approx(1, abs=gpu.CLOSE)
-    assert row.facts["gradient_norm_ratio"] == pytest.approx(1, abs=gpu.CLOSE)
-    assert row.ours != row.baseline
+    exact, rounded = gpu.check("small", config, CPU, "command")
+    assert exact.ratio == 1 == exact.facts["gradient_norm_ratio"]
+    assert rounded.ratio == pytest.approx(1, abs=gpu.CLOSE["bf16"])
+    assert rounded.facts["gradient_norm_ratio"] == pytest.approx(1, abs=gpu.CLOSE["bf16"])
+    assert rounded.ours != rounded.baseline
 
 
 def test_a_loss_that_is_not_close_is_an_error(config, monkeypatch):
-    monkeypatch.setattr(gpu, "CLOSE", 0.0)
+    monkeypatch.setattr(gpu, "CLOSE", {"bf16": 0.0})
     with pytest.raises(RuntimeError, match=r"small: the loss is .* in bf16 on cpu"):
         gpu.check("small", config, CPU, "command")
 
 
 def test_a_step_trains(config):
-    state = start(config, Settings(steps=1, batch_size=4, lr=1e-4))
-    raw = gpu.images(4, config)
-    precision = Precision("fp32", "asked for")
-    before = gpu.loss_and_norm(state.model, raw, precision)[0]
-    step = gpu.step_of(state, raw, precision)
+    peer, raw, precision = ours(config), gpu.images(4, config), Precision("fp32", "asked for")
+    before = gpu.loss_and_norm(peer.module, raw, precision)[0]
+    numbers = []
+    step = gpu.step_of(
+        Peer(peer.module, lambda raw, number: (numbers.append(number), peer.loss(raw, number))[1], peer.features), raw
+    )
     for _ in range(30):
         step()
-    assert state.step == 30 and gpu.loss_and_norm(state.model, raw, precision)[0] < before
+    assert numbers == list(range(30))
+    assert gpu.loss_and_norm(peer.module, raw, precision)[0] < before
+
+
+def test_everybody_is_measured_against_everybody_else(config, monkeypatch):
+    monkeypatch.setattr(gpu, "config_of", lambda size: config)
+    rows = gpu.measure("small", SMALL, CPU, steps=1, rounds=2, compiled=False, command="command")
+    assert [row.name for row in rows] == [
+        f"small_ours_vs_vitmae_{attention}_ms_per_step" for attention in ("eager", "sdpa")
+    ]
+    assert all(row.n == 2 and row.facts["images_per_s"] > 0 for row in rows)
+
+
+def test_compiled_blocks_are_the_blocks(config):
+    model = ours(config).module
+    gpu.compile_blocks(model)
+    compiled = [name for name, part in model.named_modules() if part._compiled_call_impl is not None]
+    assert compiled == ["encoder.blocks.0", "encoder.blocks.1", "decoder.blocks.0"]
 
 
 def test_variants_are_visited_in_turn():

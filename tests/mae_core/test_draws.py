@@ -125,3 +125,13 @@ def test_permutations_differ():
     assert len(orders) == 100
     firsts = [int(permutation(10, 0, epoch, "order")[0]) for epoch in range(2000)]
     assert stats.chisquare(np.bincount(firsts, minlength=10)).pvalue > 1e-3
+
+
+def test_a_clock_says_the_step():
+    for step in (0, 7, 2**40):
+        plain = Draws(3, step, torch.arange(9))
+        timed = plain._replace(step=-1, clock=torch.tensor(step))
+        assert torch.equal(plain.uniform("mask", 5), timed.uniform("mask", 5))
+        assert torch.equal(
+            plain._replace(seed=key(3, "x")).uniform("y", 2), timed._replace(seed=key(3, "x")).uniform("y", 2)
+        )

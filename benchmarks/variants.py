@@ -1,0 +1,379 @@
+"""Recipes that differ in one thing, each at its best of as many trials, at equal FLOPs: what the sweeps over masks and objectives share.
+
+A sweep has a baseline and variants, each with trials. Every trial is trained with a seed of its own and the best on validation is kept;
+then baseline and variants are trained with the same fresh seeds and compared on test, pair by pair, until the intervals are as narrow as
+was asked or the time is spent. The length is that of the baseline's training; a variant with dearer steps gets fewer of them, teachers
+and views counted. Every finished model is a file, so a sweep that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from functools import cache
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.rows import OUT, Row, publish
+from experiments.recipe import Recipe, load_recipe
+from experiments.resolving import resolve
+from mae_core.atomic import write_text
+from mae_core.data.dataset import Dataset, open_dataset
+from mae_core.draws import key
+from mae_core.evaluation.features import extract
+from mae_core.evaluation.knn import knn_predict
+from mae_core.evaluation.linear import fit_linear
+from mae_core.evaluation.rank import measure_rank
+from mae_core.evaluation.statistics import over_items, over_seeds
+from mae_core.flops import train_flops
+from mae_core.training.loop import Settings, fit, start
+
+TUNED_ON = 1000
+"""Seed of the trials; those of the comparison begin at 0."""
+WARM, TIMED = 5, 40
+"""Steps before and during which a step is timed."""
+NEIGHBOURS = 20
+PROBED = 10_000
+"""Labelled training samples that probes learn from, at most."""
+MEASURES = ("knn", "linear", "effective_rank")
+LEAST_SEEDS = 5
+
+
+class Trial(NamedTuple):
+    """One way of doing it."""
+
+    changes: Mapping[str, Any] = {}
+    """Dotted key of a recipe → value."""
+    rate: float = 1.0
+    """Times the recipe's peak learning rate."""
+
+    def __str__(self) -> str:
+        said = [f"{name.rpartition('.')[2]} {value}" for name, value in self.changes.items()]
+        return ", ".join(said + ([f"rate × {self.rate:g}"] if self.rate != 1 or not said else []))
+
+
+Table = Mapping[str, Sequence[Trial]]
+"""Name → its trials; the first is the baseline, at whose first trial the cost is counted."""
+
+
+class Task(NamedTuple):
+    """One training: all that a process needs to do it."""
+
+    root: Path
+    dataset: str
+    recipe: str | None
+    trial: Trial
+    seed: int
+    flops: float
+    """Of the whole training."""
+    folder: Path
+    device: str
+
+    @property
+    def file(self) -> Path:
+        """Another one for everything that changes what is trained; of what the code does it knows nothing."""
+        resolved, settings = _resolved(self)
+        said = json.dumps([self.dataset, resolved.config, asdict(settings)], sort_keys=True)
+        return self.folder / f"{key(said):016x}.json"
+
+
+class Cell(NamedTuple):
+    """One trained and probed model."""
+
+    steps: int
+    seconds: float
+    device: str
+    loss: float
+    validation: dict[str, float]
+    test: dict[str, float]
+    hits: dict[str, str]
+    """By probe: of every test item whether it was right, bits in hexadecimal."""
+
+    def right(self, probe: str, n: int) -> np.ndarray:
+        """(n,) 0 or 1."""
+        return np.unpackbits(np.frombuffer(bytes.fromhex(self.hits[probe]), np.uint8))[:n].astype(float)
+
+
+def recipe_with(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """``recipe`` with other values at dotted keys."""
+    told = recipe.model_dump()
+    for name, value in changes.items():
+        *above, last = name.split(".")
+        place = told
+        for part in above:
+            place = place[part]
+        place[last] = value
+    return Recipe.model_validate(told)
+
+
+@cache
+def _opened(root: Path, dataset: str, recipe: str | None) -> tuple[Dataset, Recipe]:
+    return open_dataset(root / "data" / dataset), load_recipe(recipe, root) if recipe else Recipe()
+
+
+def _resolved(task: Task) -> tuple[Any, Settings]:
+    data, recipe = _opened(task.root, task.dataset, task.recipe)
+    resolved = resolve(recipe_with(recipe, task.trial.changes), data.info, {}, data.modality, task.root)
+    steps = max(round(task.flops / train_flops(resolved.config) / resolved.settings.batch_size), 1)
+    rate = resolved.settings.lr * task.trial.rate
+    return resolved, replace(resolved.settings, steps=steps, seed=task.seed, lr=rate)
+
+
+def train(task: Task) -> Cell:
+    """The cell from its file, or trained, probed and written there."""
+    torch.set_num_threads(1)
+    path = task.file
+    if path.is_file():
+        return Cell(**json.loads(path.read_text()))
+    data, _ = _opened(task.root, task.dataset, task.recipe)
+    resolved, settings = _resolved(task)
+    began = time.perf_counter()
+    state = start(resolved.config, settings, task.device)
+    split, last = data.split("train"), float("nan")
+    for progress in fit(state, split.samples, settings, report_every=max(settings.steps // 10, 1), labels=split.labels):
+        last = progress.loss
+    seconds = round(time.perf_counter() - began, 1)
+    found = Cell(settings.steps, seconds, _device_name(task.device), last, *probe(state.result(), data))
+    write_text(path, json.dumps({**found._asdict(), "trial": str(task.trial), "seed": task.seed}) + "\n")
+    return found
+
+
+def read_cell(path: Path) -> Cell:
+    """What ``train`` wrote."""
+    told = json.loads(path.read_text())
+    return Cell(**{name: told[name] for name in Cell._fields})
+
+
+def probe(model: Any, data: Dataset) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
+    """Measures on validation and on test, and which test items were right. Labelled training samples vote and teach."""
+    x, y = {}, {}
+    for name in ("train", "validation", "test"):
+        split = data.split(name)
+        rows = np.flatnonzero(np.asarray(split.labels) >= 0)
+        rows = rows[:: -(-len(rows) // PROBED)] if name == "train" else rows
+        x[name], y[name] = extract(model, split.samples[rows]), np.asarray(split.labels)[rows]
+    linear = fit_linear(x["train"], y["train"], x["validation"], y["validation"])
+    measures, hits = {}, {}
+    for name in ("validation", "test"):
+        guesses = {"knn": knn_predict(x["train"], y["train"], x[name], NEIGHBOURS), "linear": linear.predict(x[name])}
+        right = {what: guess == y[name] for what, guess in guesses.items()}
+        rank = measure_rank(x[name]).effective_rank
+        measures[name] = {what: float(np.mean(one)) for what, one in right.items()} | {"effective_rank": rank}
+        hits[name] = {what: np.packbits(one).tobytes().hex() for what, one in right.items()}
+    return measures["validation"], measures["test"], hits["test"]
+
+
+class Sweep(NamedTuple):
+    """What all trainings of a sweep have in common."""
+
+    root: Path
+    dataset: str
+    recipe: str | None
+    flops: float
+    folder: Path
+    device: str
+    workers: int
+    until: float
+    """Monotonic time after which no training is begun."""
+
+    def task(self, trial: Trial, seed: int) -> Task:
+        """A training of it."""
+        return Task(self.root, self.dataset, self.recipe, trial, seed, self.flops, self.folder, self.device)
+
+    def cells(self, tasks: Sequence[Task]) -> list[Cell | None]:
+        """Of every task, None of those that were not begun in time; says what is done."""
+        files = [task.file for task in tasks]
+        wanted = dict(zip(files, tasks))
+        for task in self._run([task for path, task in wanted.items() if not path.is_file()]):
+            found = read_cell(task.file)
+            told = " ".join(f"{name} {value:.4f}" for name, value in found.validation.items())
+            print(f"  {task.trial} seed {task.seed}: {told}, {found.steps} steps in {found.seconds:.0f} s", flush=True)
+        return [read_cell(path) if path.is_file() else None for path in files]
+
+    def _run(self, tasks: Sequence[Task]) -> Iterator[Task]:
+        if self.workers == 1 or len(tasks) < 2:
+            for task in tasks:
+                if time.monotonic() < self.until:
+                    train(task)
+                    yield task
+            return
+        with ProcessPoolExecutor(self.workers, get_context("spawn")) as pool:
+            running = {
+                pool.submit(_train_in_time, task, self.until - time.monotonic(), time.time()): task for task in tasks
+            }
+            for done in as_completed(running):
+                if done.result():
+                    yield running[done]
+
+
+def _train_in_time(task: Task, seconds: float, asked: float) -> bool:
+    if time.time() - asked > seconds:
+        return False
+    train(task)
+    return True
+
+
+class Found(NamedTuple):
+    """What a sweep gave."""
+
+    chosen: dict[str, Trial]
+    cells: dict[str, dict[int, Cell]]
+    """By name and seed."""
+    note: str
+    """Whether the intervals are as asked, or the time was spent."""
+
+
+def run(sweep: Sweep, table: Table, metric: str, seeds: int, most_seeds: int, half_width: float) -> Found:
+    """Trials first, then seeds, ``LEAST_SEEDS`` or more at a time until every interval of ``metric`` is as asked."""
+    trials = [(name, trial) for name, some in table.items() for trial in some]
+    scored: dict[str, list[tuple[float, Trial]]] = {}
+    for (name, trial), cell in zip(trials, sweep.cells([sweep.task(trial, TUNED_ON) for _, trial in trials])):
+        if cell is not None:
+            scored.setdefault(name, []).append((cell.validation[metric], trial))
+    chosen = {name: max(some, key=lambda one: one[0])[1] for name, some in scored.items()}
+    baseline = next(iter(table))
+    found: dict[str, dict[int, Cell]] = {name: {} for name in chosen}
+    note, upto = "the time was spent", min(seeds, most_seeds)
+    while True:
+        pairs = [(name, seed) for seed in range(upto) for name in chosen]
+        for (name, seed), cell in zip(pairs, sweep.cells([sweep.task(chosen[name], seed) for name, seed in pairs])):
+            if cell is not None:
+                found[name][seed] = cell
+        wide = [name for name in found if name != baseline and _half(found[name], found[baseline], metric) > half_width]
+        if not wide and all(len(cells) >= upto for cells in found.values()):
+            note = f"half-width of {metric} at most {100 * half_width:g} points"
+            break
+        if upto >= most_seeds or time.monotonic() >= sweep.until:
+            note = f"{note if time.monotonic() >= sweep.until else f'{most_seeds} seeds were spent'}; wider: {', '.join(wide) or 'none'}"
+            break
+        upto += 1
+    return Found(chosen, found, note)
+
+
+def _half(ours: Mapping[int, Cell], theirs: Mapping[int, Cell], metric: str) -> float:
+    gains = [ours[seed].test[metric] - theirs[seed].test[metric] for seed in ours if seed in theirs]
+    spread = over_seeds(np.array(gains), "") if len(gains) > 1 else None
+    return float("inf") if spread is None or not np.isfinite(spread.width) else spread.width / 2
+
+
+def rows_of(found: Found, table: Table, test_items: int, command: str) -> list[Row]:
+    """A row for every variant and measure on test: means over seeds, the gain over paired seeds, and its interval over items beside it."""
+    baseline = next(iter(table))
+    leader = max(
+        found.cells, key=lambda name: np.mean([c.validation["knn"] for c in found.cells[name].values()] or [0])
+    )
+    rows = []
+    for name, own in found.cells.items():
+        both = [seed for seed in own if seed in found.cells[baseline]]
+        if not both:
+            continue
+        ours, theirs = [own[seed] for seed in both], [found.cells[baseline][seed] for seed in both]
+        for what in MEASURES:
+            mine, other = (np.array([cell.test[what] for cell in cells]) for cells in (ours, theirs))
+            facts: dict[str, Any] = {
+                "chosen": str(found.chosen[name]),
+                "trials": len(table[name]),
+                "steps": ours[0].steps,
+                "seconds": round(float(np.mean([cell.seconds for cell in ours])), 1),
+                "device": ours[0].device,
+                "validation": round(float(np.mean([cell.validation[what] for cell in ours])), 4),
+                "best_on_validation": name == leader,
+                "stopped": found.note,
+            }
+            if name != baseline:
+                facts |= _gain("gain", over_seeds(mine - other, "paired, pretraining seeds"))
+                if what in ours[0].hits:
+                    hit, missed = (np.mean([c.right(what, test_items) for c in cells], 0) for cells in (ours, theirs))
+                    facts |= _gain("over_items", over_items(hit - missed))
+            means = float(mine.mean()), float(other.mean())
+            ratio = means[0] / means[1] if means[1] else None
+            rows.append(Row(f"{name}_vs_{baseline}_{what}_test", *means, ratio, None, None, len(both), command, facts))
+    return rows
+
+
+def _gain(name: str, spread: Any) -> dict[str, float | None]:
+    low, high = (round(x, 4) if np.isfinite(x) else None for x in (spread.low, spread.high))
+    return {name: round(spread.mean, 4), f"{name}_low": low, f"{name}_high": high}
+
+
+def baseline_flops(root: Path, dataset: str, recipe: str | None, trial: Trial, steps: int) -> float:
+    """Of so many steps of the baseline."""
+    data, described = _opened(root, dataset, recipe)
+    resolved = resolve(recipe_with(described, trial.changes), data.info, {}, data.modality, root)
+    return float(steps * resolved.settings.batch_size * train_flops(resolved.config))
+
+
+def steps_in(minutes: float, root: Path, dataset: str, recipe: str | None, trial: Trial, folder: Path) -> int:
+    """Steps of the baseline in so many minutes of one process on this machine; once measured they stay what they are."""
+    file = folder / f"steps-{minutes:g}-minutes.json"
+    if file.is_file():
+        return int(json.loads(file.read_text())["steps"])
+    data, described = _opened(root, dataset, recipe)
+    resolved = resolve(recipe_with(described, trial.changes), data.info, {}, data.modality, root)
+    settings = replace(resolved.settings, steps=WARM + TIMED)
+    reports = fit(start(resolved.config, settings), data.split("train").samples, settings, report_every=1)
+    list(islice(reports, WARM))
+    began = time.perf_counter()
+    list(reports)
+    steps = max(int(60 * minutes * TIMED / (time.perf_counter() - began)), 1)
+    write_text(file, json.dumps({"steps": steps, "minutes": minutes}) + "\n")
+    return steps
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else "cpu"
+
+
+def command_line(name: str, about: str | None, tables: Mapping[str, Table], arguments: list[str] | None = None) -> None:
+    """What every sweep's ``main`` is; ``tables`` by modality. Publishes ``<name>-<dataset>``."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="a prepared one with labels")
+    parser.add_argument("--recipe", help="what variants change; default: the schema's own values")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of one baseline training on this machine")
+    parser.add_argument("--steps", type=int, help="of it, in place of --minutes")
+    parser.add_argument("--seeds", type=int, default=LEAST_SEEDS)
+    parser.add_argument("--most-seeds", type=int, default=LEAST_SEEDS, help="where intervals are still wide")
+    parser.add_argument("--half-width", type=float, default=1.0, help="asked of the intervals, in points")
+    parser.add_argument("--most-minutes", type=float, default=90.0, help="begin no training after so long")
+    parser.add_argument("--metric", choices=MEASURES[:2], default="knn", help="chooses trials, on validation")
+    parser.add_argument("--variants", nargs="+", help="some alone")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--root", type=Path, default=Path())
+    parser.add_argument("--out", type=Path, default=OUT)
+    given = parser.parse_args(arguments)
+    data, _ = _opened(given.root, given.dataset, given.recipe)
+    table = tables[data.modality]
+    baseline = next(iter(table))
+    table = {k: v for k, v in table.items() if given.variants is None or k in (baseline, *given.variants)}
+    folder = given.out / f"{name}-{given.dataset}"
+    first = table[baseline][0]
+    steps = given.steps or steps_in(given.minutes, given.root, given.dataset, given.recipe, first, folder)
+    flops = baseline_flops(given.root, given.dataset, given.recipe, first, steps)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if given.device == "auto" else given.device
+    until = time.monotonic() + 60 * given.most_minutes
+    sweep = Sweep(given.root, given.dataset, given.recipe, flops, folder, device, given.workers, until)
+    trainings = sum(map(len, table.values())) + given.seeds * len(table)
+    print(
+        f"{name} on {given.dataset}: at least {trainings} trainings of what {steps} steps of {baseline} cost",
+        flush=True,
+    )
+    found = run(sweep, table, given.metric, given.seeds, given.most_seeds, given.half_width / 100)
+    words = {"dataset": given.dataset, "recipe": given.recipe, "steps": steps, "seeds": given.seeds}
+    words |= {"most-seeds": given.most_seeds, "metric": given.metric}
+    options = " ".join(f"--{option} {value}" for option, value in words.items() if value is not None)
+    items = int((np.asarray(data.split("test").labels) >= 0).sum())
+    publish(
+        f"{name}-{given.dataset}-{steps}",
+        rows_of(found, table, items, f"python -m benchmarks.{name} {options}"),
+        given.out,
+    )
