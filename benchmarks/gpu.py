@@ -20,8 +20,8 @@ from benchmarks.peers import Peer, ours, vitmae
 from benchmarks.rows import Row, compare, publish
 from mae_core.draws import Draws
 from mae_core.flops import train_flops, utilisation
-from mae_core.layers import Block
 from mae_core.model import MaskedAutoencoder
+from mae_core.training.compiling import compile_blocks
 from mae_core.training.loop import Settings, fit, start
 from mae_core.training.optim import adamw, param_groups, set_lr
 from mae_core.training.precision import Precision
@@ -157,13 +157,6 @@ def contestants(config: dict[str, Any], device: torch.device, compiled: bool) ->
     for peer in (model, *(one.module for one in found.values())):
         peer.to(device)  # what scales a peer's images is the model's
     return found
-
-
-def compile_blocks(model: nn.Module) -> None:
-    """Each block by itself: they are alike, so that few graphs are made, in seconds."""
-    for part in model.modules():
-        if isinstance(part, Block):
-            part.compile()
 
 
 def measure(

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import yaml
 
 from benchmarks.rows import OUT, Row, publish
 from experiments.recipe import Recipe, load_recipe
@@ -179,6 +180,8 @@ class Sweep(NamedTuple):
     dataset: str
     recipe: str | None
     flops: float
+    tuning_flops: float
+    """Of the trials."""
     folder: Path
     device: str
     workers: int
@@ -187,7 +190,8 @@ class Sweep(NamedTuple):
 
     def task(self, trial: Trial, seed: int) -> Task:
         """A training of it."""
-        return Task(self.root, self.dataset, self.recipe, trial, seed, self.flops, self.folder, self.device)
+        flops = self.tuning_flops if seed == TUNED_ON else self.flops
+        return Task(self.root, self.dataset, self.recipe, trial, seed, flops, self.folder, self.device)
 
     def cells(self, tasks: Sequence[Task]) -> list[Cell | None]:
         """Of every task, None of those that were not begun in time; says what is done."""
@@ -340,6 +344,8 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
     parser.add_argument("--recipe", help="what variants change; default: the schema's own values")
     parser.add_argument("--minutes", type=float, default=1.0, help="of one baseline training on this machine")
     parser.add_argument("--steps", type=int, help="of it, in place of --minutes")
+    parser.add_argument("--tuned-at", type=int, help="steps of the trials, if these are to be shorter")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the recipe, for everybody")
     parser.add_argument("--seeds", type=int, default=LEAST_SEEDS)
     parser.add_argument("--most-seeds", type=int, default=LEAST_SEEDS, help="where intervals are still wide")
     parser.add_argument("--half-width", type=float, default=1.0, help="asked of the intervals, in points")
@@ -354,22 +360,28 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
     data, _ = _opened(given.root, given.dataset, given.recipe)
     table = tables[data.modality]
     baseline = next(iter(table))
-    table = {k: v for k, v in table.items() if given.variants is None or k in (baseline, *given.variants)}
+    common = {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in given.set)}
+    table = {
+        name: tuple(trial._replace(changes={**common, **trial.changes}) for trial in trials)
+        for name, trials in table.items()
+        if given.variants is None or name in (baseline, *given.variants)
+    }
     folder = given.out / f"{name}-{given.dataset}"
     first = table[baseline][0]
     steps = given.steps or steps_in(given.minutes, given.root, given.dataset, given.recipe, first, folder)
     flops = baseline_flops(given.root, given.dataset, given.recipe, first, steps)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if given.device == "auto" else given.device
     until = time.monotonic() + 60 * given.most_minutes
-    sweep = Sweep(given.root, given.dataset, given.recipe, flops, folder, device, given.workers, until)
+    tuning = flops * (given.tuned_at or steps) / steps
+    sweep = Sweep(given.root, given.dataset, given.recipe, flops, tuning, folder, device, given.workers, until)
     trainings = sum(map(len, table.values())) + given.seeds * len(table)
     print(
         f"{name} on {given.dataset}: at least {trainings} trainings of what {steps} steps of {baseline} cost",
         flush=True,
     )
     found = run(sweep, table, given.metric, given.seeds, given.most_seeds, given.half_width / 100)
-    words = {"dataset": given.dataset, "recipe": given.recipe, "steps": steps, "seeds": given.seeds}
-    words |= {"most-seeds": given.most_seeds, "metric": given.metric}
+    words = {"dataset": given.dataset, "recipe": given.recipe, "set": " ".join(given.set) or None, "steps": steps}
+    words |= {"tuned-at": given.tuned_at, "seeds": given.seeds, "most-seeds": given.most_seeds, "metric": given.metric}
     options = " ".join(f"--{option} {value}" for option, value in words.items() if value is not None)
     items = int((np.asarray(data.split("test").labels) >= 0).sum())
     publish(

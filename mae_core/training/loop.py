@@ -21,6 +21,7 @@ from mae_core.draws import Draws
 from mae_core.memory import blocks_to_recompute
 from mae_core.model import MaskedAutoencoder
 from mae_core.teacher import Frozen, Teacher, momentum_at
+from mae_core.training.compiling import compile_blocks, compiles
 from mae_core.training.graphs import Graphs, why_not
 from mae_core.training.optim import set_lr
 from mae_core.training.precision import Precision, choose_precision
@@ -64,6 +65,8 @@ class Settings:
     """And at the last."""
     graphs: bool = True
     """Capture steps as CUDA graphs, where that can be done."""
+    compiled: str = "auto"
+    """Whether transformer blocks are compiled, as in ``compiling``."""
     log_grad_norms: bool = False
     """Report how hard each objective pulls at the encoder's output; at reports alone, each objective a backward pass more."""
 
@@ -154,6 +157,8 @@ def fit(
     state.model.recompute_activations(settings.recompute or _recomputed(state.model, settings, world, precision))
     state.model.objectives.traced = settings.log_grad_norms
     state.model.train()
+    if compiles(settings.compiled, state.model, settings.steps * settings.batch_size, device):
+        compile_blocks(state.model)
     runner = replicate(state.model, world, device)
     backward = partial(_backward, runner, state, settings, world, precision)
     clip = settings.clip or float("inf")
