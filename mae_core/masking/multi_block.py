@@ -40,7 +40,7 @@ class MultiBlockMasker:
         place = _plane(cells)
         sides = place.amax(1, keepdim=True) + 1
         area, aspect, down, across = draws.uniform("blocks", 4, self.blocks).unsqueeze(-1).unbind(1)
-        area = torch.lerp(area.new_tensor(self.area[0]), area.new_tensor(self.area[1]), area)
+        area = torch.lerp(area.new_full((), self.area[0]), area.new_full((), self.area[1]), area)
         low, high = (math.log(end) for end in self.aspect)
         stretch = ((low + aspect * (high - low)) / 2).exp()
         size = area.sqrt()
@@ -58,7 +58,7 @@ def _plane(cells: Cells) -> Tensor:
     if axes not in (2, 3):
         raise ValueError(f"multi_block masking needs cells on a 2-D grid, or one over time; these have {axes} axes")
     kept = [axis for axis in range(axes) if axes == 2 or axis != cells.time % axes]
-    return coords[..., kept]
+    return torch.stack([coords[..., axis] for axis in kept], -1)
 
 
 def _around(place: Tensor, start: Tensor, side: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class ProgressReward:
         """(B,): the error under the probe mask."""
         from mae_core.masking.plan import plan_from_scores
 
-        scores = seen.draws._replace(seed=0, step=0).uniform("probe mask", seen.cells.coords.shape[-2])
+        scores = seen.draws._replace(seed=0, step=0, clock=None).uniform("probe mask", seen.cells.coords.shape[-2])
         hidden = seen.plan.hide.shape[1] / (seen.plan.hide.shape[1] + seen.plan.keep.shape[1])
         plan = plan_from_scores(scores, hidden, seen.cells.valid)
         return mean_ok(model(seen.raw, seen.draws, plan).per_cell.float(), plan.hide_ok)
@@ -121,7 +121,7 @@ class ProbeReward:
     def _bank_of(self, model: Any, seen: Seen) -> tuple[Tensor, Tensor]:
         """(K,) ids and (K, D) features of the step's bank, found once for all passes and looks."""
         assert self.samples is not None
-        seed, step, _ = seen.draws
+        seed, step = seen.draws.seed, seen.draws.step
         if self._bank is None or self._bank[0] != step:
             picks = permutation(len(self.known), seed, step, "probe bank")[:BANK].numpy()
             rows = np.sort(self.known[picks])

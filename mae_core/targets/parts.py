@@ -95,7 +95,7 @@ class Parts:
         if plan.hide_ok is not None:
             member = member * plan.hide_ok.unsqueeze(-1)
         counts = member.sum(1)
-        weight = counts.new_tensor(self.weights) * (counts > 0)
+        weight = torch.stack([counts.new_full((), weight) for weight in self.weights]) * (counts > 0)
         weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-12)
         each = weight * counts.sum(1, keepdim=True) / counts.clamp_min(1)
         return torch.where(counts > 0, each, 1.0).gather(1, kind)
