@@ -41,6 +41,8 @@ AIMS = {
     "b_recomputed_vs_kept_s_per_step": 1 / 1.35,
     "a_recomputed_vs_kept_peak_mb": 1 / 0.35,
     "b_recomputed_vs_kept_peak_mb": 1 / 0.35,
+    "vit_b_ours_compiled_vs_vitmae_eager_ms_per_step": 2.0,
+    "vit_l_ours_compiled_vs_vitmae_eager_ms_per_step": 2.0,
     "soft_224x224_decode_crop_flip_vs_pillow_ms_per_image": 2.5,
     "busy_224x224_decode_crop_flip_vs_pillow_ms_per_image": 2.5,
     "a_extraction_vs_best_product_gflop_per_cpu_s": 0.55,
@@ -106,14 +108,15 @@ def split_unit(rest: str) -> tuple[str, str]:
 
 
 def aimed(row: dict[str, Any], middle: float) -> str:
-    """The aim of a row, and whether it is met; '' where there is none."""
-    name = row["name"]
+    """The aim of a row, and whether it is met; '' where there is none. Of a GPU's rows the share of its peak that ours uses."""
+    name, share = row["name"], row["facts"].get("mfu")
+    used = f"; MFU {share:.0%}" if share else ""
     if name in AT_MOST:
         return f"at most {AT_MOST[name]:g}: {'met' if row['ours'] <= AT_MOST[name] else 'missed'}"
     if name not in AIMS:
-        return ""
+        return used.removeprefix("; ")
     aim = AIMS[name]
-    return f"× {aim:.2f}: {'met' if middle >= aim else f'missed by {aim - middle:.2f}'}"
+    return f"× {aim:.2f}: {'met' if middle >= aim else f'missed by {aim - middle:.2f}'}{used}"
 
 
 def section(title: str, content: dict[str, Any]) -> str:

@@ -1,0 +1,137 @@
+"""Sweeps over recipes: trials are chosen on validation, cells are kept, cost is equal, rows compare paired seeds."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from project import write_dataset
+
+from benchmarks import led_masks, mask_ratio, objectives, variants
+from benchmarks.variants import Cell, Found, Sweep, Trial, recipe_with, rows_of, run
+from experiments.recipe import Recipe
+from experiments.resolving import resolve
+from mae_core.data.dataset import open_dataset
+from mae_core.flops import train_flops
+from mae_core.modalities.base import Modality
+from mae_core.model import MaskedAutoencoder
+from mae_core.registry import resolve as named
+
+SMALL = {
+    "model": {"encoder": {"width": 16, "depth": 1, "heads": 2}, "decoder": {"width": 8, "heads": 2}, "patch": 2},
+    "pretrain": {"batch_size": 12, "precision": "fp32"},
+}
+TABLES = {
+    "objectives": objectives.TABLES,
+    "mask_ratio": {name: mask_ratio.table(name) for name in mask_ratio.STRATEGIES},
+    "led_masks": {name: led_masks.table(name) for name in mask_ratio.STRATEGIES},
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("variants")
+    write_dataset(folder)
+    return folder
+
+
+@pytest.fixture
+def sweep(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(variants, "load_recipe", lambda *_: Recipe.model_validate(SMALL))
+    variants._opened.cache_clear()
+    monkeypatch.setattr("mae_core.evaluation.linear.GRID", (0.1,))
+    flops = variants.baseline_flops(root, "tiny", "small", Trial(), 20)
+    return Sweep(root, "tiny", "small", flops, flops / 2, tmp_path, "cpu", 1, time.monotonic() + 1000)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_trial_is_a_recipe_that_builds(table, root):
+    info = open_dataset(root / "data" / "tiny").info
+    for trials in TABLES[table]["image"].values():
+        for trial in trials:
+            config = resolve(recipe_with(Recipe.model_validate(SMALL), trial.changes), info).config
+            assert MaskedAutoencoder.build(config).config == config, trial
+
+
+@pytest.mark.parametrize("modality", mask_ratio.STRATEGIES)
+def test_tables_name_what_the_modality_has(modality):
+    from mae_core.modalities import MODALITIES
+
+    kind: type[Modality] = named(MODALITIES, modality, "modality")
+    assert set(mask_ratio.STRATEGIES[modality]) <= set(kind.maskers)
+    for name, tables in TABLES.items():
+        counts = {len(trials) for variant, trials in tables[modality].items() if variant != "best_of_grid"}
+        assert len(counts) == 1, f"{name}: everybody gets as many trials"
+
+
+def test_the_best_trial_on_validation_is_compared_at_equal_cost(sweep, monkeypatch):
+    table = {
+        "plain": (Trial(), Trial({}, 0.5)),
+        "two": (Trial({"objective.mask_contrastive": 0.1}), Trial({"masking.ratio": 0.5})),
+    }
+    found = run(sweep, table, "knn", seeds=2, most_seeds=2, half_width=0.01)
+    files = [json.loads(path.read_text()) for path in sweep.folder.glob("*.json")]
+    assert len(files) == 2 * 2 + 2 * 2 and {one["seed"] for one in files} == {0, 1, variants.TUNED_ON}
+    tuned = {one["trial"]: one["validation"]["knn"] for one in files if one["seed"] == variants.TUNED_ON}
+    assert tuned[str(found.chosen["two"])] == max(tuned[str(trial)] for trial in table["two"])
+    assert {one["steps"] for one in files if one["trial"].startswith("rate")} == {10, 20}, "trials are half as long"
+    data, recipe = variants._opened(sweep.root, "tiny", "small")
+    for one in files:
+        trial = next(t for trials in table.values() for t in trials if str(t) == one["trial"])
+        settings = resolve(recipe_with(recipe, trial.changes), data.info)
+        cost = one["steps"] * train_flops(settings.config) * settings.settings.batch_size
+        asked = sweep.tuning_flops if one["seed"] == variants.TUNED_ON else sweep.flops
+        assert cost == pytest.approx(asked, rel=0.1)
+    assert "2 seeds were spent" in found.note
+    monkeypatch.setattr(variants, "start", lambda *_: pytest.fail("trained again"))
+    assert run(sweep, table, "knn", 2, 2, 0.01).cells == found.cells
+
+
+def test_a_sweep_whose_time_is_up_begins_nothing(sweep):
+    found = run(sweep._replace(until=time.monotonic() - 1), {"plain": (Trial(),)}, "knn", 2, 2, 0.01)
+    assert not found.cells and not list(sweep.folder.glob("*.json"))
+
+
+def test_processes_give_the_same_cells(sweep, tmp_path):
+    tasks = [sweep.task(Trial({"masking.ratio": ratio}), 0) for ratio in (0.5, 0.75)]
+    alone = [variants.train(task) for task in tasks]
+    assert [variants.read_cell(task.file) for task in tasks] == alone
+    assert sweep._replace(workers=2).cells(tasks) == alone
+
+
+def _cell(knn, bits):
+    measures = {"knn": knn, "linear": 0.5, "effective_rank": 4.0}
+    hits = {"knn": np.packbits(bits).tobytes().hex(), "linear": np.packbits(bits).tobytes().hex()}
+    return Cell(100, 1.0, "cpu", 0.1, measures, measures, hits)
+
+
+def test_gains_are_paired_by_seed_and_by_item():
+    items = [1, 0, 0, 1, 0, 1, 0, 0, 0, 0]
+    better = [1, 1, 0, 1, 0, 1, 0, 0, 0, 0]
+    cells = {
+        "plain": {seed: _cell(knn, items) for seed, knn in enumerate((0.5, 0.6, 0.7))},
+        "two": {seed: _cell(knn, better) for seed, knn in enumerate((0.52, 0.61, 0.73))},
+    }
+    table = {name: (Trial(),) for name in cells}
+    rows = {row.name: row for row in rows_of(Found(dict.fromkeys(cells, Trial()), cells, "done"), table, 10, "this")}
+    row = rows["two_vs_plain_knn_test"]
+    assert row.facts["gain"] == pytest.approx(0.02) and 0 > row.facts["gain_low"] > -0.01
+    assert 0.04 < row.facts["gain_high"] < 0.05 and row.n == 3
+    assert row.facts["over_items"] == pytest.approx(0.1) and row.facts["best_on_validation"]
+    assert "gain" not in rows["plain_vs_plain_knn_test"].facts
+
+
+def test_a_command_publishes_its_table(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(variants, "load_recipe", lambda *_: Recipe.model_validate(SMALL))
+    variants._opened.cache_clear()
+    asked = ["--dataset", "tiny", "--recipe", "small", "--steps", "4", "--seeds", "1", "--most-seeds", "1"]
+    asked += ["--root", str(root), "--out", str(tmp_path), "--variants", "block", "--set", "model.encoder.depth=2"]
+    mask_ratio.main(asked)
+    rows = json.loads((tmp_path / "mask_ratio-tiny-4.json").read_text())["rows"]
+    assert [row["name"] for row in rows[3:5]] == ["block_vs_random_75_knn_test", "block_vs_random_75_linear_test"]
+    assert "--set model.encoder.depth=2 --steps 4" in rows[0]["command"] and rows[3]["facts"]["trials"] == 5
+
+
+def test_steps_are_measured_once(sweep, root, tmp_path):
+    steps = variants.steps_in(0.01, root, "tiny", "small", Trial(), tmp_path)
+    assert steps >= 1 and variants.steps_in(0.01, root, "tiny", "small", Trial(), tmp_path) == steps
