@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import accuracy
-from benchmarks.accuracy import Curve, Key, measured, rows_of
+from benchmarks.accuracy import Curve, Key, Trial, measured, rows_of
 
 CONFIG = {
     "modality": {"kind": "image", "channels": 1, "size": [8, 8], "patch": 4},
@@ -28,13 +28,12 @@ def spots(monkeypatch):
     split = types.SimpleNamespace(samples=samples, labels=labels)
     dataset = types.SimpleNamespace(split=lambda name: split)
     monkeypatch.setattr(accuracy, "open_dataset", lambda folder: dataset)
-    monkeypatch.setattr(accuracy, "config_of", lambda dataset: CONFIG)
-    monkeypatch.setattr(accuracy, "BATCH", 8)
+    monkeypatch.setattr(accuracy, "config_of", lambda dataset, patch: CONFIG)
     return dataset
 
 
-def key(name="ours", rate=1e-3):
-    return Key("spots", name, rate, 0, 0.05)
+def key(name="ours", rate=1e-3, seed=0):
+    return Key("spots", name, Trial(rate, 8, None), seed, 0.05)
 
 
 def test_a_crossing_lies_between_two_points():
@@ -48,33 +47,38 @@ def test_a_crossing_lies_between_two_points():
 def test_curves_are_measured_once_and_gone_on_with(spots, tmp_path, capsys, monkeypatch):
     path = tmp_path / "curves.json"
     keys = [key(), key(rate=2e-3)]
-    ((_, first),) = list(measured(keys[:1], tmp_path, path, 60))
+    ((_, first),) = list(measured(keys[:1], tmp_path, path, float("inf")))
     assert len(first.seconds) == len(first.accuracy) == accuracy.POINTS
     assert first.seconds == sorted(first.seconds) and first.accuracy[-1] == 1.0 and first.steps > 0
-    both = dict(measured(keys, tmp_path, path, 60))
+    both = dict(measured(keys, tmp_path, path, float("inf")))
     assert both[keys[0]] == first, "what was measured is not measured again"
     assert list(json.loads(path.read_text())) == [one.name() for one in keys]
     monkeypatch.setattr(accuracy, "train", None)
-    assert dict(measured(keys, tmp_path, path, 60)) == both
+    assert dict(measured(keys, tmp_path, path, float("inf"))) == both
     assert list(measured([key(rate=3e-3)], tmp_path, path, -1)) == []
-    assert "not measured, time is up: spots/ours/0.003/0/0.05" in capsys.readouterr().out
+    assert "not measured, time is up: spots/ours/0.003-8-default/0/0.05" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["vitmae_fp32", "vitmae_bf16"])
 def test_others_train_too(spots, name, tmp_path):
     pytest.importorskip("transformers")
-    ((_, curve),) = list(measured([key(name)], tmp_path, tmp_path / "curves.json", 60))
+    ((_, curve),) = list(measured([key(name)], tmp_path, tmp_path / "curves.json", float("inf")))
     assert curve.accuracy[-1] == 1.0
 
 
-def test_rows_compare_each_at_its_best_rate_where_both_arrived():
+def test_rows_ask_how_soon_ours_is_as_good_as_the_other_in_the_end():
     curves = [
         (key(rate=1e-3), Curve([1.0, 2.0], [0.5, 0.8], 20)),
         (key(rate=2e-3), Curve([1.0, 2.0], [0.6, 0.9], 20)),
+        (key(rate=2e-3, seed=1), Curve([1.0, 2.0], [0.7, 0.8], 20)),
         (key("vitmae_bf16", 1e-3), Curve([2.0, 4.0], [0.5, 0.7], 10)),
+        (key("vitmae_bf16", 1e-3, seed=1), Curve([2.0, 4.0], [0.5, 0.7], 10)),
+        (key("vitmae_fp32", 1e-3), Curve([2.0, 4.0], [0.5, 0.95], 10)),
     ]
-    (row,) = rows_of(curves, "command")
-    assert row.name == "spots_ours_vs_vitmae_bf16_cpu_s_to_equal_accuracy"
-    assert row.facts["accuracy_asked"] == 0.7 and row.baseline == 4.0
-    assert row.ours == pytest.approx(1 + 1 / 3) and row.facts["times_as_fast"] == pytest.approx(3.0)
-    assert row.facts["ours_rate"] == 2e-3 and row.low is None
+    rows = {row.name: row for row in rows_of(curves, "command")}
+    row = rows["spots_ours_vs_vitmae_bf16_cpu_s_to_its_last_accuracy"]
+    assert row.n == 2 and row.facts["accuracy_asked"] == pytest.approx(0.7) and row.baseline == 4.0
+    assert row.ours == pytest.approx((4 / 3 + 1) / 2) and row.facts["trials"] == 1
+    assert row.facts["ours_trial"] == "(0.002, 8, None)"
+    never = rows["spots_ours_vs_vitmae_fp32_cpu_s_to_its_last_accuracy"]
+    assert never.ratio is None and never.facts["not_reached"] == 1 and never.ours == 2.0
