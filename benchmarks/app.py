@@ -25,6 +25,7 @@ PAGES = (
     "embeddings",
     "training",
     "search",
+    "masks",
     "data",
     "try_it",
     "models",

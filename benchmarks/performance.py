@@ -24,6 +24,7 @@ PAGES = {
     "scale": "Threads and workers",
     "ray_overhead": "What Ray costs",
     "gpu": "One GPU",
+    "app": "Pages of the app",
 }
 """Benchmarks of speed, in the order of the page, and their headings."""
 AIMS = {
