@@ -10,14 +10,17 @@ from torch import nn
 from mae_core.cells import Plan
 from mae_core.convolution import ConvBlock, ResponseNorm, init_convolutions
 from mae_core.encoders.conv import _counts
+from mae_core.layers import sincos
 from mae_core.model import MaskedAutoencoder
 
 
-@pytest.fixture
-def model(make_config):
+@pytest.fixture(params=["none", "sincos"])
+def model(make_config, request):
     """Three stages on cells of 8 × 8 pixels in a grid of 3 × 4; weights that are not small."""
     config = make_config(modality={"size": [24, 32], "patch": 8})
-    config["encoder"] = {"kind": "conv", "width": 16, "depth": 5, "stages": 3, "kernel": 5}
+    config["encoder"] = {
+        "kind": "conv", "width": 16, "depth": 5, "stages": 3, "kernel": 5, "positions": request.param
+    }  # fmt: skip
     found = MaskedAutoencoder.build(config)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -55,6 +58,8 @@ def dense(model, raw, seen):
     for block in encoder.blocks:
         if block.merge is not None:
             x = mask(strided(mask(norm(x, block.merge.norm)), block.merge.project, 2))
+            if encoder.positions is not None and x.shape[2] == 3:
+                x = mask(x + sincos(model.modality.coords, 16).T.reshape(16, 3, 4))
         y = F.conv2d(x, block.mix.weight, block.mix.bias, padding=2, groups=x.shape[1])
         y = mask(F.gelu(linear(norm(mask(y), block.norm), block.mlp.fc1)))
         length = (y.square().sum((2, 3), keepdim=True) + 1e-12).sqrt()
@@ -157,6 +162,7 @@ def test_the_modality_makes_no_embedding(model):
         ({"depth": 1}, "2 stages need as many blocks"),
         ({"kernel": 4}, "kernel 4 has no middle"),
         ({"width": 15}, "cannot be halved 1 times: choose a multiple of 2"),
+        ({"positions": "rope"}, "unknown positions 'rope' of encoder conv: there are sincos, none"),
     ],
 )
 def test_wrong_sizes_are_refused(make_config, options, words):
