@@ -121,6 +121,20 @@ def test_padding_and_the_order_of_cells_change_nothing(model, make_raw):
     torch.testing.assert_close(found.pooled, expected[:, 0])
 
 
+@pytest.mark.parametrize("positions", ["none", "sincos"])
+def test_what_is_pooled_says_where_something_is(make_config, positions):
+    """Convolutions and a mean cannot, far from edges: then features of a digit do not know where its strokes are."""
+    config = make_config(modality={"size": [32, 32], "patch": 2})
+    config["encoder"] = {"kind": "conv", "width": 16, "depth": 2, "kernel": 3, "positions": positions}
+    model = MaskedAutoencoder.build(config)
+    channels = config["modality"]["channels"]
+    raw = torch.zeros(2, channels, 32, 32, dtype=torch.uint8)
+    raw[0, :, 12:16, 12:16] = raw[1, :, 16:20, 18:22] = 255
+    here, there = model.encode(raw).detach()
+    gap = float((here - there).norm() / here.norm())
+    assert gap < 1e-5 if positions == "none" else gap > 1e-3
+
+
 def test_early_layers_are_means_over_a_cells_sites(model, make_raw):
     raw = make_raw(2, model.config)
     assert [model.encode(raw, layer=n).shape[1] for n in (1, 2, 3, 5)] == [4, 8, 16, 16]
