@@ -50,7 +50,7 @@ RATES = (1e-3, 2e-3, 4e-3)
 """Learning rates that every architecture is tried with."""
 
 
-class Terms(NamedTuple):
+class Common(NamedTuple):
     """What all trainings of a sweep have in common."""
 
     modality: dict[str, Any]
@@ -68,24 +68,24 @@ class Case(NamedTuple):
     config: dict[str, Any]
     lr: float
     seed: int
-    terms: Terms
+    common: Common
 
     @property
     def file(self) -> str:
         """Where its outcome lies: another for every change of what is trained, and for another kind of device, whose seconds are others."""
-        said = [self.config, self.lr, self.seed, *self.terms._replace(data=self.terms.data.name)]
+        said = [self.config, self.lr, self.seed, *self.common._replace(data=self.common.data.name)]
         return f"{key(json.dumps(said, sort_keys=True)):016x}.json"
 
 
-def case(name: str, network: Mapping[str, Any], lr: float, seed: int, terms: Terms) -> Case:
+def case(name: str, network: Mapping[str, Any], lr: float, seed: int, common: Common) -> Case:
     """The training of an encoder and a decoder: pixels of three quarters of the cells, hidden at random."""
     config = {
-        "modality": terms.modality,
+        "modality": common.modality,
         **network,
         "masking": {"strategy": "random", "ratio": 0.75},
         "objective": {"reconstruction": 1.0, "target": "pixels"},
     }
-    return Case(name, config, lr, seed, terms)
+    return Case(name, config, lr, seed, common)
 
 
 def pairs(sizes: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:

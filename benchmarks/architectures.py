@@ -9,8 +9,8 @@ What is measured is written at once, one file for each training, so a run that w
 what is missing; after a change of the code remove ``benchmarks/out/architectures/``. On a CPU a training has one core and seconds are
 those of that core. On a GPU they are the clock's, and where several workers have one GPU, trainings slow each other: look at the FLOPs.
 
-The default is 100 trainings, about 160 minutes of one core: run it with ``--workers 2`` on two cores. The large size takes four times
-as long as the small and the medium one together.
+The default is 100 trainings, about 130 minutes of one core: run it with ``--workers 2`` on two cores. The large size takes about three
+times as long as the medium one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmarks.architecture_cases import (
     ENCODER_SIZES,
     RATES,
     Case,
-    Terms,
+    Common,
     case,
     like,
     optional,
@@ -97,13 +97,13 @@ class Outcome(NamedTuple):
 
 def measure(one: Case) -> Outcome:
     """Trains one case and probes it before and after."""
-    terms, device = one.terms, torch.device(one.terms.device)
-    dataset = open_dataset(terms.data)
-    settings = Settings(terms.steps, terms.batch_size, one.lr, precision="fp32", seed=one.seed)
+    common, device = one.common, torch.device(one.common.device)
+    dataset = open_dataset(common.data)
+    settings = Settings(common.steps, common.batch_size, one.lr, precision="fp32", seed=one.seed)
     untrained = probe(MaskedAutoencoder.build(one.config, one.seed).to(device), dataset)
     state = start(one.config, settings, device)
     began, losses = clock(device), []
-    for progress in fit(state, dataset.split("train").samples, settings, report_every=max(terms.steps // 100, 1)):
+    for progress in fit(state, dataset.split("train").samples, settings, report_every=max(common.steps // 100, 1)):
         losses.append(progress.loss)
     seconds, some = clock(device) - began, max(len(losses) // 10, 1)
     return Outcome(
@@ -116,7 +116,7 @@ def measure(one: Case) -> Outcome:
         probe(state.result(), dataset),
         seconds,
         torch.cuda.get_device_name(device) if device.type == "cuda" else "one core",
-        train_flops(one.config) * terms.batch_size * terms.steps,
+        train_flops(one.config) * common.batch_size * common.steps,
         sum(parameter.numel() for parameter in state.model.encoder.parameters()),
     )
 
@@ -147,7 +147,7 @@ def written(one: Case) -> str:
 def sweep(
     sizes: Sequence[str],
     seeds: int,
-    terms: Terms,
+    common: Common,
     run: Callable[[list[Case]], list[Outcome]],
     options: bool,
     only: Sequence[str] = (),
@@ -157,14 +157,14 @@ def sweep(
     ``run`` measures cases; ``only`` leaves out what is not named.
     """
     networks = {name: network for name, network in pairs(sizes).items() if not only or name in only}
-    tried = run([case(name, network, lr, 0, terms) for name, network in networks.items() for lr in RATES])
+    tried = run([case(name, network, lr, 0, common) for name, network in networks.items() for lr in RATES])
     rates = chosen(tried)
     extra = {name: network for name, network in optional(sizes[0]).items() if options and like(name, sizes[0]) in rates}
     seeds_of = {**dict.fromkeys(networks, range(1, seeds)), **dict.fromkeys(extra, range(seeds))}
     networks |= extra
     rates |= {name: rates[like(name, sizes[0])] for name in extra}
     rest = run(
-        [case(name, networks[name], rates[name], seed, terms) for name, some in seeds_of.items() for seed in some]
+        [case(name, networks[name], rates[name], seed, common) for name, some in seeds_of.items() for seed in some]
     )
     kept = [one for one in tried if one.lr == rates[one.name]]
     order = list(networks)
@@ -286,9 +286,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dataset = prepared(given.dataset, given.root)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if given.device == "auto" else given.device
     modality = {"kind": "image", **ImageModality.configure(dataset.info, DATASETS[given.dataset])}
-    terms = Terms(modality, given.steps, given.batch, device, dataset.folder.absolute())
+    common = Common(modality, given.steps, given.batch, device, dataset.folder.absolute())
     run = partial(here, given.out / "architectures", given.workers)
-    outcomes = sweep(given.sizes, given.seeds, terms, run, given.options, given.only)
+    outcomes = sweep(given.sizes, given.seeds, common, run, given.options, given.only)
     name = f"architectures-{given.dataset}"
     command = f"{COMMAND} --dataset {given.dataset} --sizes {' '.join(given.sizes)} --seeds {given.seeds}"
     command += f" --steps {given.steps} --batch {given.batch}" + " --options" * given.options

@@ -8,7 +8,7 @@ import pytest
 from project import write_dataset
 
 from benchmarks import architectures
-from benchmarks.architecture_cases import OPTIONS, RATES, Case, Terms, case, optional, pairs
+from benchmarks.architecture_cases import OPTIONS, RATES, Case, Common, case, optional, pairs
 from benchmarks.architectures import Outcome, Scores
 from benchmarks.scatter import Point, draw, front
 from mae_core.data.dataset import open_dataset
@@ -19,11 +19,11 @@ SIZES = ("small", "medium", "large")
 
 
 @pytest.fixture
-def terms(tmp_path):
+def common(tmp_path):
     write_dataset(tmp_path, n=60)
     dataset = open_dataset(tmp_path / "data" / "tiny")
     modality = {"kind": "image", **ImageModality.configure(dataset.info, 4)}
-    return Terms(modality, steps=4, batch_size=8, device="cpu", data=dataset.folder)
+    return Common(modality, steps=4, batch_size=8, device="cpu", data=dataset.folder)
 
 
 def made_up(one: Case) -> Outcome:
@@ -32,32 +32,32 @@ def made_up(one: Case) -> Outcome:
     return Outcome(one.name, one.lr, one.seed, 1.0, 0.5, Scores(0.5, 0.6), scores, 2.0, "one core", 1e9, 10)
 
 
-def test_every_pair_that_fits_and_every_option_is_a_model(terms):
+def test_every_pair_that_fits_and_every_option_is_a_model(common):
     networks = pairs(SIZES) | optional("small")
     assert "conv-unet medium" in networks and "vit-unet small" not in networks
     assert len(networks) == 3 * 10 + len(OPTIONS)
     for name, network in networks.items():
-        MaskedAutoencoder.build(case(name, network, 1e-3, 0, terms).config)
-    files = {case(name, network, lr, 0, terms).file for name, network in networks.items() for lr in RATES}
+        MaskedAutoencoder.build(case(name, network, 1e-3, 0, common).config)
+    files = {case(name, network, lr, 0, common).file for name, network in networks.items() for lr in RATES}
     assert len(files) == 3 * len(networks), "every case has a file of its own"
 
 
-def test_another_device_or_dataset_is_another_file_and_another_folder_is_not(terms, tmp_path):
-    one = case("vit-joint small", pairs(["small"])["vit-joint small"], 1e-3, 0, terms)
-    moved = one._replace(terms=terms._replace(data=tmp_path / "elsewhere" / "tiny"))
+def test_another_device_or_dataset_is_another_file_and_another_folder_is_not(common, tmp_path):
+    one = case("vit-joint small", pairs(["small"])["vit-joint small"], 1e-3, 0, common)
+    moved = one._replace(common=common._replace(data=tmp_path / "elsewhere" / "tiny"))
     assert moved.file == one.file
     for changed in ({"device": "cuda"}, {"data": tmp_path / "other"}, {"steps": 5}):
-        assert one._replace(terms=terms._replace(**changed)).file != one.file
+        assert one._replace(common=common._replace(**changed)).file != one.file
 
 
-def test_seed_0_chooses_the_rate_of_the_others(terms):
+def test_seed_0_chooses_the_rate_of_the_others(common):
     asked = []
 
     def run(cases):
         asked.append(cases)
         return [made_up(one) for one in cases]
 
-    found = architectures.sweep(["small"], 3, terms, run, options=False)
+    found = architectures.sweep(["small"], 3, common, run, options=False)
     tried, rest = asked
     assert [one.lr for one in tried[:3]] == list(RATES) and {one.seed for one in tried} == {0}
     assert {one.lr for one in rest} == {RATES[1]} and {one.seed for one in rest} == {1, 2}
@@ -65,14 +65,14 @@ def test_seed_0_chooses_the_rate_of_the_others(terms):
     assert {one.lr for one in found} == {RATES[1]}
 
 
-def test_options_are_trained_at_the_rate_of_their_pair(terms):
+def test_options_are_trained_at_the_rate_of_their_pair(common):
     asked = []
 
     def run(cases):
         asked.append([one.name for one in cases])
         return [made_up(one) for one in cases]
 
-    found = architectures.sweep(["small"], 1, terms, run, options=True, only=["vit-joint small"])
+    found = architectures.sweep(["small"], 1, common, run, options=True, only=["vit-joint small"])
     assert asked[0] == ["vit-joint small"] * 3
     assert asked[1] == [name for name in OPTIONS if name.startswith("vit-joint")], (
         "no option of a pair that was left out"
@@ -80,12 +80,12 @@ def test_options_are_trained_at_the_rate_of_their_pair(terms):
     assert {one.lr for one in found} == {RATES[1]}
 
 
-def test_a_sweep_goes_on_where_it_was(terms, tmp_path, monkeypatch):
+def test_a_sweep_goes_on_where_it_was(common, tmp_path, monkeypatch):
     measured = []
     real = architectures.measure
     monkeypatch.setattr(architectures, "measure", lambda one: measured.append(one.name) or real(one))
     run = partial(architectures.here, tmp_path / "out", 1)
-    wanted = [case(name, pairs(["small"])[name], 1e-3, 0, terms) for name in ("vit-linear small", "conv-unet small")]
+    wanted = [case(name, pairs(["small"])[name], 1e-3, 0, common) for name in ("vit-linear small", "conv-unet small")]
     first = run(wanted[:1])
     both = run(wanted)
     assert measured == [one.name for one in wanted] and both[0] == first[0]
@@ -103,16 +103,16 @@ def test_a_sweep_goes_on_where_it_was(terms, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "out" / wanted[0].file).read_text())["clock"] == "one core"
 
 
-def test_workers_measure_what_one_process_does(terms, tmp_path):
-    wanted = [case("conv-joint small", pairs(["small"])["conv-joint small"], 1e-3, seed, terms) for seed in (0, 1)]
+def test_workers_measure_what_one_process_does(common, tmp_path):
+    wanted = [case("conv-joint small", pairs(["small"])["conv-joint small"], 1e-3, seed, common) for seed in (0, 1)]
     alone = architectures.here(tmp_path / "alone", 1, wanted)
     shared = architectures.here(tmp_path / "shared", 2, wanted)
     assert [one._replace(seconds=0) for one in shared] == [one._replace(seconds=0) for one in alone]
     assert {path.name for path in (tmp_path / "shared").iterdir()} == {one.file for one in wanted}
 
 
-def test_three_seeds_have_an_interval(terms):
-    one = made_up(Case("a", {}, RATES[1], 0, terms))
+def test_three_seeds_have_an_interval(common):
+    one = made_up(Case("a", {}, RATES[1], 0, common))
     later = [one._replace(seed=seed, pretrained=Scores(0.8 + seed / 20, 0.9)) for seed in range(3)]
     row, linear = architectures.rows_of(later, "command")
     assert row.n == 3 and row.low < row.ratio < row.high
