@@ -73,7 +73,8 @@ class Case(NamedTuple):
     @property
     def file(self) -> str:
         """Where its outcome lies: another for every change of what is trained, and for another kind of device, whose seconds are others."""
-        said = [self.config, self.lr, self.seed, *self.common._replace(data=self.common.data.name)]
+        _, steps, batch_size, device, data = self.common
+        said = [self.config, self.lr, self.seed, steps, batch_size, device, data.name]
         return f"{key(json.dumps(said, sort_keys=True)):016x}.json"
 
 

@@ -131,12 +131,15 @@ def clock(device: torch.device) -> float:
 
 def probe(model: MaskedAutoencoder, dataset: Dataset) -> Scores:
     """Of features of labelled samples."""
-    found = []
+    x, y = {}, {}
     for name in ("train", "validation"):
         split = dataset.split(name)
         known = np.flatnonzero(split.labels >= 0)
-        found += [extract(model, split.samples[known], precision="fp32"), np.asarray(split.labels)[known]]
-    return Scores(knn_accuracy(*found), fit_linear(*found).validation)
+        x[name], y[name] = extract(model, split.samples[known], precision="fp32"), np.asarray(split.labels)[known]
+    return Scores(
+        knn_accuracy(x["train"], y["train"], x["validation"], y["validation"]),
+        fit_linear(x["train"], y["train"], x["validation"], y["validation"]).validation,
+    )
 
 
 def written(one: Case) -> str:
