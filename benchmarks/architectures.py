@@ -1,9 +1,16 @@
-"""``python -m benchmarks.architectures``: every encoder with every decoder that can read it, on the bundled digits.
+"""``python -m benchmarks.architectures``: every encoder with every decoder that can read it, at several sizes, on small pictures.
 
-Each pair trains for the same number of steps; k-NN on its frozen features, on the validation split, stands beside the same network
-untrained, and beside its seconds of one core and its FLOPs. Options of the transformer follow, one at a time. What is measured is written
-at once, one file for each training, so a run that was stopped goes on where it was; after a change of the code remove
-``benchmarks/out/architectures/``. The figure shows accuracy against seconds and FLOPs.
+Seed 0 of each tries the same three learning rates; the one whose k-NN is best on validation trains the other seeds. (Seed 0 counts among
+the seeds, so a best of three is in each mean.) With ``--options`` those of the transformer follow, one at a time, at the rate of their
+plain pair. k-NN and a linear probe of frozen features, on the validation split, stand beside the same network untrained, and beside its
+seconds and its FLOPs.
+
+What is measured is written at once, one file for each training, so a run that was stopped goes on where it was, and ``--workers`` share
+what is missing; after a change of the code remove ``benchmarks/out/architectures/``. On a CPU a training has one core and seconds are
+those of that core. On a GPU they are the clock's, and where several workers have one GPU, trainings slow each other: look at the FLOPs.
+
+The default is 100 trainings, about 130 minutes of one core: run it with ``--workers 2`` on two cores. The large size takes about three
+times as long as the medium one.
 """
 
 from __future__ import annotations
@@ -11,24 +18,34 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from benchmarks.architecture_cases import (
+    DATASETS,
+    ENCODER_SIZES,
+    RATES,
+    Case,
+    Common,
+    case,
+    like,
+    optional,
+    pairs,
+)
 from benchmarks.rows import OUT, Row, publish
 from benchmarks.scatter import Point, draw, front
+from benchmarks.spread import spread
 from experiments.datasets import prepare
-from mae_core.atomic import replace_file, write_text
-from mae_core.building import fits
+from mae_core.atomic import replace_file
 from mae_core.data.dataset import Dataset, DatasetError, open_dataset
-from mae_core.decoders import DECODERS
-from mae_core.draws import key
-from mae_core.encoders import ENCODERS
 from mae_core.evaluation.features import extract
 from mae_core.evaluation.knn import knn_accuracy
+from mae_core.evaluation.linear import fit_linear
 from mae_core.evaluation.statistics import over_seeds
 from mae_core.flops import train_flops
 from mae_core.modalities.image import ImageModality
@@ -36,163 +53,181 @@ from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings, fit, start
 
 COMMAND = "python -m benchmarks.architectures"
-DATASET, PATCH = "mnist5k", 4
-ENCODER_SIZES: dict[str, dict[str, Any]] = {
-    "vit": {"width": 64, "depth": 3, "heads": 4},
-    "conv": {"width": 64, "depth": 3, "kernel": 5},
-    "hybrid": {"width": 64, "depth": 3, "heads": 4},
-}
-DECODER_SIZES: dict[str, dict[str, Any]] = {
-    "joint": {"width": 48, "depth": 1, "heads": 4},
-    "cross": {"width": 48, "depth": 1, "heads": 4},
-    "linear": {"width": 48, "heads": 4},
-    "unet": {"width": 48, "depth": 1, "kernel": 5},
-}
-OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
-    "vit-joint, 4 registers": {"encoder": {"registers": 4}},
-    "vit-joint, normalised queries": {"encoder": {"qk_norm": True}},
-    "vit-joint, rotary positions": {"encoder": {"positions": "rope"}},
-    "vit-joint, paths dropped": {"encoder": {"drop_path": 0.1}},
-    "vit-joint, layer scale": {"encoder": {"layer_scale": 0.1}},
-    "vit-joint, global token": {"encoder": {"global_pool": "token"}},
-    "vit-cross, half predicted": {"decoder": {"kind": "cross", "share": 0.5}},
-}
-"""Name → what differs from ``vit-joint``, or from the pair that is named."""
+PROBES = ("knn", "linear")
 
 
-class Case(NamedTuple):
-    """One architecture and seed."""
+class Scores(NamedTuple):
+    """Accuracies on the validation split."""
 
-    name: str
-    config: dict[str, Any]
-    seed: int
-    steps: int
-    batch_size: int
-
-    @property
-    def file(self) -> str:
-        """Where its outcome lies: another for every change of what is trained."""
-        said = json.dumps([self.config, self.seed, self.steps, self.batch_size], sort_keys=True)
-        return f"{key(said):016x}.json"
+    knn: float
+    linear: float
 
 
 class Outcome(NamedTuple):
     """What one training gave."""
 
     name: str
+    lr: float
     seed: int
     first_loss: float
     last_loss: float
-    """Means over the first and the last tenth of the steps."""
-    untrained: float
-    pretrained: float
-    """Accuracy of k-NN on validation."""
+    """Means over reports of the first and of the last tenth of the steps."""
+    untrained: Scores
+    pretrained: Scores
     seconds: float
-    """Of one core, training alone."""
+    """Of training alone."""
+    clock: str
+    """What the seconds are of: one core, or a GPU by name."""
     flops: float
     """Of the whole training."""
     parameters: int
     """Of the encoder."""
 
+    @classmethod
+    def read(cls, text: str) -> Outcome:
+        """Of a cell's file."""
+        told = json.loads(text)
+        return cls(**told | {when: Scores(**told[when]) for when in ("untrained", "pretrained")})
 
-def cases(info: dict[str, Any], seeds: Sequence[int], steps: int, batch_size: int) -> Iterator[Case]:
-    """Every pair that fits, then the options, for every seed."""
-    pairs = {
-        f"{encoder}-{decoder}": (
-            {"kind": encoder, **ENCODER_SIZES[encoder]},
-            {"kind": decoder, **DECODER_SIZES[decoder]},
-        )
-        for encoder in ENCODERS
-        for decoder in DECODERS
-        if encoder in ImageModality.encoders and fits(encoder, decoder)
-    }
-    for name, changes in OPTIONS.items():
-        encoder, decoder = pairs[name.partition(",")[0]]
-        pairs[name] = ({**encoder, **changes.get("encoder", {})}, {**decoder, **changes.get("decoder", {})})
-    for seed in seeds:
-        for name, (encoder, decoder) in pairs.items():
-            config = {
-                "modality": {"kind": "image", **ImageModality.configure(info, PATCH)},
-                "encoder": encoder,
-                "decoder": decoder,
-                "masking": {"strategy": "random", "ratio": 0.75},
-                "objective": {"reconstruction": 1.0, "target": "pixels"},
-            }
-            yield Case(name, config, seed, steps, batch_size)
+    def written(self) -> str:
+        """The inverse of ``read``."""
+        whole = self._asdict() | {"untrained": self.untrained._asdict(), "pretrained": self.pretrained._asdict()}
+        return json.dumps(whole, indent=1) + "\n"
 
 
-def measure(case: Case, dataset: Dataset) -> Outcome:
-    """Trains one case and probes it."""
-    settings = Settings(steps=case.steps, batch_size=case.batch_size, lr=2e-3, precision="fp32", seed=case.seed)
-    untrained = probe(MaskedAutoencoder.build(case.config, case.seed), dataset)
-    state = start(case.config, settings)
-    began, losses = time.process_time(), []
-    for progress in fit(state, dataset.split("train").samples, settings, report_every=1):
+def measure(one: Case) -> Outcome:
+    """Trains one case and probes it before and after."""
+    common, device = one.common, torch.device(one.common.device)
+    dataset = open_dataset(common.data)
+    settings = Settings(common.steps, common.batch_size, one.lr, precision="fp32", seed=one.seed)
+    untrained = probe(MaskedAutoencoder.build(one.config, one.seed).to(device), dataset)
+    state = start(one.config, settings, device)
+    began, losses = clock(device), []
+    for progress in fit(state, dataset.split("train").samples, settings, report_every=max(common.steps // 100, 1)):
         losses.append(progress.loss)
-    seconds = time.process_time() - began
-    some = max(case.steps // 10, 1)
+    seconds, some = clock(device) - began, max(len(losses) // 10, 1)
     return Outcome(
-        case.name,
-        case.seed,
+        one.name,
+        one.lr,
+        one.seed,
         float(np.mean(losses[:some])),
         float(np.mean(losses[-some:])),
         untrained,
         probe(state.result(), dataset),
         seconds,
-        train_flops(case.config) * case.batch_size * case.steps,
+        torch.cuda.get_device_name(device) if device.type == "cuda" else "one core",
+        train_flops(one.config) * common.batch_size * common.steps,
         sum(parameter.numel() for parameter in state.model.encoder.parameters()),
     )
 
 
-def probe(model: MaskedAutoencoder, dataset: Dataset) -> float:
-    """Accuracy of k-NN on the validation split."""
-    both = [dataset.split(name) for name in ("train", "validation")]
-    (train_x, train_y), (x, y) = (
-        (extract(model, one.samples, precision="fp32"), np.asarray(one.labels)) for one in both
+def clock(device: torch.device) -> float:
+    """Seconds: of this process on a CPU, of the clock where a GPU has done what it was given."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def probe(model: MaskedAutoencoder, dataset: Dataset) -> Scores:
+    """Of features of labelled samples."""
+    x, y = {}, {}
+    for name in ("train", "validation"):
+        split = dataset.split(name)
+        known = np.flatnonzero(split.labels >= 0)
+        x[name], y[name] = extract(model, split.samples[known], precision="fp32"), np.asarray(split.labels)[known]
+    return Scores(
+        knn_accuracy(x["train"], y["train"], x["validation"], y["validation"]),
+        fit_linear(x["train"], y["train"], x["validation"], y["validation"]).validation,
     )
-    return knn_accuracy(train_x, train_y, x, y)
 
 
-def sweep(wanted: Sequence[Case], dataset: Dataset, folder: Path) -> list[Outcome]:
-    """The outcome of every case; those that ``folder`` holds are not measured again."""
-    found = []
-    for case in wanted:
-        path = folder / case.file
-        if not path.is_file():
-            write_text(path, json.dumps(measure(case, dataset)._asdict(), indent=1) + "\n")
-        found.append(Outcome(**json.loads(path.read_text())))
-        one = found[-1]
+def written(one: Case) -> str:
+    """The text of a case's file."""
+    return measure(one).written()
+
+
+def sweep(
+    sizes: Sequence[str],
+    seeds: int,
+    common: Common,
+    run: Callable[[list[Case]], list[Outcome]],
+    options: bool,
+    only: Sequence[str] = (),
+) -> list[Outcome]:
+    """The outcome of every architecture and seed at its chosen rate, in the order of the tables.
+
+    ``run`` measures cases; ``only`` leaves out what is not named.
+    """
+    networks = {name: network for name, network in pairs(sizes).items() if not only or name in only}
+    tried = run([case(name, network, lr, 0, common) for name, network in networks.items() for lr in RATES])
+    rates = chosen(tried)
+    extra = {name: network for name, network in optional(sizes[0]).items() if options and like(name, sizes[0]) in rates}
+    seeds_of = {**dict.fromkeys(networks, range(1, seeds)), **dict.fromkeys(extra, range(seeds))}
+    networks |= extra
+    rates |= {name: rates[like(name, sizes[0])] for name in extra}
+    rest = run(
+        [case(name, networks[name], rates[name], seed, common) for name, some in seeds_of.items() for seed in some]
+    )
+    kept = [one for one in tried if one.lr == rates[one.name]]
+    order = list(networks)
+    return sorted(kept + rest, key=lambda one: (order.index(one.name), one.seed))
+
+
+def chosen(tried: Sequence[Outcome]) -> dict[str, float]:
+    """Name → the rate of the best k-NN on validation; of equal ones the lowest."""
+    best: dict[str, Outcome] = {}
+    for one in sorted(tried, key=lambda one: one.lr):
+        if one.name not in best or one.pretrained.knn > best[one.name].pretrained.knn:
+            best[one.name] = one
+    return {name: one.lr for name, one in best.items()}
+
+
+def here(folder: Path, processes: int, cases: list[Case]) -> list[Outcome]:
+    """Measures what ``folder`` does not hold, says each as it ends, and gives them in the order asked for."""
+    found = {}
+    dearest_first = sorted(cases, key=lambda one: -train_flops(one.config))  # so that no long one runs alone in the end
+    for one, text in spread(dearest_first, folder, written, processes):
+        found[one.file] = outcome = Outcome.read(text)
         print(
-            f"{one.name:<30} seed {one.seed}: {one.untrained:.3f} → {one.pretrained:.3f}, {one.seconds:.1f} s",
+            f"{one.name:<36} rate {one.lr:g} seed {one.seed}: k-NN {outcome.untrained.knn:.3f} → {outcome.pretrained.knn:.3f}, "
+            f"linear {outcome.untrained.linear:.3f} → {outcome.pretrained.linear:.3f}, {outcome.seconds:.1f} s",
             flush=True,
         )
-    return found
+    return [found[one.file] for one in cases]
 
 
-def rows_of(outcomes: Sequence[Outcome]) -> list[Row]:
-    """A row for each architecture: k-NN after training beside before, its ratio over seeds where there are three or more."""
+def rows_of(outcomes: Sequence[Outcome], command: str) -> list[Row]:
+    """Two rows for each architecture: a probe after training beside before, its ratio over seeds where there are three or more."""
     rows = []
-    best = {point.name for point in front(points(outcomes, "seconds"))}
-    for name, some in by_name(outcomes).items():
-        before, after = np.array([one.untrained for one in some]), np.array([one.pretrained for one in some])
-        ratio, low, high = float(np.mean(after / before)), None, None
-        if len(some) > 2:
-            spread = over_seeds(after / before, "pretraining seeds")
-            low, high = spread.low, spread.high
-        facts = {
-            "loss_before": float(np.mean([one.first_loss for one in some])),
-            "loss_after": float(np.mean([one.last_loss for one in some])),
-            "seconds": float(np.mean([one.seconds for one in some])),
-            "gflop": some[0].flops / 1e9,
-            "encoder_parameters": some[0].parameters,
-            "nothing_is_both_faster_and_better": name in best,
-        }
-        title = f"{name.replace(', ', '_').replace(' ', '_')}_knn_accuracy_vs_untrained"
-        rows.append(Row(title, float(after.mean()), float(before.mean()), ratio, low, high, len(some), COMMAND, facts))
+    for what in PROBES:
+        best = {point.name for point in front(points(outcomes, "flops", what))}
+        for name, some in by_name(outcomes).items():
+            before, after = (
+                np.array([getattr(getattr(one, when), what) for one in some]) for when in ("untrained", "pretrained")
+            )
+            ratio, low, high = float(np.mean(after / before)), None, None
+            if len(some) > 2:
+                spread_of = over_seeds(after / before, "pretraining seeds")
+                low, high = spread_of.low, spread_of.high
+            facts = {
+                "lr": some[0].lr,
+                "loss_before": float(np.mean([one.first_loss for one in some])),
+                "loss_after": float(np.mean([one.last_loss for one in some])),
+                "seconds": float(np.mean([one.seconds for one in some])),
+                "seconds_of": some[0].clock,
+                "gflop": some[0].flops / 1e9,
+                "encoder_parameters": some[0].parameters,
+                "nothing_is_both_cheaper_and_better": name in best,
+            }
+            title = f"{name.replace(', ', '_').replace(' ', '_')}_{what}_accuracy_vs_untrained"
+            rows.append(
+                Row(title, float(after.mean()), float(before.mean()), ratio, low, high, len(some), command, facts)
+            )
     return rows
 
 
-def by_name(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+def by_name(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
     """Outcomes of each architecture, in the order of their first."""
     found: dict[str, list[Outcome]] = {}
     for one in outcomes:
@@ -200,50 +235,69 @@ def by_name(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     return found
 
 
-def points(outcomes: Sequence[Outcome], cost: str) -> list[Point]:
-    """Means over seeds: ``cost`` (``seconds`` or ``flops``) and accuracy."""
+def points(outcomes: Iterable[Outcome], cost: str, what: str) -> list[Point]:
+    """Means over seeds: ``cost`` (``seconds`` or ``flops``) and the accuracy of the probe ``what``."""
     return [
         Point(
-            name, float(np.mean([getattr(one, cost) for one in some])), float(np.mean([one.pretrained for one in some]))
+            name,
+            float(np.mean([getattr(one, cost) for one in some])),
+            float(np.mean([getattr(one.pretrained, what) for one in some])),
         )
         for name, some in by_name(outcomes).items()
     ]
 
 
 def picture(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Writes the two plots, one above the other, as a PNG."""
+    """Writes four plots, one above the other, as a PNG: each probe against seconds and against FLOPs."""
     from PIL import Image
 
-    plots = [
-        draw(points(outcomes, cost), across, "k-NN accuracy on validation")
-        for cost, across in (("seconds", "seconds of one core, training"), ("flops", "FLOPs of training"))
-    ]
+    said = {"knn": "k-NN accuracy on validation", "linear": "linear probe on validation"}
+    across = {"seconds": f"seconds of {outcomes[0].clock}, training", "flops": "FLOPs of training"}
+    plots = [draw(points(outcomes, cost, what), across[cost], said[what]) for what in PROBES for cost in across]
     with replace_file(path) as staging:
         Image.fromarray(np.concatenate(plots)).save(staging, "PNG")
 
 
-def main() -> None:
-    """Measures, prints, writes benchmarks/out/architectures.json and .png."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1, help="pretraining seeds")
-    parser.add_argument("--steps", type=int, default=800, help="of each training")
-    parser.add_argument("--batch", type=int, default=32, help="samples of a step")
-    parser.add_argument("--only", nargs="*", default=[], help="architectures, such as conv-unet; all by default")
-    given = parser.parse_args()
+def prepared(name: str, root: Path) -> Dataset:
+    """The dataset below ``root``, prepared where it is not yet there."""
     try:
-        dataset = open_dataset(Path("data") / DATASET)
+        return open_dataset(root / "data" / name)
     except DatasetError:
-        prepare(DATASET, Path())
-        dataset = open_dataset(Path("data") / DATASET)
-    wanted = [
-        case
-        for case in cases(dataset.info, range(given.seeds), given.steps, given.batch)
-        if not given.only or case.name in given.only
-    ]
-    outcomes = sweep(wanted, dataset, OUT / "architectures")
-    publish("architectures", rows_of(outcomes))
-    picture(outcomes, OUT / "architectures.png")
-    print(OUT / "architectures.png")
+        prepare(name, root)
+        return open_dataset(root / "data" / name)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints, writes benchmarks/out/architectures-<dataset>.json and .png."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", choices=list(DATASETS), default="mnist5k")
+    parser.add_argument("--sizes", nargs="+", choices=list(ENCODER_SIZES), default=["small", "medium"])
+    parser.add_argument("--seeds", type=int, default=3, help="pretraining seeds")
+    parser.add_argument("--steps", type=int, default=2000, help="of each training")
+    parser.add_argument("--batch", type=int, default=32, help="samples of a step")
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: cuda where there is one"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="trainings at once; on a CPU as many as cores")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="architectures, such as 'conv-unet small'; all by default"
+    )
+    parser.add_argument("--options", action="store_true", help="those of the transformer, too, at the first size")
+    parser.add_argument("--root", type=Path, default=Path(), help="of the project: holds data/")
+    parser.add_argument("--out", type=Path, default=OUT)
+    given = parser.parse_args(arguments)
+    dataset = prepared(given.dataset, given.root)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if given.device == "auto" else given.device
+    modality = {"kind": "image", **ImageModality.configure(dataset.info, DATASETS[given.dataset])}
+    common = Common(modality, given.steps, given.batch, device, dataset.folder.absolute())
+    run = partial(here, given.out / "architectures", given.workers)
+    outcomes = sweep(given.sizes, given.seeds, common, run, given.options, given.only)
+    name = f"architectures-{given.dataset}"
+    command = f"{COMMAND} --dataset {given.dataset} --sizes {' '.join(given.sizes)} --seeds {given.seeds}"
+    command += f" --steps {given.steps} --batch {given.batch}" + " --options" * given.options
+    publish(name, rows_of(outcomes, command), given.out)
+    picture(outcomes, given.out / f"{name}.png")
+    print(given.out / f"{name}.png")
 
 
 if __name__ == "__main__":

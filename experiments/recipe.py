@@ -65,8 +65,8 @@ class EncoderSection(Section):
     layer_scale: Annotated[float, Field(ge=0)] | Auto = Field(
         0.0, description="what learned factors of what blocks add start at; 0: none"
     )
-    positions: Literal["sincos", "rope", "auto"] = Field(
-        "sincos", description="added to cells, or queries and keys are turned by them"
+    positions: Literal["sincos", "rope", "none", "auto"] = Field(
+        "sincos", description="added to cells, or queries and keys are turned by them; none: of encoder conv"
     )
     global_pool: Literal["mean", "token", "auto"] = Field(
         "mean", description="what stands for a whole sample: the mean over cells or the global token"

@@ -91,15 +91,22 @@ class ConvBlock(nn.Module):
         self.response = ResponseNorm(int(width * mlp_ratio))
 
     def forward(
-        self, x: Tensor, keep: Tensor | None = None, ok: Tensor | None = None, gate: Tensor | None = None
+        self,
+        x: Tensor,
+        keep: Tensor | None = None,
+        ok: Tensor | None = None,
+        gate: Tensor | None = None,
+        place: Tensor | None = None,
     ) -> Tensor:
         """(B, V, *sub, C) of the cells ``keep`` (B, V), all where None → the same shape, or that of the stage.
 
         Cells that are not ``ok`` (B, V) touch no others, and what comes of them means nothing. ``gate`` (B,) multiplies what is added to
-        each sample.
+        each sample; ``place`` (1 or B, V, *1, C) is added to what comes in, merged.
         """
         if self.merge is not None:
             x = self.merge(x)
+        if place is not None:
+            x = x + place.to(x.dtype)
         added = self.norm(self._mixed(x, keep, ok))
         added = self.mlp.fc2(self.response(F.gelu(self.mlp.fc1(added)), ok))
         return x + (added if gate is None else added * _beside(gate, x))

@@ -20,7 +20,7 @@ from mae_core.registry import resolve
 
 ENCODER_SIZES: dict[str, dict[str, Any]] = {
     "vit": {"width": 16, "depth": 2, "heads": 2},
-    "conv": {"width": 16, "depth": 2, "stages": 2, "kernel": 3},
+    "conv": {"width": 16, "depth": 2, "stages": 2, "kernel": 3, "positions": "sincos"},
     "hybrid": {"width": 16, "depth": 2, "heads": 2},
 }
 DECODER_SIZES: dict[str, dict[str, Any]] = {

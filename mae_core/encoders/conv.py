@@ -13,15 +13,19 @@ from mae_core.cells import Cells, Latent, Plan, gather_cells, pool_mean
 from mae_core.convolution import ConvBlock, Merge, init_convolutions
 from mae_core.costs import Cost, Look, Stage, convolutional
 from mae_core.depth import check_rate, gates
-from mae_core.layers import LAYER_NORM_EPS, run_block
+from mae_core.layers import LAYER_NORM_EPS, Positions, run_block
 from mae_core.raster import Raster, fold, strides
+
+POSITIONS = ("sincos", "none")
 
 
 class ConvNet(nn.Module):
     """A stem that merges values within each cell, then stages that merge further until a cell is one site.
 
     The width doubles from stage to stage; the last one has the most blocks. A kernel reaches over neighbouring cells, of which hidden ones
-    are zero. There are no positions: edges are seen. The global token is the mean over the cells seen.
+    are zero. Convolutions treat every place alike and the mean over cells forgets places, so where a cell becomes one site its place is
+    added, as a transformer does; without it what is pooled can hardly say where something is. The global token is the mean over the
+    cells seen.
 
     Args:
         width: D, of the last stage.
@@ -31,6 +35,8 @@ class ConvNet(nn.Module):
         drop_path: chance that the last block is skipped in training.
         stages: resolutions.
         kernel: sites along each axis that a convolution reaches over; odd.
+        positions: ``sincos`` adds the place of a cell to it in the last stage; ``none`` leaves edges alone to tell, as saved models do
+            that do not say.
     """
 
     reads: ClassVar[str] = "raster"
@@ -45,9 +51,10 @@ class ConvNet(nn.Module):
         drop_path: float = 0.0,
         stages: int = 2,
         kernel: int = 7,
+        positions: str = "none",
     ) -> None:
         super().__init__()
-        _check(width, depth, stages, kernel)
+        _check(width, depth, stages, kernel, positions)
         self.width, self.raster, self.global_pool, self.n_global = width, raster, "mean", 1
         self.drop_path = check_rate(drop_path)
         self.recompute = 0
@@ -67,6 +74,9 @@ class ConvNet(nn.Module):
                 blocks.append(ConvBlock(stage.width, raster.grid, kernel, mlp_ratio, merge))
             self.ends.append(len(blocks))
         self.blocks = nn.ModuleList(blocks)
+        self.positions = Positions(width) if positions == "sincos" else None
+        self._placed = self.ends[-2] if stages > 1 else 0
+        """Which block the places are added in."""
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
     def init_weights(self) -> None:
@@ -85,9 +95,14 @@ class ConvNet(nn.Module):
         open_to = None
         if self.drop_path and self.training and cells.draws is not None:
             open_to = gates(cells.draws, self.drop_path, len(self.blocks))[..., 0].unbind(1)
+        place = None
+        if self.positions is not None:
+            place = self.positions(cells.coords, keep)
+            place = place.view(*place.shape[:2], *(1 for _ in self.raster.grid), -1)
         maps = []
         for i, block in enumerate(self.blocks[:layer]):
-            x = run_block(block, i < self.recompute, x, keep, ok, None if open_to is None else open_to[i])
+            gate = None if open_to is None else open_to[i]
+            x = run_block(block, i < self.recompute, x, keep, ok, gate, place if i == self._placed else None)
             if i + 1 in self.ends[:-1]:
                 maps.append(x)
         tokens = x.flatten(2, -2).mean(2)
@@ -138,8 +153,10 @@ def _counts(depth: int, stages: int) -> list[int]:
     return [*[early] * (stages - 1), depth - early * (stages - 1)]
 
 
-def _check(width: int, depth: int, stages: int, kernel: int) -> None:
-    """Raises ValueError for sizes that make no stages."""
+def _check(width: int, depth: int, stages: int, kernel: int, positions: str) -> None:
+    """Raises ValueError for sizes that make no stages, and for positions that are not known."""
+    if positions not in POSITIONS:
+        raise ValueError(f"unknown positions {positions!r} of encoder conv: there are {', '.join(POSITIONS)}")
     if stages < 1 or depth < stages:
         raise ValueError(f"{stages} stages need as many blocks or more, depth is {depth}: choose fewer stages")
     if width % 2 ** (stages - 1):

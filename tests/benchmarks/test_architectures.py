@@ -1,55 +1,123 @@
-"""The sweep over architectures: every pair that fits, what was measured is kept, and the front is what nothing beats."""
+"""The study of architectures: every pair that fits at every size, rates chosen on validation, and the front is what nothing beats."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 from project import write_dataset
 
 from benchmarks import architectures
+from benchmarks.architecture_cases import OPTIONS, RATES, Case, Common, case, optional, pairs
+from benchmarks.architectures import Outcome, Scores
 from benchmarks.scatter import Point, draw, front
 from mae_core.data.dataset import open_dataset
+from mae_core.modalities.image import ImageModality
 from mae_core.model import MaskedAutoencoder
+
+SIZES = ("small", "medium", "large")
 
 
 @pytest.fixture
-def dataset(tmp_path):
+def common(tmp_path):
     write_dataset(tmp_path, n=60)
-    return open_dataset(tmp_path / "data" / "tiny")
+    dataset = open_dataset(tmp_path / "data" / "tiny")
+    modality = {"kind": "image", **ImageModality.configure(dataset.info, 4)}
+    return Common(modality, steps=4, batch_size=8, device="cpu", data=dataset.folder)
 
 
-def test_every_pair_that_fits_and_every_option_is_a_model(dataset):
-    names = [case.name for case in architectures.cases(dataset.info, [0, 1], 5, 4)]
-    assert len(names) == 2 * len(set(names)) and "conv-unet" in names and "vit-unet" not in names
-    for case in architectures.cases(dataset.info, [0], 5, 4):
-        MaskedAutoencoder.build(case.config)
-    files = {case.file for case in architectures.cases(dataset.info, [0, 1], 5, 4)}
-    assert len(files) == len(names), "every case has a file of its own"
+def made_up(one: Case) -> Outcome:
+    """Best at the middle rate, and a little better at each seed."""
+    scores = Scores(0.8 - abs(one.lr - RATES[1]) * 100 + one.seed / 100, 0.9)
+    return Outcome(one.name, one.lr, one.seed, 1.0, 0.5, Scores(0.5, 0.6), scores, 2.0, "one core", 1e9, 10)
 
 
-def test_a_sweep_goes_on_where_it_was(dataset, tmp_path, monkeypatch):
-    wanted = [c for c in architectures.cases(dataset.info, [0], 4, 8) if c.name in ("vit-linear", "conv-unet")]
-    first = architectures.sweep(wanted[:1], dataset, tmp_path / "out")
+def test_every_pair_that_fits_and_every_option_is_a_model(common):
+    networks = pairs(SIZES) | optional("small")
+    assert "conv-unet medium" in networks and "vit-unet small" not in networks
+    assert len(networks) == 3 * 10 + len(OPTIONS)
+    for name, network in networks.items():
+        MaskedAutoencoder.build(case(name, network, 1e-3, 0, common).config)
+    files = {case(name, network, lr, 0, common).file for name, network in networks.items() for lr in RATES}
+    assert len(files) == 3 * len(networks), "every case has a file of its own"
+
+
+def test_another_device_or_dataset_is_another_file_and_another_folder_is_not(common, tmp_path):
+    one = case("vit-joint small", pairs(["small"])["vit-joint small"], 1e-3, 0, common)
+    moved = one._replace(common=common._replace(data=tmp_path / "elsewhere" / "tiny"))
+    assert moved.file == one.file
+    for changed in ({"device": "cuda"}, {"data": tmp_path / "other"}, {"steps": 5}):
+        assert one._replace(common=common._replace(**changed)).file != one.file
+
+
+def test_seed_0_chooses_the_rate_of_the_others(common):
+    asked = []
+
+    def run(cases):
+        asked.append(cases)
+        return [made_up(one) for one in cases]
+
+    found = architectures.sweep(["small"], 3, common, run, options=False)
+    tried, rest = asked
+    assert [one.lr for one in tried[:3]] == list(RATES) and {one.seed for one in tried} == {0}
+    assert {one.lr for one in rest} == {RATES[1]} and {one.seed for one in rest} == {1, 2}
+    assert [(one.name, one.seed) for one in found] == [(name, seed) for name in pairs(["small"]) for seed in range(3)]
+    assert {one.lr for one in found} == {RATES[1]}
+
+
+def test_options_are_trained_at_the_rate_of_their_pair(common):
+    asked = []
+
+    def run(cases):
+        asked.append([one.name for one in cases])
+        return [made_up(one) for one in cases]
+
+    found = architectures.sweep(["small"], 1, common, run, options=True, only=["vit-joint small"])
+    assert asked[0] == ["vit-joint small"] * 3
+    assert asked[1] == [name for name in OPTIONS if name.startswith("vit-joint")], (
+        "no option of a pair that was left out"
+    )
+    assert {one.lr for one in found} == {RATES[1]}
+
+
+def test_a_sweep_goes_on_where_it_was(common, tmp_path, monkeypatch):
     measured = []
     real = architectures.measure
-    monkeypatch.setattr(architectures, "measure", lambda case, data: measured.append(case.name) or real(case, data))
-    both = architectures.sweep(wanted, dataset, tmp_path / "out")
-    assert measured == [wanted[1].name] and both[0] == first[0]
-    assert architectures.sweep(wanted, dataset, tmp_path / "out") == both and len(measured) == 1
-    rows = architectures.rows_of(both)
-    assert [row.name for row in rows] == ["vit-linear_knn_accuracy_vs_untrained", "conv-unet_knn_accuracy_vs_untrained"]
+    monkeypatch.setattr(architectures, "measure", lambda one: measured.append(one.name) or real(one))
+    run = partial(architectures.here, tmp_path / "out", 1)
+    wanted = [case(name, pairs(["small"])[name], 1e-3, 0, common) for name in ("vit-linear small", "conv-unet small")]
+    first = run(wanted[:1])
+    both = run(wanted)
+    assert measured == [one.name for one in wanted] and both[0] == first[0]
+    assert run(wanted) == both and len(measured) == 2
+    rows = architectures.rows_of(both, "command")
+    assert [row.name for row in rows] == [
+        f"{pair}_{what}_accuracy_vs_untrained"
+        for what in ("knn", "linear")
+        for pair in ("vit-linear_small", "conv-unet_small")
+    ]
     assert all(0 <= row.ours <= 1 and row.facts["seconds"] > 0 and row.facts["gflop"] > 0 for row in rows)
     assert rows[0].low is None and rows[0].n == 1, "one seed has no interval"
     architectures.picture(both, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((tmp_path / "out" / wanted[0].file).read_text())["name"] == wanted[0].name
+    assert json.loads((tmp_path / "out" / wanted[0].file).read_text())["clock"] == "one core"
 
 
-def test_three_seeds_have_an_interval():
-    one = architectures.Outcome("a", 0, 1.0, 0.5, 0.5, 0.8, 2.0, 1e9, 10)
-    (row,) = architectures.rows_of([one._replace(seed=seed, pretrained=0.8 + seed / 20) for seed in range(3)])
+def test_workers_measure_what_one_process_does(common, tmp_path):
+    wanted = [case("conv-joint small", pairs(["small"])["conv-joint small"], 1e-3, seed, common) for seed in (0, 1)]
+    alone = architectures.here(tmp_path / "alone", 1, wanted)
+    shared = architectures.here(tmp_path / "shared", 2, wanted)
+    assert [one._replace(seconds=0) for one in shared] == [one._replace(seconds=0) for one in alone]
+    assert {path.name for path in (tmp_path / "shared").iterdir()} == {one.file for one in wanted}
+
+
+def test_three_seeds_have_an_interval(common):
+    one = made_up(Case("a", {}, RATES[1], 0, common))
+    later = [one._replace(seed=seed, pretrained=Scores(0.8 + seed / 20, 0.9)) for seed in range(3)]
+    row, linear = architectures.rows_of(later, "command")
     assert row.n == 3 and row.low < row.ratio < row.high
     assert row.ours == pytest.approx(0.85) and row.ratio == pytest.approx(1.7)
+    assert linear.ours == pytest.approx(0.9) and linear.baseline == pytest.approx(0.6)
 
 
 def test_the_front_is_what_nothing_beats():

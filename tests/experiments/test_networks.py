@@ -29,7 +29,7 @@ def test_defaults_take_what_they_took_and_the_options_of_the_transformer():
 def test_other_kinds_take_other_keys():
     config = config_of("model: {encoder: {kind: conv, kernel: 5}, decoder: {kind: unet}}")
     assert config["encoder"] == {
-        "kind": "conv", "width": 128, "depth": 6, "drop_path": 0.0, "stages": 2, "kernel": 5
+        "kind": "conv", "width": 128, "depth": 6, "drop_path": 0.0, "positions": "sincos", "stages": 2, "kernel": 5
     }  # fmt: skip
     assert config["decoder"] == {"kind": "unet", "width": 64, "depth": 1, "kernel": 7}
     assert config_of("model: {decoder: {kind: linear, share: 0.5}}")["decoder"] == {

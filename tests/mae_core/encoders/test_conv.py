@@ -10,14 +10,17 @@ from torch import nn
 from mae_core.cells import Plan
 from mae_core.convolution import ConvBlock, ResponseNorm, init_convolutions
 from mae_core.encoders.conv import _counts
+from mae_core.layers import sincos
 from mae_core.model import MaskedAutoencoder
 
 
-@pytest.fixture
-def model(make_config):
+@pytest.fixture(params=["none", "sincos"])
+def model(make_config, request):
     """Three stages on cells of 8 × 8 pixels in a grid of 3 × 4; weights that are not small."""
     config = make_config(modality={"size": [24, 32], "patch": 8})
-    config["encoder"] = {"kind": "conv", "width": 16, "depth": 5, "stages": 3, "kernel": 5}
+    config["encoder"] = {
+        "kind": "conv", "width": 16, "depth": 5, "stages": 3, "kernel": 5, "positions": request.param
+    }  # fmt: skip
     found = MaskedAutoencoder.build(config)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -55,6 +58,8 @@ def dense(model, raw, seen):
     for block in encoder.blocks:
         if block.merge is not None:
             x = mask(strided(mask(norm(x, block.merge.norm)), block.merge.project, 2))
+            if encoder.positions is not None and x.shape[2] == 3:
+                x = mask(x + sincos(model.modality.coords, 16).T.reshape(16, 3, 4))
         y = F.conv2d(x, block.mix.weight, block.mix.bias, padding=2, groups=x.shape[1])
         y = mask(F.gelu(linear(norm(mask(y), block.norm), block.mlp.fc1)))
         length = (y.square().sum((2, 3), keepdim=True) + 1e-12).sqrt()
@@ -116,6 +121,20 @@ def test_padding_and_the_order_of_cells_change_nothing(model, make_raw):
     torch.testing.assert_close(found.pooled, expected[:, 0])
 
 
+@pytest.mark.parametrize("positions", ["none", "sincos"])
+def test_what_is_pooled_says_where_something_is(make_config, positions):
+    """Convolutions and a mean cannot, far from edges: then features of a digit do not know where its strokes are."""
+    config = make_config(modality={"size": [32, 32], "patch": 2})
+    config["encoder"] = {"kind": "conv", "width": 16, "depth": 2, "kernel": 3, "positions": positions}
+    model = MaskedAutoencoder.build(config)
+    channels = config["modality"]["channels"]
+    raw = torch.zeros(2, channels, 32, 32, dtype=torch.uint8)
+    raw[0, :, 12:16, 12:16] = raw[1, :, 16:20, 18:22] = 255
+    here, there = model.encode(raw).detach()
+    gap = float((here - there).norm() / here.norm())
+    assert gap < 1e-5 if positions == "none" else gap > 1e-3
+
+
 def test_early_layers_are_means_over_a_cells_sites(model, make_raw):
     raw = make_raw(2, model.config)
     assert [model.encode(raw, layer=n).shape[1] for n in (1, 2, 3, 5)] == [4, 8, 16, 16]
@@ -157,6 +176,7 @@ def test_the_modality_makes_no_embedding(model):
         ({"depth": 1}, "2 stages need as many blocks"),
         ({"kernel": 4}, "kernel 4 has no middle"),
         ({"width": 15}, "cannot be halved 1 times: choose a multiple of 2"),
+        ({"positions": "rope"}, "unknown positions 'rope' of encoder conv: there are sincos, none"),
     ],
 )
 def test_wrong_sizes_are_refused(make_config, options, words):

@@ -1,0 +1,68 @@
+"""Cells of a sweep over several processes: each is measured once and is one file, so that a sweep that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import torch
+
+from mae_core.atomic import write_text
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""What numpy and scikit-learn of a fresh process read."""
+
+
+class Cell(Protocol):
+    """What is measured; another file name for everything that changes the outcome."""
+
+    @property
+    def file(self) -> str: ...
+
+
+Some = TypeVar("Some", bound=Cell)
+
+
+def spread(
+    wanted: Sequence[Some], folder: Path, measure: Callable[[Some], str], processes: int = 1
+) -> Iterator[tuple[Some, str]]:
+    """Every wanted cell with what its file in ``folder`` says, as they end: first those that are there already.
+
+    Args:
+        wanted: cells; with several processes they have to be picklable, like ``measure``, and are started in this order.
+        measure: gives the text of a cell's file, which is written in one step.
+        processes: started afresh, each with one thread; 1 = measured here.
+    """
+    missing = []
+    for cell in wanted:
+        path = folder / cell.file
+        if path.is_file():
+            yield cell, path.read_text()
+        else:
+            missing.append(cell)
+    one = partial(_kept, folder, measure)
+    if processes == 1 or len(missing) < 2:
+        yield from ((cell, one(cell)) for cell in missing)
+        return
+    os.environ.update(ONE_THREAD)
+    # spawned, for a forked process can neither use a GPU that its parent has used nor torch's threads
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(missing)), context, torch.set_num_threads, (1,)) as pool:
+        running = {pool.submit(one, cell): cell for cell in missing}
+        try:
+            for done in as_completed(running):
+                yield running[done], done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _kept(folder: Path, measure: Callable[[Some], str], cell: Some) -> str:
+    """Measures a cell and writes its file."""
+    text = measure(cell)
+    write_text(folder / cell.file, text)
+    return text
