@@ -14,9 +14,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-
 from experiments.fresh import as_a_worker, measured, say, used
 from experiments.made_up import Made, models
 from mae_core.memory import MB

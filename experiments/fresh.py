@@ -33,8 +33,8 @@ def used() -> Used:
     return Used(time.process_time(), time.time() - _started(), peak)
 
 
-def measured(module: str, given: dict[str, Any], root: Path, threads: int) -> dict[str, Any]:
-    """What ``python -m module`` prints, as JSON, when it is given ``given`` as JSON, in a fresh process of ``threads`` threads.
+def measured(module: str, given: dict[str, Any], root: Path, threads: int, *words: str) -> dict[str, Any]:
+    """What ``python -m module words`` prints, as JSON, when it is given ``given`` as JSON, in a fresh process of ``threads`` threads.
 
     Raises RuntimeError with what it said where it fails.
     """
@@ -42,7 +42,7 @@ def measured(module: str, given: dict[str, Any], root: Path, threads: int) -> di
     here = {"PYTHONPATH": os.pathsep.join([str(root.resolve()), os.environ.get("PYTHONPATH", "")])}
     env = {**os.environ, **QUIET, **ENVIRONMENT, **dict.fromkeys(names, str(threads)), **here}
     done = subprocess.run(
-        [sys.executable, "-m", module], input=json.dumps(given), env=env, capture_output=True, text=True
+        [sys.executable, "-m", module, *words], input=json.dumps(given), env=env, capture_output=True, text=True
     )
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["nothing was said"]

@@ -1,7 +1,7 @@
 """How fast a machine works: seconds for each kind of work, fitted to a few trainings that were timed.
 
-A step is taken to last a sum: so much for each call, each FLOP of a product, each byte that is moved. Small models are ruled by calls, large
-ones by products; the sum holds for both. No kind of work is faster than this machine does it alone, so a few trainings are enough.
+A step is taken to last a sum: so much for each call, each FLOP of a product, each byte that is moved. Small models are ruled by calls,
+large ones by products; the sum holds for both. No kind of work is faster than by itself, so a few trainings are enough.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 from mae_core.work import Work
 
-HOLD = 0.1
+HOLD = 0.01
 """How hard a rate is held to that of its work alone where the trainings do not tell it from others."""
 
 
