@@ -1,8 +1,8 @@
 """Forecasts beside what the trainings then took: CPU time and peak memory of recipes that did not calibrate them.
 
-``python -m benchmarks.forecasting`` writes benchmarks/out/forecasting.json. The machine is measured once, by models that no recipe has; then
-each recipe is forecast from that, and from its own first steps, and trained in a fresh process, one thread, ``--steps`` steps. Datasets are
-named where a recipe goes with several; all have to be prepared.
+``python -m benchmarks.forecasting`` writes benchmarks/out/forecasting.json. The machine is measured once, by models that no recipe has;
+then each recipe is forecast from that, and from its own first steps, and trained for ``--steps`` steps in a fresh process of one thread.
+The datasets have to be prepared.
 """
 
 from __future__ import annotations

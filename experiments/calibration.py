@@ -40,7 +40,6 @@ class Machine(NamedTuple):
     """Seconds of the clock for each of CPU, where nothing else runs."""
     start_cpu: float
     """Seconds until the first step is done: libraries and a tiny step."""
-    start_wall: float
     save_s: float
     """To save a checkpoint of nothing."""
     save_s_per_mb: float
@@ -101,7 +100,6 @@ def timed(seconds: float) -> dict[str, Any]:
         cpu=fitted([Timed(one.work, median(training.cpu)) for one, training in pairs], alone()),
         wall_share=median(min(training.wall) / min(training.cpu) for training in trainings),
         start_cpu=begun.cpu_s,
-        start_wall=begun.wall_s,
         save_s=max(small - per_mb * sizes[0], 0.0),
         save_s_per_mb=per_mb,
         base_mb=begun.peak_mb,

@@ -108,7 +108,7 @@ def from_machine(training: Training, machine: Machine, counted: Counted) -> Fore
     held = slack * counted.peak_bytes / MB + state
     return Forecast(
         machine.start_cpu + steps,
-        machine.start_wall + steps * machine.wall_share,
+        machine.start_cpu + steps * machine.wall_share,
         machine.base_mb + held + mapped_mb(training),
         "from what this machine took for made-up models",
     )

@@ -76,7 +76,7 @@ def timed(job: Job, rows: int, device: torch.device, seconds: float) -> Steps:
 def _steps(
     state: TrainState, run: Iterator[Any], steps: int, seconds: float, device: torch.device
 ) -> Iterator[tuple[float, float]]:
-    """CPU and wall seconds of steps of every stretch, as far as the time reaches; the first of each, which may shuffle anew, is left out."""
+    """CPU and wall seconds of steps of every stretch, as far as the time reaches; the first of each may shuffle anew, and is left out."""
     ends = time.perf_counter() + seconds
     for number in ORDER:
         first, last = (steps * n // len(ORDER) for n in (number, number + 1))

@@ -18,6 +18,9 @@ from mae_core.work import Work
 HOLD = 0.01
 """How hard a rate is held to that of its work alone where the trainings do not tell it from others."""
 
+SIDE = 768
+"""Of the square matrices that are multiplied."""
+
 
 class Timed(NamedTuple):
     """A training whose step was timed."""
@@ -57,7 +60,7 @@ def fitted(trainings: Sequence[Timed], alone: Rates) -> Rates:
 
 def alone(seconds: float = 0.05) -> Rates:
     """CPU seconds of each kind of work when nothing else is done, the best of tries that take so many seconds each."""
-    side, length = 768, 2**18
+    side, length = SIDE, 2**18
     low, full = (torch.ones(side, side, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
     one, line = torch.ones(1), torch.linspace(-1, 1, length)
     places, few = torch.randperm(length), torch.ones(64, 4096)

@@ -1,7 +1,7 @@
 """What a training step does, counted while one runs: calls, matrix products, bytes that other operations move, and the memory held.
 
 Counts are of operations as torch carries them out, backward and optimiser included, so they hold for every modality, network and
-objective alike. They are made at two small batches; all of them are straight lines in the number of samples, so they tell those of any batch.
+objective alike. They are made at two small batches; all are straight lines in the number of samples, so they tell those of any batch.
 """
 
 from __future__ import annotations
