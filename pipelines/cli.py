@@ -67,11 +67,16 @@ def scores() -> None:
 
 
 @app.command()
-def plan(recipe: RecipeName) -> None:
-    """Show every value with its origin, the steps, FLOPs and memory of a recipe; runs nothing."""
+def plan(
+    recipe: RecipeName,
+    measure: Annotated[bool, typer.Option(help="run its first steps for ten seconds, and forecast from them")] = False,
+    calibrate: Annotated[bool, typer.Option(help="measure this machine for ten seconds, for every later plan")] = False,
+    price_per_hour: Annotated[float | None, typer.Option(min=0, help="of this machine, in any currency")] = None,
+) -> None:
+    """Show every value with its origin, the steps, FLOPs and memory of a recipe, and forecast time, peak memory and cost."""
     from pipelines.show import plan_text
 
-    print(plan_text(recipe, ROOT))
+    print(plan_text(recipe, ROOT, measure, calibrate, price_per_hour))
 
 
 @app.command()

@@ -7,7 +7,10 @@ from pathlib import Path
 import torch
 import yaml
 
+from experiments import forecast
 from experiments.datasets import load_dataset_spec
+from experiments.forecast import Training, training_of
+from experiments.placement import ResourceError
 from experiments.recipe import load_recipe, recipe_row
 from experiments.resolving import Resolved, resolve
 from mae_core.data.dataset import DatasetError, open_dataset
@@ -15,6 +18,10 @@ from mae_core.flops import encode_flops, train_flops
 from mae_core.memory import MB, estimate
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.precision import choose_precision
+
+HOW = (
+    "`maestro plan {recipe} --calibrate` measures it once, `--measure` runs this recipe's first steps; ten seconds each"
+)
 
 
 def datasets_text(root: Path) -> str:
@@ -33,8 +40,16 @@ def datasets_text(root: Path) -> str:
     return "\n".join(lines) + hint
 
 
-def plan_text(recipe: str, root: Path) -> str:
-    """The resolved recipe with each value's origin, and its cost. Runs nothing."""
+def plan_text(
+    recipe: str, root: Path, measure: bool = False, calibrate: bool = False, price: float | None = None
+) -> str:
+    """The resolved recipe with each value's origin, its cost, and a forecast of time and memory where this machine is known.
+
+    Args:
+        measure: forecast from the recipe's own first steps, run for ten seconds.
+        calibrate: measure this machine for ten seconds first, and keep what was found.
+        price: of an hour of this machine, in any currency.
+    """
     row = recipe_row(recipe, root)
     wanted = load_recipe(recipe, root)
     dataset = open_dataset(root / "data" / row.dataset)
@@ -43,7 +58,13 @@ def plan_text(recipe: str, root: Path) -> str:
     resolved = resolve(wanted, dataset.info, chosen, row.modality, root)
     lines = [f"{recipe} on {row.dataset} ({row.modality})"]
     lines += [f"  {key:<24} {value.value!s:<10} {value.origin}" for key, value in resolved.values.items()]
-    return "\n".join([*lines, *_cost(resolved)])
+    lines += _cost(resolved)
+    try:
+        training = training_of(wanted, dataset, resolved, root)
+        said = _forecast(recipe, training, root, measure, calibrate, price)
+    except ResourceError as problem:  # a plan for larger machines is a plan all the same
+        said = [("time, peak memory", f"not known: {problem}")]
+    return "\n".join([*lines, *(f"  {name:<24} {text}" for name, text in said)])
 
 
 def _cost(resolved: Resolved) -> list[str]:
@@ -62,3 +83,20 @@ def _cost(resolved: Resolved) -> list[str]:
         f"  {'weights and optimiser':<24} {weights / MB:.0f} MB",
         f"  {'activations':<24} {memory.activations / MB:.0f} MB, estimated for one worker on a CPU, nothing recomputed",
     ]
+
+
+def _forecast(
+    recipe: str, training: Training, root: Path, measure: bool, calibrate: bool, price: float | None
+) -> list[tuple[str, str]]:
+    """Time, memory and cost, as names and texts."""
+    threads = training.placement.cpus
+    if calibrate:
+        forecast.calibrate(root, threads)
+    if measure:
+        return forecast.lines(training, forecast.measure(training, root), price)
+    machine = forecast.known_machine(root, threads)
+    if training.placement.gpu:
+        return forecast.gpu_lines(training, torch.cuda.get_device_name(), price)
+    if machine is None:
+        return [("time, peak memory", f"not known of this machine: {HOW.format(recipe=recipe)}")]
+    return forecast.lines(training, forecast.look(training, machine), price)

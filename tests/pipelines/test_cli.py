@@ -18,7 +18,12 @@ import yaml
 from PIL import Image
 from project import ROOT, make_project, write_dataset, write_recipe
 
+from experiments import forecast
+from experiments.calibration import Machine
+from experiments.measuring import Steps
 from mae_core.model import MaskedAutoencoder
+from mae_core.speed import Rates
+from mae_core.work import Work
 from pipelines import cli
 
 COMMANDS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)
@@ -192,6 +197,43 @@ def test_plan_shows_each_value_with_its_origin_and_the_cost(maestro, project):
     assert sorted(path for path in project.rglob("*") if "__pycache__" not in path.parts) == [
         path for path in before if "__pycache__" not in path.parts
     ]
+
+
+def test_plan_says_how_to_get_a_forecast(maestro):
+    said = maestro("plan", "tiny")
+    assert "not known of this machine: `maestro plan tiny --calibrate` measures it once" in said.out
+
+
+def test_plan_forecasts_from_what_is_known_of_the_machine(maestro, project, monkeypatch):
+    machine = Machine(Rates(Work(*[1e-9] * 8)), 1.0, 4.0, 0.1, 0.01, 300.0, 2.0, 3.0)
+    monkeypatch.setattr(forecast, "calibrated", lambda root, threads: machine)
+    said = maestro("plan", "tiny", "--calibrate", "--price-per-hour", 3600)
+    assert said.code == 0, said
+    assert re.search(r"time +[45] s, [45] s of CPU on \d+ threads?; from what this machine took for made-up", said.out)
+    assert re.search(r"peak memory +3\d\d MB of its process", said.out) and re.search(
+        r"cost +4\.\d\d: 0\.00 hours", said.out
+    )
+    assert (project / "runs" / "machine.json").is_file()
+    assert "time  " in maestro("plan", "tiny").out and "not known" not in maestro("plan", "tiny").out
+
+
+def test_plan_measures_the_recipe_where_it_is_asked_to(maestro, monkeypatch):
+    steps = Steps(40, 0.2, 0.1, 5.0, 6.0, 0.5, 400.0, 0.001, 0.0)
+    monkeypatch.setattr(forecast, "first_steps", lambda *given: steps)
+    said = maestro("plan", "tiny", "--measure")
+    assert "from 40 of its own steps" in said.out and "peak memory              400 MB" in said.out
+
+
+def test_plan_takes_no_negative_price(maestro):
+    said = maestro("plan", "tiny", "--price-per-hour", "-1")
+    assert said.code == 2 and "--price-per-hour" in said.err
+
+
+def test_plan_that_asks_for_more_than_this_machine_has_says_so(maestro, project):
+    path = project / "params.yaml"
+    path.write_text(path.read_text().replace("workers: 1", "workers: 4000"))
+    said = maestro("plan", "tiny")
+    assert said.code == 0 and re.search(r"time, peak memory +not known: 4000 workers need 4000 CPUs", said.out)
 
 
 def test_plan_of_an_unknown_recipe_names_the_nearest(maestro):

@@ -1,0 +1,114 @@
+"""What a step does, counted: the products beside the analytic FLOPs, any batch from two small ones, the memory that tensors hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mae_core import work
+from mae_core.flops import train_flops
+from mae_core.training.loop import Settings
+from mae_core.work import Counting, Work, count
+
+SETTINGS = Settings(steps=50, batch_size=16, lr=1e-3, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def config(make_config):
+    return make_config(encoder={"kind": "vit", "width": 64, "depth": 2, "heads": 2})
+
+
+@pytest.fixture(scope="module")
+def samples(make_raw, config):
+    return make_raw(40, config).numpy()
+
+
+def test_a_product_is_counted_by_its_flops_and_bytes():
+    with Counting() as counting:
+        a, b = torch.ones(3, 4), torch.ones(4, 5)
+        counting.take()
+        a @ b
+        done, held = counting.take()
+    assert (done.calls, done.full_flops, done.low_flops) == (1, 2 * 3 * 4 * 5, 0)
+    assert done.product_bytes == 4 * (12 + 20 + 15)
+    assert held.tolist() == [4 * (12 + 20 + 15)], "the result is still there when it is counted"
+
+
+def test_each_kind_of_work_has_its_own_count():
+    with Counting() as counting:
+        a = torch.ones(8)
+        counting.take()
+        a.view(2, 4)
+        torch.nn.functional.gelu(a)
+        a[torch.tensor([0, 1])]
+        a.add_(1)
+        a.bfloat16().view(2, 4) @ torch.ones(4, 1).bfloat16()
+        done, _ = counting.take()
+    assert done.views >= 2 and done.curved == 8 and done.picked_bytes == 32 + 16 + 8 and done.low_flops == 16
+    assert done.plain_bytes >= 64
+
+
+def test_memory_that_is_let_go_is_held_no_longer():
+    with Counting() as counting:
+        a = torch.ones(1000)
+        before = counting.live
+        del a
+        assert before == 4000 and counting.live == 0
+
+
+def test_products_are_the_analytic_flops(config, samples):
+    """The analytic ones leave out little and hold no gradient of the pixels, which nothing asks for."""
+    counted = count(config, SETTINGS, samples)
+    expected = train_flops(config) * SETTINGS.batch_size
+    assert 0.8 * expected < counted.work.full_flops < 1.1 * expected
+
+
+def test_any_batch_is_told_from_two_small_ones(config, samples, monkeypatch):
+    whole = count(config, SETTINGS, samples)
+    monkeypatch.setattr(work, "LARGEST_STEP", 4 * train_flops(config))
+    told = count(config, SETTINGS, samples)
+    assert told.work == pytest.approx(whole.work, rel=1e-6)
+    assert told.peak_bytes == pytest.approx(whole.peak_bytes, rel=0.02)
+
+
+def test_memory_holds_weights_moments_and_what_is_kept_for_backward(config, samples):
+    from mae_core.model import MaskedAutoencoder
+
+    weights = 4 * sum(p.numel() for p in MaskedAutoencoder.build(config).parameters())
+    counted = count(config, SETTINGS, samples)
+    assert counted.state_bytes >= 3 * weights
+    assert counted.peak_bytes > counted.state_bytes
+    twice = count(config, replace(SETTINGS, batch_size=32), samples)
+    assert twice.peak_bytes > counted.peak_bytes and twice.state_bytes == pytest.approx(counted.state_bytes, rel=0.02)
+    averaged = count(config, replace(SETTINGS, ema=0.9), samples)
+    assert averaged.state_bytes >= counted.state_bytes + weights
+
+
+def test_what_is_recomputed_is_held_no_longer_and_done_again(config, samples):
+    kept = count(config, SETTINGS, samples)
+    again = count(config, replace(SETTINGS, recompute=True), samples)
+    assert again.work.full_flops > 1.15 * kept.work.full_flops and again.peak_bytes < kept.peak_bytes
+
+
+def test_workers_share_a_batch_and_passes_cut_it(config, samples):
+    whole, half = count(config, SETTINGS, samples), count(config, SETTINGS, samples, workers=2)
+    assert half.work.full_flops == pytest.approx(whole.work.full_flops / 2)
+    cut = count(config, replace(SETTINGS, micro_batch=8), samples)
+    assert cut.work.full_flops == pytest.approx(whole.work.full_flops) and cut.peak_bytes < whole.peak_bytes
+
+
+def test_ratios_that_change_are_all_looked_at(make_config, samples):
+    """The mean over the ratios lies between the dearest and the cheapest; the memory is that of the dearest."""
+    at = {ratio: count(make_config(masking={"ratio": ratio}), SETTINGS, samples) for ratio in (0.5, 0.75)}
+    steps = {"kind": "steps", "steps": [[0.5, 0.75]]}
+    both = count(make_config(masking={"ratio": 0.5, "schedule": steps}), SETTINGS, samples)
+    assert both.work.full_flops == pytest.approx((at[0.5].work.full_flops + at[0.75].work.full_flops) / 2, rel=0.03)
+    assert both.peak_bytes == at[0.5].peak_bytes
+
+
+def test_a_line_goes_through_both_works_and_not_below_zero():
+    few, many = Work(*range(8)), Work(*(2 * n for n in range(8)))
+    assert few.line(many, 0) == few and few.line(many, 1) == many and few.line(many, 3).plain_bytes == 28
+    assert many.line(few, 3) == Work(*[0.0] * 8)
