@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -29,7 +31,11 @@ Some = TypeVar("Some", bound=Cell)
 
 
 def spread(
-    wanted: Sequence[Some], folder: Path, measure: Callable[[Some], str], processes: int = 1
+    wanted: Sequence[Some],
+    folder: Path,
+    measure: Callable[[Some], str],
+    processes: int = 1,
+    until: float = math.inf,
 ) -> Iterator[tuple[Some, str]]:
     """Every wanted cell with what its file in ``folder`` says, as they end: first those that are there already.
 
@@ -37,6 +43,7 @@ def spread(
         wanted: cells; with several processes they have to be picklable, like ``measure``, and are started in this order.
         measure: gives the text of a cell's file, which is written in one step.
         processes: started afresh, each with one thread; 1 = measured here.
+        until: of ``time.time()``; what would begin later is left out.
     """
     missing = []
     for cell in wanted:
@@ -45,9 +52,9 @@ def spread(
             yield cell, path.read_text()
         else:
             missing.append(cell)
-    one = partial(_kept, folder, measure)
+    one = partial(_kept, folder, measure, until)
     if processes == 1 or len(missing) < 2:
-        yield from ((cell, one(cell)) for cell in missing)
+        yield from ((cell, text) for cell in missing if (text := one(cell)) is not None)
         return
     os.environ.update(ONE_THREAD)
     # spawned, for a forked process can neither use a GPU that its parent has used nor torch's threads
@@ -56,13 +63,16 @@ def spread(
         running = {pool.submit(one, cell): cell for cell in missing}
         try:
             for done in as_completed(running):
-                yield running[done], done.result()
+                if (text := done.result()) is not None:
+                    yield running[done], text
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _kept(folder: Path, measure: Callable[[Some], str], cell: Some) -> str:
-    """Measures a cell and writes its file."""
+def _kept(folder: Path, measure: Callable[[Some], str], until: float, cell: Some) -> str | None:
+    """Measures a cell and writes its file; None where it is too late to begin."""
+    if time.time() > until:
+        return None
     text = measure(cell)
     write_text(folder / cell.file, text)
     return text

@@ -11,12 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +23,7 @@ import torch
 import yaml
 
 from benchmarks.rows import OUT, Row, publish
+from benchmarks.spread import spread
 from experiments.recipe import Recipe, load_recipe
 from experiments.resolving import resolve
 from mae_core.atomic import write_text
@@ -76,15 +75,13 @@ class Task(NamedTuple):
     seed: int
     flops: float
     """Of the whole training."""
-    folder: Path
     device: str
 
     @property
-    def file(self) -> Path:
+    def file(self) -> str:
         """Another one for everything that changes what is trained; of what the code does it knows nothing."""
         resolved, settings = _resolved(self)
-        said = json.dumps([self.dataset, resolved.config, asdict(settings)], sort_keys=True)
-        return self.folder / f"{key(said):016x}.json"
+        return f"{key(json.dumps([self.dataset, resolved.config, asdict(settings)], sort_keys=True)):016x}.json"
 
 
 class Cell(NamedTuple):
@@ -129,12 +126,8 @@ def _resolved(task: Task) -> tuple[Any, Settings]:
     return resolved, replace(resolved.settings, steps=steps, seed=task.seed, lr=rate)
 
 
-def train(task: Task) -> Cell:
-    """The cell from its file, or trained, probed and written there."""
-    torch.set_num_threads(1)
-    path = task.file
-    if path.is_file():
-        return Cell(**json.loads(path.read_text()))
+def train(task: Task) -> str:
+    """Trains and probes; what a cell's file says."""
     data, _ = _opened(task.root, task.dataset, task.recipe)
     resolved, settings = _resolved(task)
     began = time.perf_counter()
@@ -144,13 +137,12 @@ def train(task: Task) -> Cell:
         last = progress.loss
     seconds = round(time.perf_counter() - began, 1)
     found = Cell(settings.steps, seconds, _device_name(task.device), last, *probe(state.result(), data))
-    write_text(path, json.dumps({**found._asdict(), "trial": str(task.trial), "seed": task.seed}) + "\n")
-    return found
+    return json.dumps({**found._asdict(), "trial": str(task.trial), "seed": task.seed}) + "\n"
 
 
-def read_cell(path: Path) -> Cell:
-    """What ``train`` wrote."""
-    told = json.loads(path.read_text())
+def read_cell(text: str) -> Cell:
+    """What ``train`` said."""
+    told = json.loads(text)
     return Cell(**{name: told[name] for name in Cell._fields})
 
 
@@ -186,44 +178,22 @@ class Sweep(NamedTuple):
     device: str
     workers: int
     until: float
-    """Monotonic time after which no training is begun."""
+    """Of ``time.time()``: after it no training is begun."""
 
     def task(self, trial: Trial, seed: int) -> Task:
         """A training of it."""
         flops = self.tuning_flops if seed == TUNED_ON else self.flops
-        return Task(self.root, self.dataset, self.recipe, trial, seed, flops, self.folder, self.device)
+        return Task(self.root, self.dataset, self.recipe, trial, seed, flops, self.device)
 
     def cells(self, tasks: Sequence[Task]) -> list[Cell | None]:
         """Of every task, None of those that were not begun in time; says what is done."""
         files = [task.file for task in tasks]
-        wanted = dict(zip(files, tasks))
-        for task in self._run([task for path, task in wanted.items() if not path.is_file()]):
-            found = read_cell(task.file)
-            told = " ".join(f"{name} {value:.4f}" for name, value in found.validation.items())
-            print(f"  {task.trial} seed {task.seed}: {told}, {found.steps} steps in {found.seconds:.0f} s", flush=True)
-        return [read_cell(path) if path.is_file() else None for path in files]
-
-    def _run(self, tasks: Sequence[Task]) -> Iterator[Task]:
-        if self.workers == 1 or len(tasks) < 2:
-            for task in tasks:
-                if time.monotonic() < self.until:
-                    train(task)
-                    yield task
-            return
-        with ProcessPoolExecutor(self.workers, get_context("spawn")) as pool:
-            running = {
-                pool.submit(_train_in_time, task, self.until - time.monotonic(), time.time()): task for task in tasks
-            }
-            for done in as_completed(running):
-                if done.result():
-                    yield running[done]
-
-
-def _train_in_time(task: Task, seconds: float, asked: float) -> bool:
-    if time.time() - asked > seconds:
-        return False
-    train(task)
-    return True
+        found: dict[str, Cell] = {}
+        for task, text in spread(list(dict(zip(files, tasks)).values()), self.folder, train, self.workers, self.until):
+            found[task.file] = cell = read_cell(text)
+            told = " ".join(f"{name} {value:.4f}" for name, value in cell.validation.items())
+            print(f"  {task.trial} seed {task.seed}: {told}, {cell.steps} steps in {cell.seconds:.0f} s", flush=True)
+        return [found.get(file) for file in files]
 
 
 class Found(NamedTuple):
@@ -256,8 +226,8 @@ def run(sweep: Sweep, table: Table, metric: str, seeds: int, most_seeds: int, ha
         if not wide and all(len(cells) >= upto for cells in found.values()):
             note = f"half-width of {metric} at most {100 * half_width:g} points"
             break
-        if upto >= most_seeds or time.monotonic() >= sweep.until:
-            note = f"{note if time.monotonic() >= sweep.until else f'{most_seeds} seeds were spent'}; wider: {', '.join(wide) or 'none'}"
+        if upto >= most_seeds or time.time() >= sweep.until:
+            note = f"{note if time.time() >= sweep.until else f'{most_seeds} seeds were spent'}; wider: {', '.join(wide) or 'none'}"
             break
         upto += 1
     return Found(chosen, found, note)
@@ -357,6 +327,7 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
     parser.add_argument("--root", type=Path, default=Path())
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
     data, _ = _opened(given.root, given.dataset, given.recipe)
     table = tables[data.modality]
     baseline = next(iter(table))
@@ -371,7 +342,7 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
     steps = given.steps or steps_in(given.minutes, given.root, given.dataset, given.recipe, first, folder)
     flops = baseline_flops(given.root, given.dataset, given.recipe, first, steps)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if given.device == "auto" else given.device
-    until = time.monotonic() + 60 * given.most_minutes
+    until = time.time() + 60 * given.most_minutes
     tuning = flops * (given.tuned_at or steps) / steps
     sweep = Sweep(given.root, given.dataset, given.recipe, flops, tuning, folder, device, given.workers, until)
     trainings = sum(map(len, table.values())) + given.seeds * len(table)

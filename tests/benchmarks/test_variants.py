@@ -41,7 +41,7 @@ def sweep(root, tmp_path, monkeypatch):
     variants._opened.cache_clear()
     monkeypatch.setattr("mae_core.evaluation.linear.GRID", (0.1,))
     flops = variants.baseline_flops(root, "tiny", "small", Trial(), 20)
-    return Sweep(root, "tiny", "small", flops, flops / 2, tmp_path, "cpu", 1, time.monotonic() + 1000)
+    return Sweep(root, "tiny", "small", flops, flops / 2, tmp_path, "cpu", 1, time.time() + 1000)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -88,15 +88,15 @@ def test_the_best_trial_on_validation_is_compared_at_equal_cost(sweep, monkeypat
 
 
 def test_a_sweep_whose_time_is_up_begins_nothing(sweep):
-    found = run(sweep._replace(until=time.monotonic() - 1), {"plain": (Trial(),)}, "knn", 2, 2, 0.01)
+    found = run(sweep._replace(until=time.time() - 1), {"plain": (Trial(),)}, "knn", 2, 2, 0.01)
     assert not found.cells and not list(sweep.folder.glob("*.json"))
 
 
 def test_processes_give_the_same_cells(sweep, tmp_path):
     tasks = [sweep.task(Trial({"masking.ratio": ratio}), 0) for ratio in (0.5, 0.75)]
-    alone = [variants.train(task) for task in tasks]
-    assert [variants.read_cell(task.file) for task in tasks] == alone
-    assert sweep._replace(workers=2).cells(tasks) == alone
+    alone = [variants.read_cell(variants.train(task)) for task in tasks]
+    together = sweep._replace(workers=2).cells(tasks)
+    assert [cell._replace(seconds=0.0) for cell in together] == [cell._replace(seconds=0.0) for cell in alone]
 
 
 def _cell(knn, bits):
