@@ -137,7 +137,8 @@ def of_benchmark(name: str, content: dict[str, Any]) -> Iterator[Line]:
         if (name, row["name"]) in RATIOS:
             aim = aimed(row["ratio"], RATIOS[name, row["name"]], not metric, "").replace(":", " times theirs:", 1)
         ours, theirs = (words.score(row[who], metric) if metric else f"{row[who]:.4g}" for who in ("ours", "baseline"))
-        yield Line(what.replace("_", " "), ours, other.replace("_", " "), theirs, gap, ahead, aim)
+        chosen = f" ({facts['chosen']})" if "chosen" in facts else ""
+        yield Line(what.replace("_", " ") + chosen, ours, other.replace("_", " "), theirs, gap, ahead, aim)
 
 
 def _number(value: float | None) -> float:

@@ -45,6 +45,8 @@ NEIGHBOURS = 20
 PROBED = 10_000
 """Labelled training samples that probes learn from, at most."""
 MEASURES = ("knn", "linear", "effective_rank")
+WORDS = {"knn": "knn_accuracy", "linear": "linear_accuracy", "effective_rank": "effective_rank"}
+"""How rows of the table call them."""
 LEAST_SEEDS = 5
 
 
@@ -270,7 +272,8 @@ def rows_of(found: Found, table: Table, test_items: int, command: str) -> list[R
                     facts |= _gain("over_items", over_items(hit - missed))
             means = float(mine.mean()), float(other.mean())
             ratio = means[0] / means[1] if means[1] else None
-            rows.append(Row(f"{name}_vs_{baseline}_{what}_test", *means, ratio, None, None, len(both), command, facts))
+            label = f"{name}_{WORDS[what]}_vs_{baseline}"
+            rows.append(Row(label, *means, ratio, None, None, len(both), command, facts))
     return rows
 
 

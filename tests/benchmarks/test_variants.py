@@ -114,11 +114,11 @@ def test_gains_are_paired_by_seed_and_by_item():
     }
     table = {name: (Trial(),) for name in cells}
     rows = {row.name: row for row in rows_of(Found(dict.fromkeys(cells, Trial()), cells, "done"), table, 10, "this")}
-    row = rows["two_vs_plain_knn_test"]
+    row = rows["two_knn_accuracy_vs_plain"]
     assert row.facts["gain"] == pytest.approx(0.02) and 0 > row.facts["gain_low"] > -0.01
     assert 0.04 < row.facts["gain_high"] < 0.05 and row.n == 3
     assert row.facts["over_items"] == pytest.approx(0.1) and row.facts["best_on_validation"]
-    assert "gain" not in rows["plain_vs_plain_knn_test"].facts
+    assert "gain" not in rows["plain_knn_accuracy_vs_plain"].facts
 
 
 def test_a_command_publishes_its_table(root, tmp_path, monkeypatch):
@@ -128,7 +128,10 @@ def test_a_command_publishes_its_table(root, tmp_path, monkeypatch):
     asked += ["--root", str(root), "--out", str(tmp_path), "--variants", "block", "--set", "model.encoder.depth=2"]
     mask_ratio.main(asked)
     rows = json.loads((tmp_path / "mask_ratio-tiny-4.json").read_text())["rows"]
-    assert [row["name"] for row in rows[3:5]] == ["block_vs_random_75_knn_test", "block_vs_random_75_linear_test"]
+    assert [row["name"] for row in rows[3:5]] == [
+        "block_knn_accuracy_vs_random_75",
+        "block_linear_accuracy_vs_random_75",
+    ]
     assert "--set model.encoder.depth=2 --steps 4" in rows[0]["command"] and rows[3]["facts"]["trials"] == 5
 
 
