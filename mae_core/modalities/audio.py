@@ -77,9 +77,10 @@ class AudioModality(Modality):
         length: str = "pad",
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        level: float | None = None,
     ) -> None:
         super().__init__()
-        self.look = Look(Spectrum(**spectrum), frames, length)
+        self.look = Look(Spectrum(**spectrum), frames, length, level)
         self.look.check()
         bands = self.look.spectrum.mels
         pt, pf = _sides(patch)
@@ -165,7 +166,7 @@ class AudioModality(Modality):
     @staticmethod
     def configure(info: dict[str, Any], patch: int | list[int]) -> dict[str, Any]:
         """Shape, how files become spectrograms, patch and the train split's statistics."""
-        kept = {key: info[key] for key in ("spectrum", "length", "mean", "std")}
+        kept = {key: info[key] for key in ("spectrum", "length", "mean", "std", "level") if key in info}
         return {"frames": info["sample"]["shape"][0], "patch": patch, **kept}
 
     @staticmethod
@@ -317,8 +318,8 @@ class AudioModality(Modality):
 
     def differs(self, info: dict[str, Any]) -> str:
         """Bands, frames or lengths that mean something else."""
-        ours = {**self.look.spectrum._asdict(), "length": self.look.length}
-        theirs = {**info["spectrum"], "length": info["length"]}
+        ours = {**self.look.spectrum._asdict(), "length": self.look.length, "level": self.look.level}
+        theirs = {**info["spectrum"], "length": info["length"], "level": info.get("level")}
         return ", ".join(f"{key} {theirs[key]} instead of {ours[key]}" for key in ours if ours[key] != theirs[key])
 
 

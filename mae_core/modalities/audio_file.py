@@ -15,6 +15,8 @@ from mae_core.modalities.audio_signal import Spectrum, log_mel
 LENGTHS = ("pad", "stretch")
 LONGEST = 30.0
 """Seconds of a clip that is stretched; the rest is cut."""
+LOWEST = -60.0
+"""dB: a level below drowns in the floor of the spectrogram."""
 
 
 class Look(NamedTuple):
@@ -25,6 +27,8 @@ class Look(NamedTuple):
     """T."""
     length: str
     """``pad`` keeps the time axis: the first T frames, NaN behind a shorter sound. ``stretch`` draws every sound out to T frames."""
+    level: float | None = None
+    """dB of full scale that the root mean square of every sound is brought to; None keeps them as loud as they were recorded."""
 
     @property
     def seconds(self) -> float:
@@ -39,6 +43,8 @@ class Look(NamedTuple):
             raise ValueError(
                 f"frames is {self.frames} and length {self.length!r}: at least 1, and one of {', '.join(LENGTHS)}"
             )
+        if self.level is not None and not LOWEST <= self.level <= 0:
+            raise ValueError(f"level is {self.level}: between {LOWEST:g} and 0 dB of full scale, or left out")
 
 
 class Heard(NamedTuple):
@@ -56,8 +62,15 @@ def hear(data: bytes, look: Look) -> Heard:
     rate = look.spectrum.rate
     sound = open_sound(data, look.seconds)
     wave = resample(sound.wave, sound.rate, rate)[: int(look.seconds * rate + 0.5)]
+    wave = wave if look.level is None else at_level(wave, look.level)
     frames = log_mel(torch.from_numpy(np.ascontiguousarray(wave)), look.spectrum)
     return Heard(fit_length(frames, look.frames, look.length), sound, sound.seconds > look.seconds + 1 / rate)
+
+
+def at_level(wave: np.ndarray, level: float) -> np.ndarray:
+    """``wave`` with a root mean square of ``level`` dB of full scale; silence stays silence."""
+    loud = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64)))) if len(wave) else 0.0
+    return wave if loud == 0 else (wave * (10 ** (level / 20) / loud)).astype(np.float32)
 
 
 def fit_length(frames: Tensor, count: int, length: str) -> Tensor:

@@ -45,6 +45,7 @@ def read(
     low: float = 50,
     high: float | None = None,
     length: str = "pad",
+    level: float | None = None,
     pattern: str | None = None,
     label: str | None = None,
     where: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
@@ -58,6 +59,7 @@ def read(
             loudest.
         window_ms, hop_ms, low, high: of the spectrogram, in milliseconds and Hz; ``high`` is half the rate by default.
         length: ``pad`` (NaN behind a shorter sound, a longer one cut) or ``stretch`` (every sound drawn out to ``frames``).
+        level: dB of full scale that the root mean square of every sound is brought to, such as -25; None keeps how loud each was recorded.
         pattern: of file names, such as ``{digit}_{speaker}_{index}.wav``. Then ``label`` names the field that is the class, and ``where``
             says which values of which fields make a split: ``{test: {index: [0, 1]}}``; other files are train.
         parts, unlabelled: without a pattern, as for folders of pictures.
@@ -65,7 +67,7 @@ def read(
     if not folder.is_dir():
         raise SourceError(f"{folder} is not a folder")
     spectrum = Spectrum(rate, round(window_ms * rate / 1000), round(hop_ms * rate / 1000), mels, low, high or rate / 2)
-    look = Look(spectrum, frames, length)
+    look = Look(spectrum, frames, length, level)
     try:
         look.check()
     except ValueError as problem:
@@ -97,7 +99,7 @@ def read(
         notes.append(
             f"{stray} sounds lie beside the class folders and were ignored (set `unlabelled: loose` to use them)"
         )
-    described = {"spectrum": spectrum._asdict(), "length": length}
+    described = {"spectrum": spectrum._asdict(), "length": length} | ({} if level is None else {"level": level})
     return Source(made, classes, refused, ignored, notes, described)
 
 

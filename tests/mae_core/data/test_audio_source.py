@@ -98,6 +98,23 @@ def test_padding_and_stretching(tmp_path):
     assert np.isfinite(stretched).all() and np.abs(stretched[5:11] - padded[2:5].mean(0)).max() < 6
 
 
+def test_sounds_are_made_equally_loud(tmp_path):
+    for name, loud in (("loud", 0.5), ("quiet", 0.005)):
+        time = np.arange(800) / 8000
+        soundfile.write(tmp_path / f"{name}.wav", loud * np.sin(2 * np.pi * 440 * time), 8000, subtype="FLOAT")
+    (tmp_path / "a").mkdir()
+    for path in tmp_path.glob("*.wav"):
+        path.rename(tmp_path / "a" / path.name)
+    kept = read(tmp_path, **LOOK)
+    assert "level" not in kept.described
+    loud, quiet = (kept.parts[0].samples[kept.parts[0].names.index(f"{name}.wav")] for name in ("loud", "quiet"))
+    assert np.nanmax(loud) - np.nanmax(quiet) == pytest.approx(40, abs=0.1)
+    equal = read(tmp_path, **LOOK, level=-25)
+    assert equal.described["level"] == -25
+    loud, quiet = equal.parts[0].samples
+    assert np.nanmax(np.abs(loud - quiet)) < 0.1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -111,6 +128,7 @@ def test_padding_and_stretching(tmp_path):
         ({"label": "digit"}, "give a pattern"),
         ({"parts": {"train": "nowhere"}}, "part train: .*nowhere is not a folder"),
         ({"length": "squeeze"}, "one of pad, stretch"),
+        ({"level": 3}, "level is 3: between -60 and 0 dB"),
         ({"mels": 200}, r"bands lie between two lines"),
         ({"high": 5000}, "half the rate, 4000 Hz"),
     ],

@@ -191,6 +191,7 @@ def test_other_bands_mean_something_else():
     assert audio().differs({**info, "length": "stretch", "spectrum": {**SPECTRUM, "high": 3000}}) == (
         "high 3000 instead of 4000, length stretch instead of pad"
     )
+    assert audio().differs({**info, "level": -25}) == "level -25 instead of None"
 
 
 def test_a_small_model_learns_to_fill_a_pattern():
