@@ -107,7 +107,7 @@ def test_sounds_are_made_equally_loud(tmp_path):
         path.rename(tmp_path / "a" / path.name)
     kept = read(tmp_path, **LOOK)
     assert "level" not in kept.described
-    loud, quiet = (kept.parts[0].samples[kept.parts[0].names.index(f"{name}.wav")] for name in ("loud", "quiet"))
+    loud, quiet = (kept.parts[0].samples[kept.parts[0].names.index(f"a/{name}.wav")] for name in ("loud", "quiet"))
     assert np.nanmax(loud) - np.nanmax(quiet) == pytest.approx(40, abs=0.1)
     equal = read(tmp_path, **LOOK, level=-25)
     assert equal.described["level"] == -25
