@@ -104,8 +104,7 @@ def from_machine(training: Training, machine: Machine, counted: Counted) -> Fore
     steps = training.steps * machine.cpu.seconds(counted.work) + training.saves * save
     several = len({ratio for _, ratio in ratios_of(training.resolved.config["masking"]).shares()}) > 1
     slack = machine.slack_of_many if several else machine.slack
-    # a checkpoint is a copy, made and written while the training goes on
-    held = slack * counted.peak_bytes / MB + state
+    held = slack * counted.peak_bytes / MB  # a checkpoint's copy finds room in what the last step left
     return Forecast(
         machine.start_cpu + steps,
         machine.start_cpu + steps * machine.wall_share,
