@@ -17,11 +17,11 @@ class DatasetError(ValueError):
 
 
 class Split(NamedTuple):
-    """One split, memory-mapped."""
+    """One split, memory-mapped, or in shards."""
 
     name: str
-    samples: np.ndarray
-    """(n, …): raw samples of the modality, (n, C, H, W) uint8 for images."""
+    samples: Any
+    """(n, …): raw samples of the modality, (n, C, H, W) uint8 for images: an array, or ``Shards``."""
     labels: np.ndarray
     """(n,) int64, −1 where there is no label."""
     names: list[str]
@@ -48,7 +48,7 @@ class Dataset:
         """A split by name. Raises DatasetError naming the splits there are."""
         if name not in self.info["splits"]:
             raise DatasetError(f"{self.folder} has no split {name!r}: there are {', '.join(self.info['splits'])}")
-        samples = self._array(f"{name}-samples.npy")
+        samples = self._samples(name)
         labels = self._array(f"{name}-labels.npy")
         n = self.info["splits"][name]["samples"]
         if len(samples) != n or len(labels) != n or samples.shape[1:] != self.shape:
@@ -57,6 +57,12 @@ class Dataset:
                 f"{len(labels)} labels: run `dvc repro -f prepare@{self.name}`"
             )
         return Split(name, samples, labels, json.loads((self.folder / f"{name}-names.json").read_text()))
+
+    def _samples(self, name: str) -> Any:
+        from mae_core.data.shards import Shards, manifest_file
+
+        manifest = manifest_file(self.folder, name)
+        return Shards(manifest) if manifest.is_file() else self._array(f"{name}-samples.npy")
 
     def _array(self, file: str) -> np.ndarray:
         path = self.folder / file
