@@ -223,7 +223,7 @@ def mended(model: Model, data: bytes, raw: np.ndarray) -> bytes:
 def _features(stamp: Stamp, data: Stamp, chosen: np.ndarray) -> np.ndarray:
     import torch
 
-    from mae_core.data.shards import open_samples
+    from mae_core.data.dataset import open_samples
 
     model, samples = _load(*stamp), open_samples(data[0])
     with LOCK, torch.no_grad():

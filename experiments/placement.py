@@ -12,7 +12,6 @@ from experiments.cluster import Machines
 from experiments.recipe import Auto, RecipeError, Section, explain
 from mae_core.training.world import STRATEGIES
 
-
 Reading = Literal["stream", "ray_data", "memory"]
 
 
@@ -26,7 +25,9 @@ class ResourceSection(Section):
     workers: Annotated[int, Field(ge=1)] | Auto = Field("auto", description="auto: one a GPU, else one")
     gpu: bool | Auto = Field("auto", description="auto: where there are GPUs")
     strategy: Literal["ddp", "fsdp2"] = Field("ddp", description="copy the model to every worker, or shard it")
-    reading: Reading = Field("stream", description="of samples in shards: as they are needed, by Ray Data, or all at once")
+    reading: Reading = Field(
+        "stream", description="of samples in shards: as they are needed, by Ray Data, or all at once"
+    )
 
 
 class Placement(NamedTuple):

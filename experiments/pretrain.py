@@ -21,8 +21,7 @@ from experiments.resolving import Resolved, resolve
 from experiments.runs import Run, claim, fingerprint
 from experiments.train import Job, train
 from mae_core.atomic import replace_folder, write_text
-from mae_core.data.dataset import Dataset, open_dataset
-from mae_core.data.shards import samples_file
+from mae_core.data.dataset import Dataset, open_dataset, samples_file
 from mae_core.flops import geometry, train_flops
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from experiments.placement import Reading
-from mae_core.data.shards import InMemory, Shards, open_samples
-from mae_core.data.stream import AHEAD
+from mae_core.data.dataset import open_samples
+from mae_core.data.shards import InMemory, Shards
+from mae_core.data.stream import AHEAD, STEPS, Steps
 
 PLANNED = 256
 """Shards that one Ray Data pipeline reads before the next is started."""
@@ -28,14 +29,20 @@ def samples_of(path: str, reading: Reading) -> Any:
     return samples
 
 
-def by_ray_data(shards: Shards, numbers: Iterator[int]) -> Iterator[Any]:
-    """What ``mae_core.data.stream.direct`` yields, by Ray Data's streaming execution: actors of the cluster read and check the shards.
+def by_ray_data(shards: Shards, steps: Steps) -> Generator[Any]:
+    """What ``mae_core.data.stream.direct`` yields, by Ray Data's streaming execution: actors of the cluster read the shards.
 
     Ray Data is given the numbers rather than the files, because its own ``read_parquet`` sorts the files and joins small ones (2.60).
     The actors ask for no CPU, since the training holds them all.
     """
-    while planned := list(islice(numbers, PLANNED)):
-        yield from _piped(shards, planned)
+    while True:
+        planned: list[int] = []
+        for new in islice(steps, STEPS):
+            planned += new
+            if len(planned) >= PLANNED:
+                break
+        if planned:
+            yield from _piped(shards, planned)
 
 
 class ShardReader:
@@ -49,7 +56,7 @@ class ShardReader:
         return self.shards.table(int(batch["item"][0]))
 
 
-def _piped(shards: Shards, planned: list[int]) -> Iterator[Any]:
+def _piped(shards: Shards, planned: list[int]) -> Generator[Any]:
     from ray import data
 
     context = data.DataContext.get_current().copy()
@@ -64,5 +71,5 @@ def _piped(shards: Shards, planned: list[int]) -> Iterator[Any]:
             num_cpus=0,
         )
         blocks = tables.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=AHEAD)
-        for table in blocks:
-            yield shards.encoding.content(table)
+        for number, table in zip(planned, blocks, strict=True):
+            yield shards.checked(number, table, always=True)

@@ -25,7 +25,7 @@ from experiments.columns import (
 )
 from experiments.reading import Reader
 from experiments.stages import Heartbeat, StageState, repro
-from mae_core.data.shards import open_samples, samples_file
+from mae_core.data.dataset import open_samples, samples_file
 
 SPLITS = ("train", "validation", "test")
 HEADLINE_TASKS = ("linear", "knn")  # the score shown first for a dataset, in order of preference

@@ -134,7 +134,12 @@ def _on_ray(job: Job, placement: Placement) -> None:
     failed.unlink(missing_ok=True)
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"job": job._asdict(), "strategy": placement.strategy, "reading": placement.reading, "failed": str(failed)},
+        train_loop_config={
+            "job": job._asdict(),
+            "strategy": placement.strategy,
+            "reading": placement.reading,
+            "failed": str(failed),
+        },
         scaling_config=scaling(placement),
         torch_config=torch_config(placement),
         run_config=RunConfig(

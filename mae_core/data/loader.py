@@ -45,6 +45,11 @@ class Batches:
         """(b,) long: which samples this rank sees at ``step``."""
         return self.order.ids(step, self.rows)
 
+    def close(self) -> None:
+        """Ends whatever reads ahead."""
+        if self._stream is not None:
+            self._stream.close()
+
     def __call__(self, step: int) -> Batch:
         """This rank's share of the batch of ``step``, on the device."""
         if self._stream is not None:

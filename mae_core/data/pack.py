@@ -141,9 +141,7 @@ def _label_notes(labels: np.ndarray, classes: list[str]) -> list[str]:
     return notes
 
 
-def _write(
-    folder: Path, splits: Splits, labels: dict[str, np.ndarray], classes: list[str], rules: Rules
-) -> str:
+def _write(folder: Path, splits: Splits, labels: dict[str, np.ndarray], classes: list[str], rules: Rules) -> str:
     """Writes the arrays of every split, or its shards; returns the content fingerprint."""
     digest = hashlib.sha256(json.dumps(classes).encode())
     for name, (part, indices) in splits.items():

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mae_core.atomic import write_text
-from mae_core.data.dataset import DatasetError
+from mae_core.data.dataset import DatasetError, manifest_file
 from mae_core.data.shard_files import ENCODINGS
-from mae_core.data.shards import Manifest, Shard, manifest_file
-from mae_core.data.stores import advice, is_remote, open_store
+from mae_core.data.shards import Manifest, Shard
+from mae_core.data.stores import advice, open_store
 from mae_core.draws import permutation
 from mae_core.registry import resolve
 
@@ -59,7 +59,7 @@ def write_shards(
     shape, dtype = tuple(samples.shape[1:]), np.dtype(samples.dtype)
     encoding = resolve(ENCODINGS, kind, "encoding")(shape, dtype, **options)
     place = f"{rules.to.rstrip('/')}/{name}" if rules.to else f"{split}-shards"
-    store = open_store(place if is_remote(place) else folder / place)
+    store = open_store(place if rules.to else folder / place)
     rows = encoding.rows(samples, indices, rules.megabytes * 1e6)
     found = []
     for number, start in enumerate(range(0, len(indices), rows)):

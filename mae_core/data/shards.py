@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 from mae_core.data.dataset import DatasetError
 from mae_core.data.order import Lanes
 from mae_core.data.shard_files import ENCODINGS, table_of
-from mae_core.data.stores import Store, advice, is_remote, open_store
+from mae_core.data.stores import Store, advice, open_store
 from mae_core.registry import resolve
 
 SCHEMA = 1
@@ -60,11 +60,6 @@ class Manifest(NamedTuple):
         return f'{head[:-1]}, "shards": [\n{rows}\n]}}\n'
 
 
-def manifest_file(folder: Path, split: str) -> Path:
-    """Where the manifest of a split lies."""
-    return folder / f"{split}-shards.json"
-
-
 def read_manifest(path: Path) -> Manifest:
     """Raises DatasetError where there is none that this version reads."""
     try:
@@ -83,7 +78,7 @@ class Shards:
     def __init__(self, path: Path) -> None:
         self.path, self.manifest = path, read_manifest(path)
         place = self.manifest.place
-        self.store: Store = open_store(place if is_remote(place) else path.parent / place)
+        self.store: Store = open_store(place if "://" in place else path.parent / place)
         self.encoding = resolve(ENCODINGS, self.manifest.encoding, "encoding")(
             self.manifest.shape, np.dtype(self.manifest.dtype), **self.manifest.options
         )
@@ -92,7 +87,7 @@ class Shards:
         self.ends = np.cumsum(self.sizes)
         self.shape = (sum(self.sizes), *self.manifest.shape)
         self.ndim = len(self.shape)
-        self.feed: Callable[[Shards, Iterator[int]], Iterator[Any]] | None = None
+        self.feed: Callable[[Shards, Iterator[list[int]]], Generator[Any]] | None = None
         """Who reads them for training; None: threads of the process that trains."""
         self._right: set[int] = set()
         self._open: OrderedDict[int, Any] = OrderedDict()
@@ -137,10 +132,10 @@ class Shards:
 
     def read(self, number: int) -> Any:
         """The content of a shard, as its encoding holds it."""
-        return self.encoding.content(self.table(number))
+        return self.checked(number, self.table(number))
 
     def table(self, number: int) -> Any:
-        """A shard as an Arrow table, after a look at its length and, once, at its checksum."""
+        """A shard as an Arrow table, whose checksum nobody has looked at yet."""
         shard = self.manifest.shards[number]
         try:
             data = self.store.read(shard.file)
@@ -156,14 +151,22 @@ class Shards:
                 f"shard {self.name(number)} has {len(data):,} bytes, {shard.bytes:,} were written: {self._again()}"
             )
         try:
-            table = table_of(data)
-            right = number in self._right or self.encoding.digest(self.encoding.content(table)) == shard.sha256
-        except (ValueError, OSError, KeyError) as problem:
+            return table_of(data)
+        except (ValueError, OSError) as problem:
+            raise DatasetError(f"shard {self.name(number)} is damaged ({problem}): {self._again()}") from None
+
+    def checked(self, number: int, table: Any, always: bool = False) -> Any:
+        """The content of a table, if it is that of shard ``number``; looks once in a process, or ``always``."""
+        try:
+            content = self.encoding.content(table)
+            known = number in self._right and not always
+            right = known or self.encoding.digest(content) == self.manifest.shards[number].sha256
+        except (ValueError, KeyError) as problem:
             raise DatasetError(f"shard {self.name(number)} is damaged ({problem}): {self._again()}") from None
         if not right:
             raise DatasetError(f"shard {self.name(number)} holds other samples than were written: {self._again()}")
         self._right.add(number)
-        return table
+        return content
 
     def _again(self) -> str:
         return f"run `dvc repro -f prepare@{self.path.parent.name}`, which writes it anew"
@@ -195,15 +198,3 @@ class InMemory:
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         return self.samples[rows]
-
-
-def open_samples(path: str | Path) -> Any:
-    """(n, …) samples of a split: an array, memory-mapped, or ``Shards`` where ``path`` is a manifest. Raises OSError, ValueError."""
-    path = Path(path)
-    return Shards(path) if path.suffix == ".json" else np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-def samples_file(folder: Path, split: str) -> Path:
-    """The file to open for the samples of a split."""
-    manifest = manifest_file(folder, split)
-    return manifest if manifest.is_file() else folder / f"{split}-samples.npy"

@@ -1,16 +1,15 @@
 """Batches of a split in shards, made ahead of the step that asks for them, with a bounded number of shards in memory.
 
-The shards come through a feed: a function that is given the numbers of the shards in the order in which they are needed, without end,
-and yields what they hold in that order. The one here reads them on threads of its own.
+The shards come through a feed: a generator that is given, step by step and without end, the numbers of the shards that are needed from
+that step on, and yields what they hold in that order. The one here reads them on threads of its own.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,10 +23,13 @@ READERS = 4
 """Threads, each with a shard in hand."""
 AHEAD = 8
 """Shards that are read before they are needed."""
+STEPS = 4096
+"""Steps that are looked ahead at most: where all shards are at hand, no further one is ever needed."""
 BATCHES = 2
 """Batches that are made before they are asked for."""
 
-Feed = Callable[[Shards, Iterator[int]], Iterator[Any]]
+Steps = Iterator[list[int]]
+Feed = Callable[[Shards, Steps], Generator[Any]]
 
 
 class Made(NamedTuple):
@@ -37,16 +39,21 @@ class Made(NamedTuple):
     raw: Tensor
 
 
-def direct(shards: Shards, numbers: Iterator[int], ahead: int = AHEAD) -> Iterator[Any]:
-    """Reads shards on threads, ``ahead`` of them before they are needed."""
-    with ThreadPoolExecutor(READERS, "shards") as pool:
-        waiting: deque[Future[Any]] = deque()
-        for number in numbers:
-            waiting.append(pool.submit(shards.read, number))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def direct(shards: Shards, steps: Steps) -> Generator[Any]:
+    """Reads shards on threads, ``AHEAD`` of them before they are needed."""
+    pool = ThreadPoolExecutor(READERS, "shards")
+    waiting: deque[list[Future[Any]]] = deque()
+    count = 0
+    try:
+        for new in steps:
+            waiting.append([pool.submit(shards.read, number) for number in new])
+            count += len(new)
+            while count > AHEAD or len(waiting) > STEPS:
+                for future in waiting.popleft():
+                    count -= 1
+                    yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class Stream:
@@ -57,18 +64,29 @@ class Stream:
         self._pool = ThreadPoolExecutor(1, "batches")
         self._made: deque[tuple[int, Future[Made]]] = deque()
         self._next = -1
+        self._new: Steps = iter(())
+        self._contents: Generator[Any] = (content for content in ())
         self._held: dict[int, Any] = {}
 
     def __call__(self, step: int) -> Made:
         """The batch of ``step``. Raises what reading it raised."""
         if not self._made or self._made[0][0] != step:
-            for _, made in self._made:
-                made.cancel()
-            self._made.clear()
+            self._forget()
         while len(self._made) <= BATCHES:
             number = step + len(self._made)
             self._made.append((number, self._pool.submit(self._make, number)))
         return self._made.popleft()[1].result()
+
+    def close(self) -> None:
+        """Ends the reading."""
+        self._forget()
+        self._pool.submit(self._contents.close).result()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _forget(self) -> None:
+        for _, made in self._made:
+            made.cancel()
+        self._made.clear()
 
     def _make(self, step: int) -> Made:
         """Runs on the one thread that touches what was read."""
@@ -93,7 +111,7 @@ class Stream:
 
     def _start(self, step: int) -> None:
         """Each walker has an order of its own, since an order remembers where it was asked last."""
-        wanted = chain.from_iterable(copy.deepcopy(self.order).reading(step, self.rows))
+        self._contents.close()
+        self._contents = self.feed(self.shards, copy.deepcopy(self.order).reading(step, self.rows))
         self._new = copy.deepcopy(self.order).reading(step, self.rows)
-        self._contents = self.feed(self.shards, wanted)
         self._held = {}
