@@ -14,15 +14,13 @@ from mae_core.draws import Draws
 
 ENCODINGS = {
     "raw": "mae_core.data.shard_files:Raw",
+    "jpeg": "mae_core.data.shard_photos:Jpeg",
 }
 COMPRESSION = "zstd"
 
 
 class Raw:
     """Samples as they are: one column ``sample`` of bytes of equal length."""
-
-    random = False
-    """Whether training sees something else of a sample at each step."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.shape, self.dtype = shape, dtype
