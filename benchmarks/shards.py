@@ -104,6 +104,8 @@ def train_and_read(pipe: Any, path: str, reading: Reading, config: dict[str, Any
         training = fit(start(config, settings), samples, settings, report_every=1)
         pipe.send("ready")
         while (steps := pipe.recv()) is not None:
+            if not steps:
+                training.close()  # what it holds would be counted, too
             pipe.send(_visit(training, steps) if steps else _read(samples, settings))
         training.close()
 
@@ -234,7 +236,7 @@ def measure(folder: Path, plan: Plan, command: str) -> list[Row]:
     path = write(folder / "disk", plan.gb, plan.shape.pixels, plan.rules)
     say(f"{plan.gb:g} GB in {len(Shards(path).sizes)} shards are written")
     settings = Settings(steps=plan.steps * (plan.rounds + 2), batch_size=plan.shape.batch, lr=1.5e-4)
-    with loopback(folder / "server"):
+    with loopback(folder / "server") if "s3" in plan.arms else nullcontext():
         paths = dict.fromkeys(plan.arms, path)
         if "s3" in plan.arms:
             paths["s3"] = copy_to_bucket(path, folder / "bucket")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from mae_core.data.dataset import open_samples
 from mae_core.data.shards import InMemory, Shards
 from mae_core.data.stream import AHEAD, STEPS, Steps
 
-PLANNED = 256
+PLANNED = 512
 """Shards that one Ray Data pipeline reads before the next is started."""
 READERS = 2
 """Actors that read for one worker."""
@@ -37,9 +36,11 @@ def by_ray_data(shards: Shards, steps: Steps) -> Generator[Any]:
     """
     while True:
         planned: list[int] = []
-        for new in islice(steps, STEPS):
+        idle = 0
+        for new in steps:
             planned += new
-            if len(planned) >= PLANNED:
+            idle = 0 if new else idle + 1
+            if len(planned) >= PLANNED or idle >= STEPS:
                 break
         if planned:
             yield from _piped(shards, planned)

@@ -58,8 +58,8 @@ class Jpeg:
     def content(self, table: Any) -> list[Photo]:
         """The photographs of a file. Raises ValueError or KeyError where it holds something else."""
         files = table.column("jpeg").combine_chunks()
-        facts = zip(*(table.column(name).to_pylist() for name in FACTS))
-        return [Photo(Path(f"row {row}"), *one, files[row].as_py()) for row, one in enumerate(facts)]
+        facts = table.select(FACTS).to_pylist()
+        return [Photo(Path(f"row {row}"), data=files[row].as_py(), **one) for row, one in enumerate(facts)]
 
     def digest(self, photos: Sequence[Photo]) -> str:
         """sha256 of the files and of what is known of them."""

@@ -65,7 +65,7 @@ class Stream:
         self._made: deque[tuple[int, Future[Made]]] = deque()
         self._next = -1
         self._new: Steps = iter(())
-        self._contents: Generator[Any] = (content for content in ())
+        self._contents: Any = None
         self._held: dict[int, Any] = {}
 
     def __call__(self, step: int) -> Made:
@@ -80,7 +80,7 @@ class Stream:
     def close(self) -> None:
         """Ends the reading."""
         self._forget()
-        self._pool.submit(self._contents.close).result()
+        self._pool.submit(self._stop).result()
         self._pool.shutdown(cancel_futures=True)
 
     def _forget(self) -> None:
@@ -111,7 +111,11 @@ class Stream:
 
     def _start(self, step: int) -> None:
         """Each walker has an order of its own, since an order remembers where it was asked last."""
-        self._contents.close()
+        self._stop()
         self._contents = self.feed(self.shards, copy.deepcopy(self.order).reading(step, self.rows))
         self._new = copy.deepcopy(self.order).reading(step, self.rows)
-        self._held = {}
+
+    def _stop(self) -> None:
+        if self._contents is not None:
+            self._contents.close()
+        self._contents, self._held = None, {}

@@ -1,6 +1,7 @@
 """Shards: the same training as from memory, from a folder and from S3, from any step on; and what is wrong is named."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -173,6 +174,19 @@ def test_a_server_that_does_not_answer_is_named(tmp_path, s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(DatasetError, match=r"cannot be read .*is http://127.0.0.1:9 reachable.*AWS_ACCESS_KEY_ID"):
         open_dataset(tmp_path / "d").split("train").samples[:]
+
+
+def test_keys_that_a_bucket_refuses_are_named(tmp_path, s3, monkeypatch):
+    from urllib.request import Request, urlopen
+
+    write(tmp_path / "d", SMALL._replace(to=f"s3://{BUCKET}"))
+    server = os.environ["AWS_ENDPOINT_URL"]
+    urlopen(Request(f"{server}/moto-api/reset-auth", b"0", method="POST")).close()  # from now on it looks at keys
+    try:
+        with pytest.raises(DatasetError, match=r"shard s3://pictures/d/\S+ cannot be read .*AWS_SECRET_ACCESS_KEY"):
+            open_dataset(tmp_path / "d").split("train").samples[:]
+    finally:
+        urlopen(Request(f"{server}/moto-api/reset-auth", b"Infinity", method="POST")).close()
 
 
 def test_a_bucket_that_is_not_there_leaves_no_dataset(tmp_path, s3):
