@@ -95,4 +95,5 @@ def _s3(fs: Any) -> Any:
         connect_timeout=PATIENCE,
         request_timeout=PATIENCE * 6,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=TRIES),
+        allow_delayed_open=True,  # what is small is put in one request
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -176,17 +177,20 @@ def test_a_server_that_does_not_answer_is_named(tmp_path, s3, monkeypatch):
         open_dataset(tmp_path / "d").split("train").samples[:]
 
 
-def test_keys_that_a_bucket_refuses_are_named(tmp_path, s3, monkeypatch):
-    from urllib.request import Request, urlopen
+def look_at_keys(after: str) -> None:
+    """moto looks at keys after so many requests."""
+    address, head = f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+    urlopen(Request(address, after.encode(), head, method="POST")).close()
 
+
+def test_keys_that_a_bucket_refuses_are_named(tmp_path, s3):
     write(tmp_path / "d", SMALL._replace(to=f"s3://{BUCKET}"))
-    server = os.environ["AWS_ENDPOINT_URL"]
-    urlopen(Request(f"{server}/moto-api/reset-auth", b"0", method="POST")).close()  # from now on it looks at keys
+    look_at_keys("0")
     try:
         with pytest.raises(DatasetError, match=r"shard s3://pictures/d/\S+ cannot be read .*AWS_SECRET_ACCESS_KEY"):
             open_dataset(tmp_path / "d").split("train").samples[:]
     finally:
-        urlopen(Request(f"{server}/moto-api/reset-auth", b"Infinity", method="POST")).close()
+        look_at_keys("inf")
 
 
 def test_a_bucket_that_is_not_there_leaves_no_dataset(tmp_path, s3):
