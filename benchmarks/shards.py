@@ -2,9 +2,10 @@
 
 ``python -m benchmarks.shards --gb 8`` writes benchmarks/out/shards.json. Shards of synthetic pictures (32 x 32, colour: smooth ones with
 noise that hardly compresses) are written to disk and copied to moto's S3 server on this machine. Four trainings of ``benchmarks.step``'s
-model A, each in a process of its own, are visited in turn: all samples in one array, shards on disk, shards on S3, and shards on disk
-read by Ray Data. All have to give the same losses, and those that read shards have to stay below the limit. Each of these also reads a
-whole epoch without training. Memory is the peak of the process, and that of it and everything it started (shared pages counted once).
+model A, each in a process of its own, are visited in turn: all samples in one array (mapped from disk where memory is short of three
+times their size), shards on disk, shards on S3, and shards on disk read by Ray Data. All have to give the same losses, and those that read
+shards have to stay below the limit. Each of these also reads a whole epoch without training. Memory is the peak of the process, and that of
+it and everything it started (shared pages counted once).
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ from experiments.placement import Reading
 from experiments.reading_shards import samples_of
 from mae_core.data.loader import Batches
 from mae_core.data.sharding import ShardRules, write_shards
-from mae_core.data.shards import Shards
+from mae_core.data.shards import InMemory, Shards
 from mae_core.data.stores import open_store
 from mae_core.training.allocator import keep_pages
 from mae_core.training.loop import Settings, fit, start
 from mae_core.training.world import World
 
 LIMIT_MB = 2048
+ROOM = 3
+"""Times the size of the samples that have to be free, for all of them to be held in memory."""
 BUCKET = "maestro-benchmark"
 ARMS: dict[str, Reading] = {"memory": "memory", "disk": "stream", "s3": "stream", "ray_data": "ray_data"}
 """Who reads how."""
@@ -57,6 +60,33 @@ class Synthetic:
         coarse = random.integers(0, 128, (len(rows), 3, self.shape[2] // 8, self.shape[3] // 8), np.uint8)
         noise = random.integers(0, 128, (len(rows), *self.shape[1:]), np.uint8)
         return noise + coarse.repeat(8, 2).repeat(8, 3)
+
+
+class Mapped:
+    """The samples of shards in an array that is mapped from disk, walked through in the same order."""
+
+    def __init__(self, shards: Shards) -> None:
+        path = shards.path.with_name("train-samples.npy")
+        self.order, self.shape, self.dtype = shards.order, shards.shape, shards.dtype
+        self.samples = np.lib.format.open_memmap(path, "w+", shards.dtype, shards.shape)
+        for number, size in enumerate(shards.sizes):
+            start = shards.start(number)
+            self.samples[start : start + size] = shards.read(number)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self.samples[rows]
+
+
+def whole(path: Path) -> InMemory | Mapped:
+    """All samples, in memory if they fit."""
+    import psutil
+
+    shards = Shards(path)
+    size = int(np.prod(shards.shape)) * shards.dtype.itemsize
+    return InMemory(shards) if psutil.virtual_memory().available > ROOM * size else Mapped(shards)
 
 
 class Visit(NamedTuple):
@@ -100,9 +130,9 @@ def train_and_read(pipe: Any, path: str, reading: Reading, config: dict[str, Any
     torch.set_num_threads(1)
     keep_pages()
     with connected(Path.cwd()) if reading == "ray_data" else nullcontext():
-        samples = samples_of(path, reading)
+        samples = whole(Path(path)) if reading == "memory" else samples_of(path, reading)
         training = fit(start(config, settings), samples, settings, report_every=1)
-        pipe.send("ready")
+        pipe.send(type(samples).__name__)
         while (steps := pipe.recv()) is not None:
             if not steps:
                 training.close()  # what it holds would be counted, too
@@ -146,7 +176,8 @@ class Arm:
         self._done = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
         self._watch.start()
-        self.pipe.recv()
+        self.samples: str = self.pipe.recv()
+        """What it trains on."""
 
     def ask(self, steps: int) -> Any:
         """A visit of so many steps, or a whole epoch read where they are 0. Raises EOFError where the process has died."""
@@ -245,7 +276,7 @@ def measure(folder: Path, plan: Plan, command: str) -> list[Row]:
         try:
             for name in plan.arms:
                 arms[name] = Arm(paths[name], ARMS[name], plan.shape.config(), settings)
-                say(f"{name} is ready")
+                say(f"{name} is ready: {arms[name].samples}")
             visits: dict[str, list[Visit]] = {name: [] for name in plan.arms}
             for number in range(plan.rounds + 1):
                 for name, arm in arms.items():
