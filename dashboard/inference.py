@@ -223,7 +223,9 @@ def mended(model: Model, data: bytes, raw: np.ndarray) -> bytes:
 def _features(stamp: Stamp, data: Stamp, chosen: np.ndarray) -> np.ndarray:
     import torch
 
-    model, samples = _load(*stamp), np.load(data[0], mmap_mode="r", allow_pickle=False)
+    from mae_core.data.dataset import open_samples
+
+    model, samples = _load(*stamp), open_samples(data[0])
     with LOCK, torch.no_grad():
         parts = [
             model.encode(torch.from_numpy(np.array(samples[part])))

@@ -14,6 +14,7 @@ from experiments.recipe import NAME, Section, explain
 from mae_core.data.dataset import DatasetError
 from mae_core.data.fetch import Fetched, Wanted, fetch, fetch_tree
 from mae_core.data.pack import Rules, pack
+from mae_core.data.sharding import LANES, MEGABYTES, WINDOW, ShardRules
 from mae_core.data.sources import SOURCES
 from mae_core.modalities import MODALITIES
 from mae_core.registry import nearest, resolve
@@ -44,6 +45,17 @@ class SplitSpec(Section):
     test: Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=1)] | None = None
 
 
+class ShardSpec(Section):
+    """How the train split is cut into shards; ``{}`` takes every default."""
+
+    to: Annotated[str, Field(pattern=r"^$|^(s3|gs)://[^/]+(/\S*)?$")] = Field(
+        "", description="s3://bucket/prefix or gs://bucket/prefix; empty: beside dataset.json"
+    )
+    megabytes: Annotated[float, Field(gt=0, le=1024)] = Field(MEGABYTES, description="of samples in a shard")
+    lanes: Annotated[int, Field(ge=1, le=256)] = Field(LANES, description="shards that are read side by side")
+    window: Annotated[int, Field(ge=1, le=256)] = Field(WINDOW, description="shards of a lane that are mixed")
+
+
 class DatasetSpec(Section):
     """One file of ``experiments/datasets/``."""
 
@@ -56,6 +68,7 @@ class DatasetSpec(Section):
     tree: TreeSpec | None = None
     source: dict[str, Any] = Field(description="kind, and what that source takes")
     splits: SplitSpec = SplitSpec()
+    shards: ShardSpec | None = Field(None, description="train in shards instead of one array")
     overlaps: list[str] = Field(default_factory=list)
     max_bad: Annotated[float, Field(ge=0, le=1)] = 0.05
     drop_leaks: bool = False
@@ -138,6 +151,7 @@ def prepare(name: str, root: Path = Path()) -> dict[str, Any]:
         max_bad=spec.max_bad,
         drop_leaks=spec.drop_leaks,
         notes=fetched.notes,
+        shards=ShardRules(**spec.shards.model_dump()) if spec.shards else None,
     )
     return pack(source, rules, root / "data" / name)
 

@@ -12,6 +12,8 @@ from experiments.cluster import Machines
 from experiments.recipe import Auto, RecipeError, Section, explain
 from mae_core.training.world import STRATEGIES
 
+Reading = Literal["stream", "ray_data", "memory"]
+
 
 class ResourceError(RuntimeError):
     """More was asked for than there is."""
@@ -23,6 +25,9 @@ class ResourceSection(Section):
     workers: Annotated[int, Field(ge=1)] | Auto = Field("auto", description="auto: one a GPU, else one")
     gpu: bool | Auto = Field("auto", description="auto: where there are GPUs")
     strategy: Literal["ddp", "fsdp2"] = Field("ddp", description="copy the model to every worker, or shard it")
+    reading: Reading = Field(
+        "stream", description="of samples in shards: as they are needed, by Ray Data, or all at once"
+    )
 
 
 class Placement(NamedTuple):
@@ -34,6 +39,8 @@ class Placement(NamedTuple):
     """Of each worker."""
     strategy: str
     reason: str
+    reading: Reading = "stream"
+    """How each worker reads samples that lie in shards."""
 
     @property
     def backend(self) -> str:
@@ -78,4 +85,4 @@ def place(asked: ResourceSection, there: Machines, batch_size: int) -> Placement
     if workers > batch_size:
         raise ResourceError(f"a batch of {batch_size} cannot be shared by {workers} workers: lower resources.workers")
     cpus = max(there.cpus // (there.gpus if gpu else workers), 1)
-    return Placement(workers, gpu, cpus, asked.strategy, why)
+    return Placement(workers, gpu, cpus, asked.strategy, why, asked.reading)

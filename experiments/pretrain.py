@@ -21,7 +21,7 @@ from experiments.resolving import Resolved, resolve
 from experiments.runs import Run, claim, fingerprint
 from experiments.train import Job, train
 from mae_core.atomic import replace_folder, write_text
-from mae_core.data.dataset import Dataset, open_dataset
+from mae_core.data.dataset import Dataset, open_dataset, samples_file
 from mae_core.flops import geometry, train_flops
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings
@@ -88,7 +88,7 @@ def job_of(
     return Job(
         config=config,
         settings=settings.__dict__,
-        samples=str((context.dataset.folder / "train-samples.npy").resolve()),
+        samples=str(samples_file(context.dataset.folder, "train").resolve()),
         run=str(run.folder.resolve()),
         stage=run.stage,
         recipe=recipe,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -331,6 +331,7 @@ def _is_type_tag(part: str) -> bool:
 def _fields(schema: type[BaseModel], path: list[str]) -> list[str]:
     for name in path:
         annotation = schema.model_fields[name].annotation if name in schema.model_fields else None
+        annotation = next(iter(get_args(annotation)), annotation)  # of a section that may be left out
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         schema = annotation

@@ -25,6 +25,7 @@ from experiments.columns import (
 )
 from experiments.reading import Reader
 from experiments.stages import Heartbeat, StageState, repro
+from mae_core.data.dataset import open_samples, samples_file
 
 SPLITS = ("train", "validation", "test")
 HEADLINE_TASKS = ("linear", "knn")  # the score shown first for a dataset, in order of preference
@@ -333,21 +334,21 @@ class Store(Reader):
         return found
 
     def samples(self, dataset: str, split: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """(n, …) memory map of raw samples and (n,) int64 labels of one split, or None with a Problem."""
+        """(n, …) raw samples, mapped or in shards, and (n,) int64 labels of one split, or None with a Problem."""
         arrays = []
         command = repro("prepare", dataset)
         for part in ("samples", "labels"):
-            full = self.path("data", dataset, f"{split}-{part}.npy")
-            shown = f"data/{dataset}/{split}-{part}.npy"
+            name = f"{split}-labels.npy" if part == "labels" else self.samples_file(dataset, split)
+            full, shown = self.path("data", dataset, name), f"data/{dataset}/{name}"
             if full is None:
                 return None
             if not full.is_file():
                 self.problem(shown, "not there yet", command, "missing")
                 return None
             try:
-                arrays.append(np.load(full, mmap_mode="r", allow_pickle=False))
+                arrays.append(open_samples(full))
             except (ValueError, OSError, EOFError) as error:
-                self.problem(shown, f"not readable as npy: {error}"[:200], command, "corrupt")
+                self.problem(shown, f"not readable: {error}"[:200], command, "corrupt")
                 return None
         samples, labels = arrays
         said = self.document(("data", dataset, "dataset.json"), command, needed=False).get("sample") or {}
@@ -357,6 +358,10 @@ class Store(Reader):
             self.problem(f"data/{dataset}/{split}-samples.npy", what, command, "corrupt")
             return None
         return samples, labels
+
+    def samples_file(self, dataset: str, split: str) -> str:
+        """The name of the file by which the samples of a split are opened."""
+        return samples_file(self.root / "data" / dataset, split).name
 
     def quarantine(self, dataset: str) -> pd.DataFrame:
         """Files set aside by prepare, with the reason."""

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from experiments.cluster import connected
-from experiments.placement import Placement
+from experiments.placement import Placement, Reading
 from experiments.progress import Printer
+from experiments.reading_shards import samples_of
 from experiments.runs import Run
 from mae_core.flops import utilisation
 from mae_core.model import MaskedAutoencoder
@@ -37,7 +38,7 @@ class Job(NamedTuple):
     settings: dict[str, Any]
     """What Settings takes."""
     samples: str
-    """The .npy file of the train split."""
+    """The .npy file of the train split, or the manifest of its shards."""
     run: str
     """The run folder, for log and heartbeat."""
     stage: str
@@ -77,11 +78,11 @@ def train(job: Job, placement: Placement, root: Path = Path()) -> TrainState:
     return state
 
 
-def train_here(job: Job, world: World, device: torch.device) -> None:
+def train_here(job: Job, world: World, device: torch.device, reading: Reading = "stream") -> None:
     """Trains this rank's share of ``job`` in this process."""
     settings = Settings(**job.settings)
     run = Run(Path(job.run), job.stage, job.recipe, job.fingerprint)
-    samples = np.load(job.samples, mmap_mode="r", allow_pickle=False)
+    samples = samples_of(job.samples, reading)
     state = start(job.config, settings, device, world, job.features_from)
     if job.init_from:
         load_weights(state, job.init_from)
@@ -133,7 +134,12 @@ def _on_ray(job: Job, placement: Placement) -> None:
     failed.unlink(missing_ok=True)
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"job": job._asdict(), "strategy": placement.strategy, "failed": str(failed)},
+        train_loop_config={
+            "job": job._asdict(),
+            "strategy": placement.strategy,
+            "reading": placement.reading,
+            "failed": str(failed),
+        },
         scaling_config=scaling(placement),
         torch_config=torch_config(placement),
         run_config=RunConfig(
@@ -179,7 +185,7 @@ def _worker(given: dict[str, Any]) -> None:
     if not Path(job.samples).is_file():
         raise FileNotFoundError(f"a worker cannot see {job.samples}: the machines of a cluster must share this folder")
     try:
-        train_here(job, world, device)
+        train_here(job, world, device, given["reading"])
         # once, at the end: a report waits until the controller has fetched the one before it, which takes seconds
         ray.train.report({"step": job.settings["steps"]})
     except TrainingDiverged as problem:  # every rank agrees on it, and a second try would end alike

@@ -102,7 +102,7 @@ def vote(labels: np.ndarray, similarity: np.ndarray, temperature: float = 0.07) 
 def alike(found: Store, dataset: Dataset, models: list[Model], raw: np.ndarray) -> None:
     st.subheader("Nearest training samples", anchor=False)
     arrays = found.samples(dataset.name, "train")
-    file = found.path("data", dataset.name, "train-samples.npy")
+    file = found.path("data", dataset.name, found.samples_file(dataset.name, "train"))
     if arrays is None or file is None or not len(arrays[0]):
         return
     samples, labels = arrays

@@ -17,11 +17,11 @@ class DatasetError(ValueError):
 
 
 class Split(NamedTuple):
-    """One split, memory-mapped."""
+    """One split, memory-mapped, or in shards."""
 
     name: str
-    samples: np.ndarray
-    """(n, …): raw samples of the modality, (n, C, H, W) uint8 for images."""
+    samples: Any
+    """(n, …): raw samples of the modality, (n, C, H, W) uint8 for images: an array, or ``Shards``."""
     labels: np.ndarray
     """(n,) int64, −1 where there is no label."""
     names: list[str]
@@ -48,8 +48,8 @@ class Dataset:
         """A split by name. Raises DatasetError naming the splits there are."""
         if name not in self.info["splits"]:
             raise DatasetError(f"{self.folder} has no split {name!r}: there are {', '.join(self.info['splits'])}")
-        samples = self._array(f"{name}-samples.npy")
-        labels = self._array(f"{name}-labels.npy")
+        samples = self._array(samples_file(self.folder, name))
+        labels = self._array(self.folder / f"{name}-labels.npy")
         n = self.info["splits"][name]["samples"]
         if len(samples) != n or len(labels) != n or samples.shape[1:] != self.shape:
             raise DatasetError(
@@ -58,12 +58,34 @@ class Dataset:
             )
         return Split(name, samples, labels, json.loads((self.folder / f"{name}-names.json").read_text()))
 
-    def _array(self, file: str) -> np.ndarray:
-        path = self.folder / file
+    def _array(self, path: Path) -> Any:
         try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            return open_samples(path)
+        except DatasetError:
+            raise
         except (OSError, ValueError) as problem:
             raise DatasetError(f"{path} cannot be read ({problem}): run `dvc repro -f prepare@{self.name}`") from None
+
+
+def manifest_file(folder: Path, split: str) -> Path:
+    """Where the manifest of a split in shards lies."""
+    return folder / f"{split}-shards.json"
+
+
+def samples_file(folder: Path, split: str) -> Path:
+    """The file to open for the samples of a split."""
+    manifest = manifest_file(folder, split)
+    return manifest if manifest.is_file() else folder / f"{split}-samples.npy"
+
+
+def open_samples(path: str | Path) -> Any:
+    """An array, memory-mapped, or ``Shards`` where ``path`` is a manifest. Raises OSError or ValueError."""
+    path = Path(path)
+    if path.suffix == ".json":
+        from mae_core.data.shards import Shards
+
+        return Shards(path)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def open_dataset(folder: str | Path) -> Dataset:

@@ -6,9 +6,11 @@ scaling), and the rest of the way goes by antialiased bicubic resizing. ``simple
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +51,12 @@ class Photo(NamedTuple):
     """EXIF: 1 is upright."""
     plain: bool
     """Whether it is grey or YCbCr, which ``simplejpeg`` decodes; others go through Pillow."""
+    data: Any = None
+    """All bytes of the file, where they are at hand already."""
+
+    def read(self) -> Any:
+        """All bytes of the file. Raises OSError."""
+        return self.path.read_bytes() if self.data is None else self.data
 
 
 class JpegFiles:
@@ -76,31 +84,50 @@ class JpegFiles:
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """Whole pictures, cropped in the middle to the aspect of ``size``."""
-        chosen = np.arange(len(self))[rows]
-        return self._cut(chosen, middle(self._upright(chosen), self.size), None).numpy()
+        return whole([self.photos[row] for row in np.atleast_1d(np.arange(len(self))[rows])], self.size).numpy()
 
     def crops(self, draws: Draws) -> Tensor:
         """A random crop of each sample of ``draws.ids``: (B, 3, H, W) uint8."""
-        chosen = draws.ids.cpu().numpy()
-        boxes = random_boxes(self._upright(chosen), self.size, draws, self.area)
-        mirrored = draws.uniform("flip") < 0.5 if self.flip else None
-        return self._cut(chosen, boxes, mirrored)
+        return random_crops([self.photos[row] for row in draws.ids.tolist()], self.size, draws, self.area, self.flip)
 
-    def _upright(self, chosen: np.ndarray) -> Tensor:
-        """(B, 2) long: height and width as they are seen."""
-        sizes = [
-            (photo.width, photo.height) if photo.orientation >= 5 else (photo.height, photo.width)
-            for photo in (self.photos[row] for row in chosen)
-        ]
-        return torch.tensor(sizes, dtype=torch.long).view(-1, 2)
+    def digests(self) -> np.ndarray:
+        """(n, 16) uint8: a hash of each file's bytes."""
+        rows = [hashlib.blake2b(photo.read(), digest_size=16).digest() for photo in self.photos]
+        return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 16)
 
-    def _cut(self, chosen: np.ndarray, boxes: Tensor, mirrored: Tensor | None) -> Tensor:
-        out = torch.empty(len(chosen), 3, *self.size, dtype=torch.uint8)
-        flips = [False] * len(chosen) if mirrored is None else mirrored.tolist()
-        for row, (number, box, flipped) in enumerate(zip(chosen, boxes.tolist(), flips)):
-            piece = cut(self.photos[number], box, self.size)
-            out[row] = piece.flip(-1) if flipped else piece
-        return out
+    def encoding(self) -> tuple[str, dict[str, Any]]:
+        """How they are put into shards: their files as they are."""
+        return "jpeg", {"area": self.area, "flip": self.flip}
+
+
+def whole(photos: Sequence[Photo], size: tuple[int, int], pool: Executor | None = None) -> Tensor:
+    """Each picture, cropped in the middle to the aspect of ``size``: (B, 3, H, W) uint8. ``pool`` decodes several at once."""
+    return _cut(photos, middle(_upright(photos), size), None, size, pool)
+
+
+def random_crops(
+    photos: Sequence[Photo], size: tuple[int, int], draws: Draws, area: float, flip: bool, pool: Executor | None = None
+) -> Tensor:
+    """The same of a random crop of each, which ``draws`` decide."""
+    boxes = random_boxes(_upright(photos), size, draws, area)
+    return _cut(photos, boxes, draws.uniform("flip") < 0.5 if flip else None, size, pool)
+
+
+def _upright(photos: Sequence[Photo]) -> Tensor:
+    """(B, 2) long: height and width as they are seen."""
+    sizes = [(one.width, one.height) if one.orientation >= 5 else (one.height, one.width) for one in photos]
+    return torch.tensor(sizes, dtype=torch.long).view(-1, 2)
+
+
+def _cut(
+    photos: Sequence[Photo], boxes: Tensor, mirrored: Tensor | None, size: tuple[int, int], pool: Executor | None
+) -> Tensor:
+    out = torch.empty(len(photos), 3, *size, dtype=torch.uint8)
+    flips = [False] * len(photos) if mirrored is None else mirrored.tolist()
+    go = map if pool is None else pool.map
+    for row, piece in enumerate(go(cut, photos, boxes.tolist(), [size] * len(photos))):
+        out[row] = piece.flip(-1) if flips[row] else piece
+    return out
 
 
 def head(path: Path) -> Photo:
@@ -149,7 +176,7 @@ def middle(sizes: Tensor, wanted: tuple[int, int]) -> Tensor:
 
 def cut(photo: Photo, box: Sequence[int], size: tuple[int, int]) -> Tensor:
     """The box (top, left, height, width) of the upright picture, resized to ``size``: (3, H, W) uint8."""
-    data = photo.path.read_bytes()
+    data = photo.read()
     fewest = min(box[2] / size[0], box[3] / size[1])
     scale = next((scale for scale in SCALES if scale <= fewest), 1)
     try:
@@ -167,7 +194,7 @@ def cut(photo: Photo, box: Sequence[int], size: tuple[int, int]) -> Tensor:
     return F.interpolate(batch, size=size, mode="bicubic", antialias=True, align_corners=False)[0]
 
 
-def decode(data: bytes, photo: Photo, scale: int) -> np.ndarray:
+def decode(data: Any, photo: Photo, scale: int) -> np.ndarray:
     """(H, W, 3) uint8 of a file's bytes, as stored, at one ``scale``-th of its size."""
     least = (-(-photo.height // scale), -(-photo.width // scale))
     fast = _simplejpeg() if photo.plain else None

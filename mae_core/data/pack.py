@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 from mae_core.atomic import replace_folder
 from mae_core.data.dataset import SCHEMA, SPLITS, DatasetError
 from mae_core.data.quarantine import check_share, write_quarantine
+from mae_core.data.sharding import ShardRules, shuffled, write_shards
 from mae_core.data.sources import Part, Source
 from mae_core.data.split import digests, stratified
 from mae_core.modalities import MODALITIES
@@ -34,6 +35,8 @@ class Rules(NamedTuple):
     drop_leaks: bool = False
     """Remove training samples whose bytes also occur in validation or test."""
     notes: Sequence[str] = ()
+    shards: ShardRules | None = None
+    """How train is cut into shards; None: it is one array."""
 
 
 def pack(source: Source, rules: Rules, folder: Path) -> dict[str, Any]:
@@ -53,6 +56,9 @@ def pack(source: Source, rules: Rules, folder: Path) -> dict[str, Any]:
             raise DatasetError(
                 f"{rules.name}: split {name} is empty; give more samples, or another share under `splits`"
             )
+    if rules.shards is not None:
+        part, indices = splits["train"]
+        splits["train"] = (part, shuffled(indices))
     labels = {name: part.labels[indices] for name, (part, indices) in splits.items()}
     notes += _label_notes(labels["train"], source.classes)
     part, indices = splits["train"]
@@ -79,7 +85,7 @@ def pack(source: Source, rules: Rules, folder: Path) -> dict[str, Any]:
         "notes": notes,
     }
     with replace_folder(folder) as staging:
-        info["fingerprint"] = _write(staging, splits, labels, source.classes)
+        info["fingerprint"] = _write(staging, splits, labels, source.classes, rules)
         write_quarantine(staging / "quarantine.csv", source.refused)
         (staging / "dataset.json").write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n")
     return info
@@ -135,20 +141,27 @@ def _label_notes(labels: np.ndarray, classes: list[str]) -> list[str]:
     return notes
 
 
-def _write(folder: Path, splits: Splits, labels: dict[str, np.ndarray], classes: list[str]) -> str:
-    """Writes the arrays of every split; returns the content fingerprint."""
+def _write(folder: Path, splits: Splits, labels: dict[str, np.ndarray], classes: list[str], rules: Rules) -> str:
+    """Writes the arrays of every split, or its shards; returns the content fingerprint."""
     digest = hashlib.sha256(json.dumps(classes).encode())
     for name, (part, indices) in splits.items():
         shape = (len(indices), *part.samples.shape[1:])
-        packed = np.lib.format.open_memmap(folder / f"{name}-samples.npy", "w+", part.samples.dtype, shape)
         digest.update(f"{name}{shape}".encode())
-        for start in range(0, len(indices), 1024):
-            block = part.samples[indices[start : start + 1024]]
-            packed[start : start + len(block)] = block
-            digest.update(block.tobytes())
-        packed.flush()
+        if name == "train" and rules.shards is not None:
+            write_shards(folder, name, part.samples, indices, rules.shards, rules.name, digest.update)
+        else:
+            _write_array(folder / f"{name}-samples.npy", part.samples, indices, digest.update)
         np.save(folder / f"{name}-labels.npy", labels[name])
         digest.update(labels[name].tobytes())
         origins = [part.names[i] for i in indices]
         (folder / f"{name}-names.json").write_text(json.dumps(origins, ensure_ascii=False) + "\n")
     return digest.hexdigest()
+
+
+def _write_array(path: Path, samples: np.ndarray, indices: np.ndarray, saw: Callable[[bytes], None]) -> None:
+    packed = np.lib.format.open_memmap(path, "w+", samples.dtype, (len(indices), *samples.shape[1:]))
+    for start in range(0, len(indices), 1024):
+        block = samples[indices[start : start + 1024]]
+        packed[start : start + len(block)] = block
+        saw(block.tobytes())
+    packed.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mae_core.cells import Context, Terms
 from mae_core.data.jpeg import JpegFiles
 from mae_core.data.loader import Batch, Batches
+from mae_core.data.shards import InMemory, Shards
 from mae_core.draws import Draws
 from mae_core.memory import blocks_to_recompute
 from mae_core.model import MaskedAutoencoder
@@ -130,7 +131,7 @@ def start(
 
 def fit(
     state: TrainState,
-    samples: np.ndarray | JpegFiles,
+    samples: np.ndarray | JpegFiles | Shards | InMemory,
     settings: Settings,
     world: World | None = None,
     report_every: int = 50,
@@ -140,7 +141,7 @@ def fit(
 
     Args:
         state: model, optimiser and step, on the device to train on; at a yield it may be saved, and later resumed exactly.
-        samples: (n, …) raw samples, usually memory-mapped, or photographs that are decoded as they are read.
+        samples: (n, …) raw samples, usually memory-mapped, in shards, or photographs that are decoded as they are read.
         world: this rank. Every draw depends on (seed, step, sample) and every loss on the global batch, so results do not depend on it.
         labels: (n,) of the samples, −1 where there is none; only masks that are rewarded by a probe look at them.
 
@@ -149,11 +150,18 @@ def fit(
     world = world or World()
     device = next(state.model.parameters()).device
     precision = choose_precision(settings.precision, device)
-    batches = Batches(samples, settings.batch_size, settings.seed, world, device)
-    learner = state.learner
-    if learner is not None:
-        check_learner(learner, world)
-        learner.prepare(samples, labels)
+    if state.learner is not None:
+        check_learner(state.learner, world)
+        state.learner.prepare(samples, labels)
+    with closing(Batches(samples, settings.batch_size, settings.seed, world, device)) as batches:
+        yield from _train(state, batches, settings, world, precision, report_every)
+
+
+def _train(
+    state: TrainState, batches: Batches, settings: Settings, world: World, precision: Precision, report_every: int
+) -> Iterator[Progress]:
+    """The steps of ``fit``."""
+    device, learner = batches.device, state.learner
     state.model.recompute_activations(settings.recompute or _recomputed(state.model, settings, world, precision))
     state.model.objectives.traced = settings.log_grad_norms
     state.model.train()
@@ -205,7 +213,7 @@ def fit(
             )
         state.step += 1
         if reports:
-            yield clock.progress(state, settings, len(samples), _said(share, world), lr, float(norm))
+            yield clock.progress(state, settings, len(batches.samples), _said(share, world), lr, float(norm))
 
 
 class _Share(NamedTuple):

@@ -14,6 +14,7 @@ SOURCES = {
     "package": "mae_core.data.sources.package:read",
     "idx": "mae_core.data.sources.idx:read",
     "folder": "mae_core.data.sources.folder:read",
+    "photos": "mae_core.data.sources.photos:read",
     "parquet": "mae_core.data.sources.parquet:read",
     "ucr": "mae_core.data.sources.ucr:read",
     "clock": "mae_core.data.sources.clock:read",
@@ -38,8 +39,8 @@ class Part(NamedTuple):
     """Samples that belong together: an official split, or ``all``."""
 
     name: str
-    samples: np.ndarray
-    """(n, …): raw samples of the modality, (n, C, H, W) uint8 for images."""
+    samples: Any
+    """(n, …): an array, or ``JpegFiles``, of raw samples of the modality, (n, C, H, W) uint8 for images."""
     labels: np.ndarray
     """(n,) int64, −1 where there is no label."""
     names: list[str]
