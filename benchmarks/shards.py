@@ -130,7 +130,7 @@ def train_and_read(pipe: Any, path: str, reading: Reading, config: dict[str, Any
     torch.set_num_threads(1)
     keep_pages()
     with connected(Path.cwd()) if reading == "ray_data" else nullcontext():
-        samples = whole(Path(path)) if reading == "memory" else samples_of(path, reading)
+        samples: Any = whole(Path(path)) if reading == "memory" else samples_of(path, reading)
         training = fit(start(config, settings), samples, settings, report_every=1)
         pipe.send(type(samples).__name__)
         while (steps := pipe.recv()) is not None:

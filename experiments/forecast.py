@@ -92,9 +92,12 @@ def training_of(recipe: Recipe, dataset: Dataset, resolved: Resolved, root: Path
     """The training of a recipe on this machine, whatever RAY_ADDRESS says. Raises ResourceError where it asks for more."""
     there = Machines(len(os.sched_getaffinity(0)), torch.cuda.device_count(), "")
     placement = place(read_resources(root), there, resolved.settings.batch_size)
-    given = recipe.pretrain.init_from, recipe.objective.features_from
-    places = (str((root / one).resolve()) if one else None for one in given)
-    return Training(resolved, placement, dataset, recipe.pretrain.checkpoint_every, *places, len(recipe.pretrain.seeds))
+    begins, features = (
+        str((root / one).resolve()) if one else None
+        for one in (recipe.pretrain.init_from, recipe.objective.features_from)
+    )
+    every, seeds = recipe.pretrain.checkpoint_every, len(recipe.pretrain.seeds)
+    return Training(resolved, placement, dataset, every, begins, features, seeds)
 
 
 def from_machine(training: Training, machine: Machine, counted: Counted) -> Forecast:
@@ -121,7 +124,7 @@ def from_steps(training: Training, steps: Steps) -> Forecast:
         steps.start_cpu + rest * steps.cpu_s + saves,
         steps.start_wall + rest * steps.wall_s + saves,
         steps.peak_mb + max(mapped_mb(training) - steps.touched_mb, 0.0),
-        f"from {steps.count} of its own steps",
+        f"from {steps.timed} of its own steps",
         steps.device_mb,
     )
 

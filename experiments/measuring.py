@@ -30,8 +30,8 @@ ORDER = (0, 4, 2, 6, 1, 5, 3, 7)
 class Steps(NamedTuple):
     """What was found in one worker's process."""
 
-    count: int
-    """Steps timed."""
+    timed: int
+    """Steps."""
     cpu_s: float
     """Of a step, the mean."""
     wall_s: float

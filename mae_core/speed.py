@@ -83,7 +83,8 @@ def alone(seconds: float = 0.05) -> Rates:
 
 def _best(work: Callable[[], object], seconds: float) -> float:
     """CPU seconds of one call."""
-    found, times = [], 1
+    found: list[float] = []
+    times = 1
     ends = time.process_time() + seconds
     while time.process_time() < ends or len(found) < 3:
         begun = time.process_time()

@@ -166,7 +166,7 @@ class AudioModality(Modality):
     @staticmethod
     def configure(info: dict[str, Any], patch: int | list[int]) -> dict[str, Any]:
         """Shape, how files become spectrograms, patch and the train split's statistics."""
-        kept = {key: info[key] for key in ("spectrum", "length", "mean", "std", "level") if key in info}
+        kept: dict[str, Any] = {key: info[key] for key in ("spectrum", "length", "mean", "std", "level") if key in info}
         return {"frames": info["sample"]["shape"][0], "patch": patch, **kept}
 
     @staticmethod

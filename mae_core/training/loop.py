@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -136,7 +136,7 @@ def fit(
     world: World | None = None,
     report_every: int = 50,
     labels: np.ndarray | None = None,
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Trains ``state`` in place from ``state.step`` to ``settings.steps``; yields after every ``report_every`` steps and at the end.
 
     Args:
@@ -159,7 +159,7 @@ def fit(
 
 def _train(
     state: TrainState, batches: Batches, settings: Settings, world: World, precision: Precision, report_every: int
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """The steps of ``fit``."""
     device, learner = batches.device, state.learner
     state.model.recompute_activations(settings.recompute or _recomputed(state.model, settings, world, precision))
