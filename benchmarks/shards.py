@@ -11,6 +11,7 @@ it and everything it started (shared pages counted once).
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import resource
 import tempfile
@@ -80,7 +81,7 @@ class Mapped:
         return self.samples[rows]
 
 
-def whole(path: Path) -> InMemory | Mapped:
+def whole(path: Path) -> Any:
     """All samples, in memory if they fit."""
     import psutil
 
@@ -131,7 +132,7 @@ def train_and_read(pipe: Any, path: str, reading: Reading, config: dict[str, Any
     keep_pages()
     with connected(Path.cwd()) if reading == "ray_data" else nullcontext():
         samples = whole(Path(path)) if reading == "memory" else samples_of(path, reading)
-        training = fit(start(config, settings), samples, settings, report_every=1)
+        training: Any = fit(start(config, settings), samples, settings, report_every=1)
         pipe.send(type(samples).__name__)
         while (steps := pipe.recv()) is not None:
             if not steps:
@@ -218,6 +219,7 @@ def serve(pipe: Any, folder: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # moto keeps a file open for each object
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     pipe.send("http://{}:{}".format(*server.get_host_and_port()))
