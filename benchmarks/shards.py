@@ -11,6 +11,7 @@ it and everything it started (shared pages counted once).
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import resource
 import tempfile
@@ -80,7 +81,7 @@ class Mapped:
         return self.samples[rows]
 
 
-def whole(path: Path) -> InMemory | Mapped:
+def whole(path: Path) -> Any:
     """All samples, in memory if they fit."""
     import psutil
 
@@ -218,6 +219,7 @@ def serve(pipe: Any, folder: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # moto keeps a file open for each object
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     pipe.send("http://{}:{}".format(*server.get_host_and_port()))
