@@ -19,7 +19,9 @@ from experiments.recipe import Recipe
 from experiments.resolving import Resolved
 from experiments.train import Job
 from mae_core.atomic import write_text
-from mae_core.data.dataset import Dataset
+from mae_core.data.dataset import Dataset, samples_file
+from mae_core.data.shards import Shards
+from mae_core.data.stream import AHEAD
 from mae_core.flops import PEAK, train_flops
 from mae_core.masking.ratio import ratios_of
 from mae_core.memory import MB
@@ -46,7 +48,7 @@ class Training(NamedTuple):
     @property
     def samples(self) -> Path:
         """The file of the train split."""
-        return (self.dataset.folder / "train-samples.npy").resolve()
+        return samples_file(self.dataset.folder, "train").resolve()
 
     @property
     def steps(self) -> int:
@@ -130,8 +132,12 @@ def from_steps(training: Training, steps: Steps) -> Forecast:
 
 
 def mapped_mb(training: Training) -> float:
-    """Million bytes of the mapped samples that the training looks at; they count as its process's memory."""
+    """Million bytes of the mapped samples that the training looks at, or of the shards it holds; they count as its process's memory."""
     samples = training.dataset.split("train").samples
+    if isinstance(samples, Shards):
+        of = samples.manifest
+        held = min(of.lanes * (of.window + 1) + AHEAD, len(of.shards))
+        return held * max(shard.bytes for shard in of.shards) / MB
     each = samples.nbytes / max(len(samples), 1) + AROUND
     return min(training.samples.stat().st_size, training.steps * training.rows * each) / MB
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from experiments.fresh import as_a_worker, measured, say, used
 from experiments.train import Job, labels_of, load_weights
+from mae_core.data.dataset import open_samples
 from mae_core.memory import MB
 from mae_core.training.loop import Settings, fit, start
 from mae_core.training.state import Saver, TrainState
@@ -56,7 +56,7 @@ def first_steps(job: Job, rows: int, device: str, root: Path, threads: int, seco
 def timed(job: Job, rows: int, device: torch.device, seconds: float) -> Steps:
     """The same in this process, which has trained nothing before."""
     settings = replace(Settings(**job.settings), batch_size=rows, lr=0.0, log_grad_norms=False)
-    samples = np.load(job.samples, mmap_mode="r", allow_pickle=False)
+    samples = open_samples(job.samples)
     state = start(job.config, settings, device, features_from=job.features_from)
     if job.init_from:
         load_weights(state, job.init_from)
