@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import yaml
 from project import write_dataset
 
 from benchmarks import led_masks, mask_ratio, objectives, variants
@@ -32,13 +33,14 @@ TABLES = {
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("variants")
     write_dataset(folder)
+    recipe = folder / "experiments" / "recipes" / "small.yaml"
+    recipe.parent.mkdir(parents=True, exist_ok=True)
+    recipe.write_text(yaml.safe_dump(Recipe.model_validate(SMALL).model_dump()))
     return folder
 
 
 @pytest.fixture
 def sweep(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(variants, "load_recipe", lambda *_: Recipe.model_validate(SMALL))
-    variants._opened.cache_clear()
     monkeypatch.setattr("mae_core.evaluation.linear.GRID", (0.1,))
     flops = variants.baseline_flops(root, "tiny", "small", Trial(), 20)
     return Sweep(root, "tiny", "small", flops, flops / 2, tmp_path, "cpu", 1, time.time() + 1000)
@@ -122,8 +124,6 @@ def test_gains_are_paired_by_seed_and_by_item():
 
 
 def test_a_command_publishes_its_table(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(variants, "load_recipe", lambda *_: Recipe.model_validate(SMALL))
-    variants._opened.cache_clear()
     asked = ["--dataset", "tiny", "--recipe", "small", "--steps", "4", "--seeds", "1", "--most-seeds", "1"]
     asked += ["--root", str(root), "--out", str(tmp_path), "--variants", "block", "--set", "model.encoder.depth=2"]
     mask_ratio.main(asked)

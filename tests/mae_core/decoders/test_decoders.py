@@ -141,7 +141,8 @@ def test_wrong_sizes_are_refused(make_config, decoder, words):
 def test_options_are_what_constructors_take(make_config):
     assert options_of(DECODERS, "linear", "decoder") == {"width", "heads", "share"}
     assert options_of(DECODERS, "unet", "decoder") == {"width", "depth", "kernel", "mlp_ratio"}
-    assert options_of(ENCODERS, "conv", "encoder") == {"width", "depth", "stages", "kernel", "drop_path", "mlp_ratio"}
+    own = {"width", "depth", "stages", "kernel", "drop_path", "mlp_ratio", "positions"}
+    assert options_of(ENCODERS, "conv", "encoder") == own
     shared = options_of(ENCODERS, "vit", "encoder")
     assert {"registers", "positions", "heads", "depth"} < shared == options_of(ENCODERS, "hybrid", "encoder")
     assert build_encoder(make_config())[1].width == 16
