@@ -22,6 +22,7 @@ import torch
 import yaml
 
 from benchmarks.rows import OUT, Row, publish
+from benchmarks.variants import recipe_with
 from experiments.goals import PROXIES, oriented
 from experiments.halving import Job, Outcome, Player, halving, most
 from experiments.proxies import Subject, measure_proxies
@@ -141,14 +142,9 @@ def opened(recipe: str, steps: int | None, root: Path = Path(), out: Path = OUT)
     described, row = load_recipe(recipe, root), recipe_row(recipe, root)
     pretrain = described.pretrain if steps is None else described.pretrain.model_copy(update={"steps": steps})
     listed = yaml.safe_load(LISTED.read_text())
-    free = described.model_dump() | {"pretrain": pretrain.model_dump(), "search": {"space": recipe, **listed["search"]}}
-    for key in {key for one in (*listed["listed"], *listed["handmade"], listed["space"]) for key in one}:
-        *above, last = key.split(".")
-        place = free
-        for part in above:
-            place = place[part]
-        place[last] = "auto"
-    free["model"]["encoder"]["heads"] = free["model"]["decoder"]["heads"] = "auto"
+    named = {key for one in (*listed["listed"], *listed["handmade"], listed["space"]) for key in one}
+    free: dict[str, Any] = dict.fromkeys([*named, "model.encoder.heads", "model.decoder.heads"], "auto")
+    free |= {"pretrain": pretrain.model_dump(), "search": {"space": recipe, **listed["search"]}}
     ledger = out / f"proxies-{recipe}-{pretrain.steps}.jsonl"
     known = {}
     for line in ledger.read_text().splitlines() if ledger.exists() else []:
@@ -159,7 +155,7 @@ def opened(recipe: str, steps: int | None, root: Path = Path(), out: Path = OUT)
         except (ValueError, TypeError, KeyError):
             continue  # the writer was killed inside this line: that cell is trained again
     ledger.parent.mkdir(parents=True, exist_ok=True)
-    return Bench(Recipe.model_validate(free), open_dataset(root / "data" / row.dataset), row.modality, ledger, known)
+    return Bench(recipe_with(described, free), open_dataset(root / "data" / row.dataset), row.modality, ledger, known)
 
 
 def ranking(bench: Bench, configurations: list[dict[str, Any]]) -> Iterator[Row]:
