@@ -44,7 +44,7 @@ def page(found: Store) -> None:
     if not names:
         state.empty("No recipe has been trained yet.")
         return
-    first, second, third, fourth = st.columns([5, 2, 2, 1], vertical_alignment="bottom")
+    first, second, third, fourth = st.columns([5, 2, 2, 1.6], vertical_alignment="bottom")
     with first:
         chosen = state.choose_several("Recipes", names, "recipes")
     with second:
