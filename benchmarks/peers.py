@@ -81,8 +81,8 @@ def vitmae(model: MaskedAutoencoder, attention: str) -> Peer:
 def vit_pytorch(model: MaskedAutoencoder, folder: Path = Path("downloads")) -> Peer:
     """``vit_pytorch.MAE`` of the shape of ``model``, freshly initialised.
 
-    Differs from ours: no global token, no biases in q, k and v, layer norms around the patch projection, learned positions, and as the
-    target plain pixels, which ours has to be given as well to be compared.
+    Differs from ours: no global token and plain pixels as the target, both of which ours can be given as well; no biases in q, k and v,
+    layer norms around the patch projection, learned positions.
     """
     config = model.config
     encoder, decoder, modality = config["encoder"], config["decoder"], model.modality

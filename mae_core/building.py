@@ -53,8 +53,12 @@ def fits(encoder: str, decoder: str) -> bool:
     return reads == "tokens" or resolve(ENCODERS, encoder, "encoder").makes_maps
 
 
-def check_masker(encoder: str, strategy: str) -> None:
-    """Raises ValueError where a masker finds nothing to read."""
+def check_masker(config: Mapping[str, Any], strategy: str) -> None:
+    """Raises ValueError where a masker finds nothing to read in the encoder of ``config``."""
+    encoder = config["kind"]
+    masker = resolve(MASKERS, strategy, "masking strategy")
+    if getattr(masker, "taught", "") == "attention" and not config.get("global_token", True):
+        raise ValueError(f"masking strategy {strategy!r} reads what the global token attends to: keep global_token")
     if what := lacking(encoder, strategy):
         others = [other for other in ENCODERS if not lacking(other, strategy)]
         raise ValueError(

@@ -145,7 +145,9 @@ def _gated(branch: Tensor, scale: Tensor | None, gate: Tensor | None, which: int
 def run_block(block: nn.Module, recompute: bool, *inputs: Any) -> Tensor:
     """``block(*inputs)``, forgetting its activations and recomputing them in backward where ``recompute`` asks for it."""
     if recompute and torch.is_grad_enabled():
-        return checkpoint(block, *inputs, use_reentrant=False)
+        out: Tensor = checkpoint(block, *inputs, use_reentrant=False)
+        torch.clear_autocast_cache()  # else 16-bit copies of all weights stay until the pass ends; backward makes its own
+        return out
     return block(*inputs)
 
 

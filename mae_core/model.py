@@ -74,7 +74,7 @@ class MaskedAutoencoder(nn.Module):
         for weighted in objective.weights:
             allow(kind.objectives, weighted, "objective", name)
         self.modality, self.encoder = build_encoder(config)
-        check_masker(config["encoder"]["kind"], masking["strategy"])
+        check_masker(config["encoder"], masking["strategy"])
         self.masker = make_masker(masking, width, self.modality.coords.shape[-2])
         for family in getattr(self.masker, "families", ()):
             allow(kind.maskers, family, "masking strategy", name)
@@ -224,9 +224,13 @@ class MaskedAutoencoder(nn.Module):
         return encoded(self.encoder, self.modality, raw, pool, layer)
 
     def recompute_activations(self, blocks: bool | int = True) -> None:
-        """Trade about a third more time for much less activation memory: of all blocks, or of so many, the encoder's first."""
+        """Trade about a third more time for much less activation memory: of all blocks but the last, or of so many, the encoder's first.
+
+        Backward begins with the last block: what it would forget is needed at once.
+        """
         of_encoder = len(self.encoder.blocks)
-        count = (of_encoder + len(self.decoder.blocks)) * blocks if isinstance(blocks, bool) else blocks
+        most = max(of_encoder + len(self.decoder.blocks) - 1, 0)
+        count = most * blocks if isinstance(blocks, bool) else blocks
         self.encoder.recompute = min(count, of_encoder)
         self.decoder.recompute = max(count - of_encoder, 0)
 
@@ -269,6 +273,8 @@ def encoded(encoder: nn.Module, modality: Modality, raw: Tensor, pool: str, laye
     if pool == "mean":
         return pool_mean(latent.tokens[:, -cells.coords.shape[-2] :], cells.valid)
     if pool == "global":
+        if latent.tokens.shape[1] == cells.coords.shape[-2]:
+            raise ValueError("the encoder has no global token: ask for features, mean or tokens")
         return latent.tokens[:, 0]
     if pool == "tokens":
         return latent.tokens

@@ -72,11 +72,14 @@ def plan(
     measure: Annotated[bool, typer.Option(help="run its first steps for ten seconds, and forecast from them")] = False,
     calibrate: Annotated[bool, typer.Option(help="measure this machine for ten seconds, for every later plan")] = False,
     price_per_hour: Annotated[float | None, typer.Option(min=0, help="of this machine, in any currency")] = None,
+    gpus: Annotated[list[int] | None, typer.Option(min=1, help="on paper: so many GPUs; may be given again")] = None,
+    gpu: Annotated[str, typer.Option(help="their kind, such as H100 or A100")] = "H100",
+    strategy: Annotated[str, typer.Option(help="how they share the model: ddp or fsdp2")] = "ddp",
 ) -> None:
     """Show every value with its origin, the steps, FLOPs and memory of a recipe, and forecast time, peak memory and cost."""
-    from pipelines.show import plan_text
+    from pipelines.show import ManyGpus, plan_text
 
-    print(plan_text(recipe, ROOT, measure, calibrate, price_per_hour))
+    print(plan_text(recipe, ROOT, measure, calibrate, price_per_hour, ManyGpus(gpus or (), gpu, strategy)))
 
 
 @app.command()

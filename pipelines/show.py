@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import yaml
 
-from experiments import forecast
+from experiments import forecast, many_gpus
 from experiments.datasets import load_dataset_spec
 from experiments.forecast import Training, training_of
 from experiments.placement import ResourceError
@@ -40,8 +42,22 @@ def datasets_text(root: Path) -> str:
     return "\n".join(lines) + hint
 
 
+class ManyGpus(NamedTuple):
+    """What is asked about more GPUs than there are here."""
+
+    workers: Sequence[int] = ()
+    """Numbers of them; none: nothing is asked."""
+    kind: str = "H100"
+    strategy: str = "ddp"
+
+
 def plan_text(
-    recipe: str, root: Path, measure: bool = False, calibrate: bool = False, price: float | None = None
+    recipe: str,
+    root: Path,
+    measure: bool = False,
+    calibrate: bool = False,
+    price: float | None = None,
+    many: ManyGpus = ManyGpus(),  # noqa: B008 - a value, never changed
 ) -> str:
     """The resolved recipe with each value's origin, its cost, and a forecast of time and memory where this machine is known.
 
@@ -49,6 +65,9 @@ def plan_text(
         measure: forecast from the recipe's own first steps, run for ten seconds.
         calibrate: measure this machine for ten seconds first, and keep what was found.
         price: of an hour of this machine, in any currency.
+        many: GPUs that are not here.
+
+    Raises ValueError where ``many`` cannot share the recipe's batch or are of an unknown kind.
     """
     row = recipe_row(recipe, root)
     wanted = load_recipe(recipe, root)
@@ -64,6 +83,8 @@ def plan_text(
         said = _forecast(recipe, training, root, measure, calibrate, price)
     except ResourceError as problem:  # a plan for larger machines is a plan all the same
         said = [("time, peak memory", f"not known: {problem}")]
+    if many.workers:
+        said += many_gpus.lines(resolved, many.workers, many.kind, many.strategy)
     return "\n".join([*lines, *(f"  {name:<24} {text}" for name, text in said)])
 
 

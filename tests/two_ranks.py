@@ -10,11 +10,13 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.multiprocessing.spawn import spawn
 
+from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings, fit, start
 from mae_core.training.state import Saver, TrainState, load_checkpoint
-from mae_core.training.world import World
+from mae_core.training.world import World, replicate
 
 CONFIG: dict[str, Any] = {
     "modality": {"kind": "image", "channels": 1, "size": [8, 8], "patch": 2},
@@ -143,3 +145,28 @@ def _train(state: TrainState, case: Case, world: World, samples: np.ndarray, fol
             with Saver(folder, "two", write=world.rank == 0) as saver:
                 saver.save(state)
     return Outcome(losses, norms, state.tensors(), parts, folder)
+
+
+def gradient_bytes(folder: Path) -> tuple[int, int]:
+    """How many bytes of gradients two ranks sum in one backward pass, and how many parameters learn."""
+    spawn(_summed, (str(folder),), nprocs=2)
+    told, parameters = np.load(folder / "told.npy").tolist()
+    return told, parameters
+
+
+def _summed(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    model = MaskedAutoencoder.build(CONFIG)
+    runner: Any = replicate(model, World(rank, 2), torch.device("cpu"))
+    told = [0]
+
+    def counting(state, bucket):  # type: ignore[no-untyped-def] # torch looks at annotations
+        told[0] += bucket.buffer().numel() * bucket.buffer().element_size()
+        return allreduce_hook(state, bucket)
+
+    runner.register_comm_hook(None, counting)
+    raw = torch.from_numpy(SAMPLES[:4])
+    runner(raw, plan=model.plan(raw, 0.75, "random", 0)).total.backward()
+    if rank == 0:
+        np.save(f"{folder}/told.npy", [told[0], sum(p.numel() for p in model.parameters() if p.requires_grad)])
+    dist.destroy_process_group()

@@ -29,6 +29,8 @@ class ViT(nn.Module):
         qk_norm, layer_scale: as in ``Block``.
         drop_path: chance that the last block's branches are skipped in training, as in ``gates``.
         positions: ``sincos`` adds the place of a cell to it, ``rope`` turns queries and keys by it.
+        global_token: the first global token. Without it a step costs less, by one token of those that are visible; no layout but our own
+            and no mask that reads its attention can do without.
         global_pool: what stands for the whole sample: the ``mean`` over its cells or the first global ``token``.
     """
 
@@ -50,18 +52,21 @@ class ViT(nn.Module):
         layer_scale: float = 0.0,
         positions: str = "sincos",
         global_pool: str = "mean",
+        global_token: bool = True,
     ) -> None:
         super().__init__()
         for what, value, known in (("positions", positions, POSITIONS), ("global_pool", global_pool, POOLS)):
             if value not in known:
                 raise ValueError(f"unknown {what} {value!r}: there are {', '.join(known)}")
+        if global_pool == "token" and not global_token:
+            raise ValueError("global_pool 'token' needs global_token: pool by mean, or keep the token")
         self.width, self.local_start, self.global_pool = width, local_start, global_pool
         self.drop_path = check_rate(drop_path)
         self.recompute = 0
         """How many blocks, from the first, are recomputed in backward."""
-        self.global_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.global_token = nn.Parameter(torch.zeros(1, 1, width)) if global_token else None
         self.registers = nn.Parameter(torch.zeros(1, registers, width)) if registers else None
-        self.n_global = 1 + registers
+        self.n_global = global_token + registers
         self.positions = Positions(width) if positions == "sincos" else None
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, qk_norm, layer_scale) for _ in range(depth))
         self.rotary = Rotary(width // heads) if positions == "rope" else None
@@ -69,7 +74,8 @@ class ViT(nn.Module):
 
     def init_weights(self) -> None:
         """As the official code."""
-        nn.init.normal_(self.global_token, std=0.02)
+        if self.global_token is not None:
+            nn.init.normal_(self.global_token, std=0.02)
         init_linear(self.blocks)
         if self.local_start:
             start_local(self.blocks)
@@ -87,8 +93,8 @@ class ViT(nn.Module):
         if self.positions is not None:
             x = x + self.positions(cells.coords, keep)
         rotation = None if self.rotary is None else self.rotary(cells.coords, keep, self.n_global)
-        extra = [] if self.registers is None else [self.registers]
-        x = torch.cat([*(token.expand(len(x), -1, -1) for token in (self.global_token, *extra)), x], 1)
+        extra = [token.expand(len(x), -1, -1) for token in (self.global_token, self.registers) if token is not None]
+        x = torch.cat([*extra, x], 1) if extra else x
         key_ok = None if ok is None else torch.cat([ok.new_ones(len(ok), self.n_global), ok], 1)
         open_to = None
         if self.drop_path and self.training and cells.draws is not None:
@@ -107,11 +113,11 @@ class ViT(nn.Module):
     @classmethod
     def cost(cls, options: Mapping[str, Any], look: Look) -> Cost:
         """Of one sample; the modality's embedding belongs to it."""
-        width, registers = options["width"], options.get("registers", 0)
-        tokens = look.kept + 1 + registers
+        width, extra = options["width"], options.get("global_token", True) + options.get("registers", 0)
+        tokens = look.kept + extra
         blocks = tower(options["depth"], width, tokens, options["heads"], options.get("mlp_ratio", 4.0), look.plain)
         stem = cls.stem_cost(options, look)
-        return Cost(stem.flops, stem.saved + 3.0 * tokens * width, blocks, 1 + registers)
+        return Cost(stem.flops, stem.saved + 3.0 * tokens * width, blocks, extra)
 
     @classmethod
     def stem_cost(cls, options: Mapping[str, Any], look: Look) -> Cost:

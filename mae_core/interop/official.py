@@ -41,7 +41,7 @@ HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 DECODER_HEADS = {512: 16}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TOLERANCE = 1e-5
-PLAIN = {"registers": 0, "qk_norm": False, "layer_scale": 0.0, "positions": "sincos"}
+PLAIN = {"registers": 0, "qk_norm": False, "layer_scale": 0.0, "positions": "sincos", "global_token": True}
 """Options of an encoder that change its tensors or what they mean, as the official ones have them."""
 
 

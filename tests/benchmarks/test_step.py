@@ -111,7 +111,7 @@ def test_everybody_trains_in_every_precision_and_who_cannot_is_named(monkeypatch
     found = contestants(SMALL, None)
     assert list(found) == [
         f"{name}_{precision}"
-        for name in ("ours", "ours_pixels", "vitmae_eager", "vitmae_sdpa")
+        for name in ("ours", "ours_alike", "vitmae_eager", "vitmae_sdpa")
         for precision in ("fp32", "bf16")
     ]
     assert "not run: vit_pytorch: no wheel" in capsys.readouterr().out

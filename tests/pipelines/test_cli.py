@@ -204,6 +204,25 @@ def test_plan_says_how_to_get_a_forecast(maestro):
     assert "not known of this machine: `maestro plan tiny --calibrate` measures it once" in said.out
 
 
+def test_plan_says_on_paper_what_more_gpus_would_take(maestro):
+    said = maestro("plan", "tiny", "--gpus", 2, "--gpus", 8, "--gpu", "A100", "--strategy", "fsdp2")
+    assert said.code == 0, said
+    assert re.search(r"on paper, 2 × A100 +\d+ samples each, \d+ MB sent by each a step; ", said.out)
+    assert "on paper, 8 × A100" in said.out and "30% of the peak assumed" in said.out
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (("--gpus", 100_000), "cannot be shared by 100000 workers"),
+        (("--gpus", 8, "--gpu", "Z9"), "the peak of 'Z9' is not known: there are H200"),
+        (("--gpus", 8, "--strategy", "zero"), "unknown strategy 'zero': there are ddp, fsdp2"),
+    ],
+)
+def test_plan_refuses_gpus_that_cannot_be_planned(maestro, asked, reason):
+    refused(maestro("plan", "tiny", *asked), reason)
+
+
 def test_plan_forecasts_from_what_is_known_of_the_machine(maestro, project, monkeypatch):
     machine = Machine(Rates(Work(*[1e-9] * 8)), 1.0, 4.0, 0.1, 0.01, 300.0, 2.0, 3.0)
     monkeypatch.setattr(forecast, "calibrated", lambda root, threads: machine)

@@ -16,9 +16,11 @@ OPTIONS = {
     "layer_scale": {"layer_scale": 0.1},
     "rope": {"positions": "rope"},
     "token": {"global_pool": "token"},
+    "no global token": {"global_token": False},
 }
 DEFAULTS = {
     "registers": 0, "qk_norm": False, "drop_path": 0.0, "layer_scale": 0.0, "positions": "sincos", "global_pool": "mean",
+    "global_token": True,
 }  # fmt: skip
 
 
@@ -61,6 +63,28 @@ def test_the_global_token_can_stand_for_the_sample(make_config, make_raw):
     torch.testing.assert_close(model.encode(raw, "mean"), tokens[:, 2:].mean(1))
     classifier = Classifier.from_pretrained(model, ["a", "b"]).eval()
     assert torch.equal(classifier(raw), classifier.head(classifier.norm(tokens[:, 0])))
+
+
+def test_without_a_global_token_there_are_cells_alone(make_config, make_raw):
+    config = make_config(encoder={"global_token": False})
+    model, raw = MaskedAutoencoder.build(config), make_raw(2, config)
+    tokens = model.encode(raw, "tokens")
+    assert tokens.shape == (2, 16, 16) and "encoder.global_token" not in model.state_dict()
+    torch.testing.assert_close(model.encode(raw, "mean"), tokens.mean(1))
+    with pytest.raises(ValueError, match="no global token"):
+        model.encode(raw, "global")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"encoder": {"global_token": False, "global_pool": "token"}}, "global_pool 'token' needs global_token"),
+        ({"encoder": {"global_token": False}, "masking": {"strategy": "attention"}}, "keep global_token"),
+    ],
+)
+def test_what_reads_the_global_token_needs_it(make_config, changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        MaskedAutoencoder.build(make_config(**changes))
 
 
 def test_normalised_queries_and_keys_bound_the_logits():

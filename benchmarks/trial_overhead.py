@@ -1,0 +1,101 @@
+"""What a trial of a search costs beside its own training: the search's machinery on Ray Tune against the trial's own clock.
+
+``python -m benchmarks.trial_overhead`` writes benchmarks/out/trial_overhead.json. Trials of the default architecture on a prepared
+dataset are played one after another as ``dvc repro search`` plays them, with all of Ray on the same core. From one answer to the next
+everything counts; the first trial, whose process loads libraries and data, is told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.rows import Row, compare, publish
+from experiments.cluster import Machines, connected
+from experiments.halving import Job
+from experiments.recipe import Recipe
+from experiments.resolving import resolve
+from experiments.trials import Measured, Work
+from experiments.tuning import Jobs, play
+from mae_core.data.dataset import open_dataset
+
+LIMIT = 3.0
+"""Seconds that a warm trial may take beside its training."""
+
+
+class Turn(NamedTuple):
+    """One trial."""
+
+    wall_s: float
+    own_s: float
+    """What it says it took: training and scoring."""
+
+
+class Queue:
+    """So many equal jobs: what ``Jobs`` plays."""
+
+    def __init__(self, trials: int) -> None:
+        self.waiting = [Job(number, 0, "sampled", 0, 1.0, {}) for number in range(trials)]
+        self.trials = trials
+        self.begun = time.perf_counter()
+        self.turns: list[Turn] = []
+
+    @property
+    def found(self) -> bool:
+        """Whether all have been played."""
+        return len(self.turns) == self.trials
+
+    def next(self) -> Job | None:
+        """The next job."""
+        return self.waiting.pop(0) if self.waiting else None
+
+    def done(self, job: Job, measured: Measured) -> None:
+        """Takes an answer. Raises RuntimeError where the trial failed."""
+        if measured.failure:
+            raise RuntimeError(f"trial {job.trial} failed: {measured.failure}")
+        now = time.perf_counter()
+        self.turns.append(Turn(now - self.begun, measured.seconds))
+        self.begun = now
+
+
+def measure(dataset: Path, steps: int, trials: int) -> list[Turn]:
+    """The turns of ``trials`` trials after the first, which starts its process."""
+    opened = open_dataset(dataset)
+    resolved = resolve(Recipe(), opened.info, {}, opened.modality)
+    settings = {**resolved.settings.__dict__, "steps": steps}
+    work = Work(resolved.config, settings, str(dataset.resolve()), "knn", None)
+    queue: Any = Queue(trials + 1)
+    with tempfile.TemporaryDirectory() as folder, connected(Path.cwd()):
+        jobs = Jobs(queue, lambda job: work, queue.done)
+        play(jobs, Machines(1, 0, ""), Path(folder), lambda: None)
+    return list(queue.turns)
+
+
+def rows_of(turns: list[Turn], command: str, steps: int) -> list[Row]:
+    """The seconds beside the training of a warm trial, and of the first one, beside what is allowed."""
+    first, *warm = turns
+    beside = [turn.wall_s - turn.own_s for turn in warm]
+    facts = {"steps": steps, "training_and_scoring_s": warm[0].own_s, "first_trial_beside_s": first.wall_s - first.own_s}
+    return [compare("trial_overhead_vs_limit_s", beside, [LIMIT] * len(beside), command, **facts)]
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", type=Path, default=Path("data/mnist5k"))
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--trials", type=int, default=8)
+    given = parser.parse_args()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # Ray counts the cores that it may use: one trial at a time
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    command = f"python -m benchmarks.trial_overhead --dataset {given.dataset} --steps {given.steps} --trials {given.trials}"
+    publish("trial_overhead", rows_of(measure(given.dataset, given.steps, given.trials), command, given.steps))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""A training on 8 to 512 GPUs, on paper: what each worker sends in a step, how long a step lasts, and what is left of so many times one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.forecast import GPU_SHARE, duration
+from experiments.resolving import Resolved
+from mae_core.communication import Step, shared_step
+from mae_core.flops import PEAK, train_flops
+from mae_core.memory import MB
+from mae_core.model import MaskedAutoencoder
+
+
+def steps_on(resolved: Resolved, workers: Sequence[int], gpu: str, strategy: str) -> list[Step]:
+    """One worker, then each of ``workers``: the recipe's batch is shared by all of them.
+
+    Raises ValueError where a GPU's peak is not known or a batch is smaller than the number of workers.
+    """
+    if gpu not in PEAK:
+        raise ValueError(f"the peak of {gpu!r} is not known: there are {', '.join(PEAK)}")
+    model = MaskedAutoencoder.build(resolved.config)
+    parameters = sum(p.numel() for p in model.parameters())
+    blocks = len(model.encoder.blocks) + len(model.decoder.blocks)
+    sample_s = train_flops(resolved.config) / (PEAK[gpu] * GPU_SHARE)
+    batch = resolved.settings.batch_size
+    return [shared_step(batch, n, sample_s, parameters, blocks, strategy) for n in (1, *workers)]
+
+
+def lines(resolved: Resolved, workers: Sequence[int], gpu: str, strategy: str) -> list[tuple[str, str]]:
+    """What there is to say of each number of workers, as names and texts."""
+    one, *others = steps_on(resolved, workers, gpu, strategy)
+    return [(f"on paper, {step.workers} × {gpu}", _said(step, one, resolved.settings.steps)) for step in others]
+
+
+def _said(step: Step, one: Step, steps: int) -> str:
+    least, most = (one.computing_s / seconds for seconds in (step.slowest_s, step.fastest_s))
+    times = f"{least:.1f} to {most:.1f}" if most - least > 0.05 else f"{most:.1f}"
+    return (
+        f"{step.rows} samples each, {step.sent_bytes / MB:.0f} MB sent by each a step; {times} times as fast as one, "
+        f"{duration(steps * step.fastest_s)} to {duration(steps * step.slowest_s)} ({GPU_SHARE:.0%} of the peak assumed)"
+    )
