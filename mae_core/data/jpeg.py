@@ -122,11 +122,11 @@ def _upright(photos: Sequence[Photo]) -> Tensor:
 def _cut(
     photos: Sequence[Photo], boxes: Tensor, mirrored: Tensor | None, size: tuple[int, int], pool: Executor | None
 ) -> Tensor:
-    out = torch.empty(len(photos), 3, *size, dtype=torch.uint8)
+    out = torch.empty(len(photos), 3, *size, dtype=torch.uint8, memory_format=torch.channels_last)  # as pixels are decoded
     flips = [False] * len(photos) if mirrored is None else mirrored.tolist()
     go = map if pool is None else pool.map
-    for row, piece in enumerate(go(cut, photos, boxes.tolist(), [size] * len(photos))):
-        out[row] = piece.flip(-1) if flips[row] else piece
+    for row, piece in enumerate(go(cut, photos, boxes.tolist(), [size] * len(photos), flips)):
+        out[row] = piece
     return out
 
 
@@ -174,8 +174,8 @@ def middle(sizes: Tensor, wanted: tuple[int, int]) -> Tensor:
     return torch.stack([((height - tall) / 2).floor(), ((width - wide) / 2).floor(), tall, wide], 1).long()
 
 
-def cut(photo: Photo, box: Sequence[int], size: tuple[int, int]) -> Tensor:
-    """The box (top, left, height, width) of the upright picture, resized to ``size``: (3, H, W) uint8."""
+def cut(photo: Photo, box: Sequence[int], size: tuple[int, int], mirrored: bool = False) -> Tensor:
+    """The box (top, left, height, width) of the upright picture, resized to ``size``: (3, H, W) uint8, channels last in memory."""
     data = photo.read()
     fewest = min(box[2] / size[0], box[3] / size[1])
     scale = next((scale for scale in SCALES if scale <= fewest), 1)
@@ -189,8 +189,9 @@ def cut(photo: Photo, box: Sequence[int], size: tuple[int, int]) -> Tensor:
     top, left = round(box[0] * down), round(box[1] * across)
     bottom, right = max(round((box[0] + box[2]) * down), top + 1), max(round((box[1] + box[3]) * across), left + 1)
     piece = torch.from_numpy(np.ascontiguousarray(upright[top:bottom, left:right]))
-    # seen as channels-last, in which torch resizes bytes fastest
-    batch = piece.permute(2, 0, 1).unsqueeze(0)
+    batch = piece.unsqueeze(0).permute(0, 3, 1, 2)  # with the strides of channels-last, in which torch resizes bytes fastest
+    if mirrored:
+        batch = batch.flip(-1)
     return F.interpolate(batch, size=size, mode="bicubic", antialias=True, align_corners=False)[0]
 
 
