@@ -54,9 +54,7 @@ class EncoderSection(Section):
     width: Count | Auto = 128
     depth: Count | Auto = 6
     heads: Count | Auto = Field("auto", description="auto: width / 32")
-    local_start: bool | Auto = Field(
-        False, description="queries and keys start alike: attention begins with near cells"
-    )
+    local_start: bool | Auto = Field(False, description="keys start as queries: attention begins with near cells")
     registers: Annotated[int, Field(ge=0)] | Auto = Field(0, description="global tokens beside the first")
     qk_norm: bool | Auto = Field(False, description="queries and keys are normalised in each head")
     drop_path: Annotated[float, Field(ge=0, lt=1)] | Auto = Field(
@@ -71,6 +69,7 @@ class EncoderSection(Section):
     global_pool: Literal["mean", "token", "auto"] = Field(
         "mean", description="what stands for a whole sample: the mean over cells or the global token"
     )
+    global_token: bool | Auto = Field(True, description="a token beside the cells; without it a step costs a little less")
     stages: Count | Auto = Field(2, description="of encoder conv: resolutions")
     kernel: Count | Auto = Field(7, description="of encoder conv: sites a side that a convolution reaches over; odd")
 
@@ -84,9 +83,7 @@ class DecoderSection(Section):
     width: Count | Auto = 64
     depth: Count | Auto = 1
     heads: Count | Auto = Field("auto", description="auto: width / 16")
-    local_start: bool | Auto = Field(
-        False, description="queries and keys start alike: attention begins with near cells"
-    )
+    local_start: bool | Auto = Field(False, description="keys start as queries: attention begins with near cells")
     share: Annotated[float, Field(gt=0, le=1)] | Auto = Field(
         1.0, description="of decoders cross and linear: share of the hidden cells that a step predicts"
     )

@@ -21,7 +21,7 @@ def test_defaults_take_what_they_took_and_the_options_of_the_transformer():
     config = resolve(Recipe(), DATASET).config
     assert config["encoder"] == {
         "kind": "vit", "width": 128, "depth": 6, "heads": 4, "local_start": False, "registers": 0, "qk_norm": False,
-        "drop_path": 0.0, "layer_scale": 0.0, "positions": "sincos", "global_pool": "mean",
+        "drop_path": 0.0, "layer_scale": 0.0, "positions": "sincos", "global_pool": "mean", "global_token": True,
     }  # fmt: skip
     assert config["decoder"] == {"kind": "joint", "width": 64, "depth": 1, "heads": 4, "local_start": False}
 
