@@ -17,9 +17,9 @@ LAYER_NORM_EPS = 1e-6
 def attend(q: Tensor, k: Tensor, v: Tensor, key_ok: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention of (B, H, Q, d) over (B, H, T, d); ``key_ok`` (B, T) bool hides padded keys.
 
-    torch's fused kernel has a slow bf16 backward on CPUs, so there, while training, plain matrix products are used instead.
+    torch's fused kernel is slow in bf16 on CPUs, most of all backward, so there plain matrix products are used instead.
     """
-    plain = q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()
+    plain = q.device.type == "cpu" and q.dtype == torch.bfloat16
     mask = None if key_ok is None else key_ok[:, None, None, :]
     if not plain:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

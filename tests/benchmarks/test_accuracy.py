@@ -5,9 +5,11 @@ import types
 
 import numpy as np
 import pytest
+from project import write_dataset
 
 from benchmarks import accuracy
 from benchmarks.accuracy import Curve, Key, Trial, measured, rows_of
+from mae_core.data.dataset import open_dataset
 
 CONFIG = {
     "modality": {"kind": "image", "channels": 1, "size": [8, 8], "patch": 4},
@@ -28,7 +30,7 @@ def spots(monkeypatch):
     split = types.SimpleNamespace(samples=samples, labels=labels)
     dataset = types.SimpleNamespace(split=lambda name: split)
     monkeypatch.setattr(accuracy, "open_dataset", lambda folder: dataset)
-    monkeypatch.setattr(accuracy, "config_of", lambda dataset, patch: CONFIG)
+    monkeypatch.setattr(accuracy, "config_of", lambda dataset, patch, contrast: CONFIG)
     return dataset
 
 
@@ -59,6 +61,14 @@ def test_curves_are_measured_once_and_gone_on_with(spots, tmp_path, capsys, monk
     assert "not measured, time is up: spots/ours/0.003-8-default/0/0.05" in capsys.readouterr().out
 
 
+def test_ours_alone_compares_masks(tmp_path):
+    write_dataset(tmp_path)
+    dataset = open_dataset(tmp_path / "data" / "tiny")
+    plain, compared = (accuracy.config_of(dataset, 2, contrast)["objective"] for contrast in (0.0, 0.3))
+    assert compared == {**plain, "mask_contrastive": 0.3}
+    assert len(accuracy.OURS) == len(accuracy.TRIALS)
+
+
 @pytest.mark.parametrize("name", ["vitmae_fp32", "vitmae_bf16"])
 def test_others_train_too(spots, name, tmp_path):
     pytest.importorskip("transformers")
@@ -79,6 +89,6 @@ def test_rows_ask_how_soon_ours_is_as_good_as_the_other_in_the_end():
     row = rows["spots_ours_vs_vitmae_bf16_cpu_s_to_its_last_accuracy"]
     assert row.n == 2 and row.facts["accuracy_asked"] == pytest.approx(0.7) and row.baseline == 4.0
     assert row.ours == pytest.approx((4 / 3 + 1) / 2) and row.facts["trials"] == 1
-    assert row.facts["ours_trial"] == "(0.002, 8, None)"
+    assert row.facts["ours_trial"] == "(0.002, 8, None, 0.0)"
     never = rows["spots_ours_vs_vitmae_fp32_cpu_s_to_its_last_accuracy"]
     assert never.ratio is None and never.facts["not_reached"] == 1 and never.ours == 2.0
