@@ -7,7 +7,6 @@ the weights are those fitted on train alone, so that the validation figure of th
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,14 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mae_core.atomic import replace_folder
+from mae_core.evaluation.logistic import Logistic
 
 SCHEMA = 1
 GRID = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 """C of scikit-learn: inverse strength against the sum of the losses."""
 SCALE_FLOOR = 0.1
 """Smallest scale over the root mean square of all: an almost constant feature, such as a border pixel, is not blown up."""
-TOLERANCE = 1e-4
-ITERATIONS = 500
 
 
 class Scaler(NamedTuple):
@@ -86,35 +84,22 @@ def fit_linear(
         raise ValueError(f"a linear probe needs at least two classes, the training labels hold {len(labels)}")
     if len(validation_x) == 0:
         raise ValueError("a linear probe needs labelled validation samples to choose its regularisation on")
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
     scaler = scaler or fit_scaler(train_x)
     x = scaler(train_x)
     # with fewer rows than columns the solution lies in the span of the rows, so it is found there, exactly, in n dimensions
     basis = np.linalg.svd(x, full_matrices=False)[2] if len(x) < x.shape[1] else None
-    solver = LogisticRegression(tol=TOLERANCE, max_iter=ITERATIONS, warm_start=True)
+    rows = x if basis is None else x @ basis.T
+    solver = Logistic(rows, np.searchsorted(labels, train_y), len(labels))
+    seen = scaler(validation_x)
     best: LinearProbe | None = None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # weakest regularisations alone; validation judges them
-        for c in sorted(grid):
-            solver.set_params(C=c).fit(x if basis is None else x @ basis.T, train_y)
-            probe = LinearProbe(scaler, *_weights(solver, basis), labels, c, 0.0)
-            accuracy = float(np.mean(probe.predict(validation_x) == validation_y))
-            if best is None or accuracy > best.validation:
-                best = probe._replace(validation=accuracy)
+    for c in sorted(grid):
+        found = solver.solve(c)
+        weight = found.weight if basis is None else found.weight @ basis
+        accuracy = float(np.mean(labels[(seen @ weight.T + found.bias).argmax(1)] == validation_y))
+        if best is None or accuracy > best.validation:
+            best = LinearProbe(scaler, weight, found.bias, labels, c, accuracy)
     assert best is not None
     return best
-
-
-def _weights(solver: Any, basis: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """(classes, D) weights and (classes,) biases; scikit-learn keeps one row for two classes."""
-    weight, bias = solver.coef_.copy(), solver.intercept_.copy()
-    if len(weight) == 1:
-        weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
-    if basis is not None:
-        weight = weight @ basis
-    return weight.astype(np.float32), bias.astype(np.float32)
 
 
 def save_probe(probe: LinearProbe, folder: Path, classes: Sequence[str], provenance: Mapping[str, Any]) -> Path:
