@@ -1,9 +1,9 @@
 """How the error falls with width and with samples seen, and whether small runs foretell a large one. Can be stopped and gone on with.
 
 ``python -m benchmarks.scaling --dataset mnist`` trains every width for every length (a complete schedule each), fits
-L(N, D) = floor + a N^-alpha + b D^-beta (``mae_core.scaling``) to all but the largest run and compares its forecast with that run, beside the
-forecast that nothing improves over the best run fitted. L is the share of the best constant's error that is left on fixed masks of
-validation samples, in raw units; N counts the encoder's and decoder's weights, D samples of all epochs. Writes
+L(N, D) = floor + a N^-alpha + b D^-beta (``mae_core.scaling``) to all but the largest run and compares its forecast with that run,
+beside the forecast that nothing improves over the best run fitted. L is the share of the best constant's error that is left on fixed masks
+of validation samples, in raw units; N counts the encoder's and decoder's weights, D samples of all epochs. Writes
 benchmarks/out/scaling.json; finished runs are files beside it.
 """
 
@@ -123,7 +123,9 @@ def main() -> None:
     found = [(cell, json.loads(text)) for cell, text in spread(cells, folder, train, given.workers)]
     for cell, told in sorted(found, key=lambda one: one[0][2:]):
         error, cost = told["loss"], math.prod(told[name] for name in ("flops_per_sample", "samples")) / 1e12
-        print(f"width {cell.width:>4} steps {cell.steps:>5}: error {error:.4f}, {cost:.2f} TFLOP, {told['cpu_s']:.0f} s")
+        print(
+            f"width {cell.width:>4} steps {cell.steps:>5}: error {error:.4f}, {cost:.2f} TFLOP, {told['cpu_s']:.0f} s"
+        )
     command = f"python -m benchmarks.scaling --dataset {given.dataset} --seeds {given.seeds}"
     publish("scaling", rows_of(found, command))
 

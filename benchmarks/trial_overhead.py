@@ -1,8 +1,8 @@
-"""What a trial of a search costs beside its own training: the search's machinery on Ray Tune against the trial's own clock.
+"""What a trial of a search costs beside its training and scoring: Ray Tune and all around it against the same work called directly.
 
 ``python -m benchmarks.trial_overhead`` writes benchmarks/out/trial_overhead.json. Trials of the default architecture on a prepared
 dataset are played one after another as ``dvc repro search`` plays them, with all of Ray on the same core. From one answer to the next
-everything counts; the first trial, whose process loads libraries and data, is told apart.
+everything counts; the first trial, whose process loads libraries and data, is told apart. The work itself is timed beforehand, alone.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks.rows import Row, compare, publish
+from experiments import trials as trials_of_search
 from experiments.cluster import Machines, connected
 from experiments.halving import Job
 from experiments.recipe import Recipe
@@ -24,16 +26,19 @@ from experiments.trials import Measured, Work
 from experiments.tuning import Jobs, play
 from mae_core.data.dataset import open_dataset
 
+ALONE = 3
+"""Times that the work is called directly, after one that warms up."""
 LIMIT = 3.0
 """Seconds that a warm trial may take beside its training."""
 
 
-class Turn(NamedTuple):
-    """One trial."""
+class Found(NamedTuple):
+    """What was measured."""
 
-    wall_s: float
-    own_s: float
-    """What it says it took: training and scoring."""
+    alone_s: float
+    """Training and scoring, called directly."""
+    turns: list[float]
+    """Seconds from one answer to the next; the first from the start of the search."""
 
 
 class Queue:
@@ -43,7 +48,7 @@ class Queue:
         self.waiting = [Job(number, 0, "sampled", 0, 1.0, {}) for number in range(trials)]
         self.trials = trials
         self.begun = time.perf_counter()
-        self.turns: list[Turn] = []
+        self.turns: list[float] = []
 
     @property
     def found(self) -> bool:
@@ -59,28 +64,29 @@ class Queue:
         if measured.failure:
             raise RuntimeError(f"trial {job.trial} failed: {measured.failure}")
         now = time.perf_counter()
-        self.turns.append(Turn(now - self.begun, measured.seconds))
+        self.turns.append(now - self.begun)
         self.begun = now
 
 
-def measure(dataset: Path, steps: int, trials: int) -> list[Turn]:
-    """The turns of ``trials`` trials after the first, which starts its process."""
+def measure(dataset: Path, steps: int, trials: int) -> Found:
+    """The turns of ``trials`` trials and of one before them, which starts their process."""
     opened = open_dataset(dataset)
     resolved = resolve(Recipe(), opened.info, {}, opened.modality)
     settings = {**resolved.settings.__dict__, "steps": steps}
     work = Work(resolved.config, settings, str(dataset.resolve()), "knn", None)
+    alone = [trials_of_search.measure(work).seconds for _ in range(ALONE + 1)][1:]
     queue: Any = Queue(trials + 1)
     with tempfile.TemporaryDirectory() as folder, connected(Path.cwd()):
         jobs = Jobs(queue, lambda job: work, queue.done)
         play(jobs, Machines(1, 0, ""), Path(folder), lambda: None)
-    return list(queue.turns)
+    return Found(median(alone), queue.turns)
 
 
-def rows_of(turns: list[Turn], command: str, steps: int) -> list[Row]:
-    """The seconds beside the training of a warm trial, and of the first one, beside what is allowed."""
-    first, *warm = turns
-    beside = [turn.wall_s - turn.own_s for turn in warm]
-    facts = {"steps": steps, "training_and_scoring_s": warm[0].own_s, "first_trial_beside_s": first.wall_s - first.own_s}
+def rows_of(found: Found, command: str, steps: int) -> list[Row]:
+    """The seconds of a warm trial beside its work, next to what is allowed; those of the first among the facts."""
+    first, *warm = found.turns
+    beside = [turn - found.alone_s for turn in warm]
+    facts = {"steps": steps, "work_alone_s": found.alone_s, "first_trial_beside_s": first - found.alone_s}
     return [compare("trial_overhead_vs_limit_s", beside, [LIMIT] * len(beside), command, **facts)]
 
 
@@ -93,7 +99,9 @@ def main() -> None:
     given = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # Ray counts the cores that it may use: one trial at a time
     logging.getLogger("ray").setLevel(logging.ERROR)
-    command = f"python -m benchmarks.trial_overhead --dataset {given.dataset} --steps {given.steps} --trials {given.trials}"
+    command = (
+        f"python -m benchmarks.trial_overhead --dataset {given.dataset} --steps {given.steps} --trials {given.trials}"
+    )
     publish("trial_overhead", rows_of(measure(given.dataset, given.steps, given.trials), command, given.steps))
 
 

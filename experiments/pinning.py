@@ -71,7 +71,7 @@ def pinned_settings(root: Path, recipe: str, trial: int) -> dict[str, Any]:
     path = recipe_path(root, recipe)
     described, row = parse_recipe(path.read_text(), str(path)), recipe_row(recipe, root)
     chosen = settings_of(Store(root).trials(recipe), trial)
-    resolved = resolve(described, open_dataset(root / "data" / row.dataset).info, chosen, row.modality)
+    resolved = resolve(described, open_dataset(root / "data" / row.dataset).info, chosen, row.modality, root)
     free = {key: value for key, value in chosen.items() if resolved.values[key].origin == "search"}
     return {**free, "pretrain.steps": resolved.settings.steps}
 

@@ -69,7 +69,9 @@ class EncoderSection(Section):
     global_pool: Literal["mean", "token", "auto"] = Field(
         "mean", description="what stands for a whole sample: the mean over cells or the global token"
     )
-    global_token: bool | Auto = Field(True, description="a token beside the cells; without it a step costs a little less")
+    global_token: bool | Auto = Field(
+        True, description="a token beside the cells; without it a step costs a little less"
+    )
     stages: Count | Auto = Field(2, description="of encoder conv: resolutions")
     kernel: Count | Auto = Field(7, description="of encoder conv: sites a side that a convolution reaches over; odd")
 

@@ -124,7 +124,7 @@ def search(recipe: str, root: Path = Path()) -> None:
     precision = choose_precision(described.pretrain.precision, device)
     digest = fingerprint("search", recipe, precision.name, root)
     with claim("search", recipe, digest, root) as run:
-        space = narrow(load_space(described.search.space, root), described, dataset.info, row.modality)
+        space = narrow(load_space(described.search.space, root), described, dataset.info, row.modality, root)
         several = described.search.method == "population"
         space = only_tuned(space) if several else space
         timing: dict[str, Any] = {"device": device.type, "precision": precision.name, "reason": precision.reason}

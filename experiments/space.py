@@ -109,13 +109,19 @@ def _within_bounds(where: str, key: str, values: list[Any], found: Any) -> Any:
     return found
 
 
-def narrow(keys: dict[str, BaseDistribution], recipe: Recipe, info: dict[str, Any], modality: str = "image") -> Space:
+def narrow(
+    keys: dict[str, BaseDistribution],
+    recipe: Recipe,
+    info: dict[str, Any],
+    modality: str = "image",
+    root: Path = Path(),
+) -> Space:
     """The keys that ``recipe`` leaves ``auto``, with the values that fit the dataset (its ``dataset.json``).
 
     A default that is not among the choices joins them. A key left with one value is not searched.
     Raises SpaceError where the defaults themselves make no model.
     """
-    resolved = resolve(recipe, info, {}, modality)
+    resolved = resolve(recipe, info, {}, modality, root)
     values = resolved.values
     if problem := unbuildable(resolved.config):
         raise SpaceError(f"the recipe with its defaults makes no model: {problem}")
@@ -133,7 +139,7 @@ def narrow(keys: dict[str, BaseDistribution], recipe: Recipe, info: dict[str, An
         if isinstance(distribution, CategoricalDistribution):
             fitting = []
             for value in distribution.choices:
-                reason = misfit(recipe, info, key, value, modality)
+                reason = misfit(recipe, info, key, value, modality, root)
                 if reason:
                     notes.append(f"{key} = {value} is left out: {reason}")
                 else:
@@ -147,14 +153,16 @@ def narrow(keys: dict[str, BaseDistribution], recipe: Recipe, info: dict[str, An
     return Space(searched, {key: tidy(values[key].value) for key in searched}, notes)
 
 
-def misfit(recipe: Recipe, info: dict[str, Any], key: str, value: Any, modality: str = "image") -> str:
+def misfit(
+    recipe: Recipe, info: dict[str, Any], key: str, value: Any, modality: str = "image", root: Path = Path()
+) -> str:
     """Why a value cannot be used on these samples, '' where it can."""
     if key == "model.patch":
         reason = registry.resolve(MODALITIES, modality, "modality").misfit(info, value)
         if reason:
             return reason
     try:
-        return unbuildable(resolve(recipe, info, {key: value}, modality).config)
+        return unbuildable(resolve(recipe, info, {key: value}, modality, root).config)
     except RecipeError as problem:
         return str(problem)
 

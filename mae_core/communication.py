@@ -84,7 +84,9 @@ def shared_step(
     Raises ValueError where there are fewer samples than workers.
     """
     if batch < workers:
-        raise ValueError(f"a batch of {batch} cannot be shared by {workers} workers: use fewer workers or a larger batch")
+        raise ValueError(
+            f"a batch of {batch} cannot be shared by {workers} workers: use fewer workers or a larger batch"
+        )
     rows = ceil(batch / workers)
     volume = sent_bytes(parameters, workers, strategy)
     messages = ceil(FLOAT * parameters / BUCKET) if strategy == "ddp" else 3 * (blocks + 1)

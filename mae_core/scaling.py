@@ -47,7 +47,9 @@ class Law(NamedTuple):
         Raises ValueError where an exponent is 0: then one of both is worth nothing, and more of the other is always better.
         """
         if min(self.alpha, self.beta) <= 0:
-            raise ValueError(f"no best size: alpha is {self.alpha:g} and beta {self.beta:g}; runs that differ more are needed")
+            raise ValueError(
+                f"no best size: alpha is {self.alpha:g} and beta {self.beta:g}; runs that differ more are needed"
+            )
         whole = flops / per_parameter
         ratio = self.alpha * self.a / (self.beta * self.b)
         parameters = ratio ** (1 / (self.alpha + self.beta)) * whole ** (self.beta / (self.alpha + self.beta))

@@ -14,7 +14,7 @@ from mae_core.training.precision import choose_precision
 
 BATCH = 512
 """Samples that are encoded at once, at most."""
-TOKEN_VALUES = 3_000_000
+TOKEN_VALUES = 600_000
 """Values of tokens that a CPU encodes at once: more of them fall out of its caches between two operations."""
 
 

@@ -18,7 +18,13 @@ LAW = Law(0.1, 5.0, 0.4, 30.0, 0.5)
 def told(cell, factor=1.0):
     parameters, samples = 100.0 * cell.width**2, 128.0 * cell.steps
     loss = factor * LAW.loss(parameters, samples)
-    return {"parameters": parameters, "samples": samples, "loss": loss, "cpu_s": 1.0, "flops_per_sample": 6 * parameters}
+    return {
+        "parameters": parameters,
+        "samples": samples,
+        "loss": loss,
+        "cpu_s": 1.0,
+        "flops_per_sample": 6 * parameters,
+    }
 
 
 def cells(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import trial_overhead
-from benchmarks.trial_overhead import Queue, Turn, rows_of
+from benchmarks.trial_overhead import Found, Queue, rows_of
 from experiments.trials import Measured
 
 
@@ -17,7 +17,7 @@ def test_from_answer_to_answer_everything_counts(monkeypatch):
     assert queue.next() is None and not queue.found
     for job in jobs:
         queue.done(job, Measured({"knn": 0.5}, 1.0, 10, 3.0))
-    assert queue.found and queue.turns == [Turn(8.0, 3.0), Turn(3.5, 3.0)]
+    assert queue.found and queue.turns == [8.0, 3.5]
 
 
 def test_a_failed_trial_is_an_error():
@@ -27,5 +27,5 @@ def test_a_failed_trial_is_an_error():
 
 
 def test_the_first_trial_is_told_apart():
-    (row,) = rows_of([Turn(12.0, 4.0), Turn(4.5, 4.0), Turn(4.7, 4.0), Turn(4.5, 4.0)], "command", 100)
+    (row,) = rows_of(Found(4.0, [12.0, 4.5, 4.7, 4.5]), "command", 100)
     assert row.ours == pytest.approx(0.5) and row.n == 3 and row.facts["first_trial_beside_s"] == 8.0

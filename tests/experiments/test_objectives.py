@@ -5,6 +5,7 @@ import json
 
 import pytest
 import yaml
+from optuna.distributions import FloatDistribution
 from project import make_project
 from without_ray import train_in_this_process
 
@@ -15,6 +16,7 @@ from experiments.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from experiments.report_runs import training
 from experiments.resolving import resolve
 from experiments.results import Store
+from experiments.space import narrow
 from mae_core.flops import encode_flops, forward_flops, train_flops
 from mae_core.model import MaskedAutoencoder
 from mae_core.teacher import weights_sum
@@ -131,6 +133,10 @@ def test_a_frozen_models_features_are_a_target(root):
     stage.pretrain("tiny", root)
     config = json.loads((root / "models" / "tiny" / "seed-0" / "config.json").read_text())
     assert config["objective"]["source"] == {"folder": "teacher", "sha256": weights_sum(root / "teacher"), "width": 16}
+    told = load_recipe("tiny", root)
+    loose = told.model_copy(update={"masking": told.masking.model_copy(update={"ratio": "auto"})})
+    keys = {"masking.ratio": FloatDistribution(0.4, 0.8)}
+    assert narrow(keys, loose, DATASET, "image", root).keys == keys, "a search finds the teacher in the project too"
     (root / "teacher").rename(root / "elsewhere")
     assert MaskedAutoencoder.load(root / "models" / "tiny" / "seed-0").needs.features, "loading needs no teacher"
     with pytest.raises(RecipeError, match=r"objective\.features_from: .*teacher is no model folder"):
