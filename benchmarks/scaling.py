@@ -50,11 +50,13 @@ class Cell(NamedTuple):
         return f"{self.width}-{self.steps}-{self.seed}.json"
 
     def resolved(self) -> Resolved:
-        """The default recipe at this width; the decoder is half as wide."""
+        """The default recipe at this width, predicting plain pixels; the decoder is half as wide."""
         data = open_dataset(self.root / "data" / self.dataset)
         encoder = {"width": self.width, "heads": max(self.width // HEAD, 1)}
         decoder = {"width": max(self.width // 2, 32), "heads": max(self.width // 2 // HEAD, 1)}
-        recipe = Recipe.model_validate({"model": {"encoder": encoder, "decoder": decoder}})
+        recipe = Recipe.model_validate(
+            {"model": {"encoder": encoder, "decoder": decoder}, "objective": {"target": "pixels"}}
+        )
         return resolve(recipe, data.info, {}, data.modality, self.root)
 
 

@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.shards --gb 8`` writes benchmarks/out/shards.json. Shards of synthetic pictures (32 x 32, colour: smooth ones with
 noise that hardly compresses) are written to disk and copied to moto's S3 server on this machine. Four trainings of ``benchmarks.step``'s
-model A, each in a process of its own, are visited in turn: all samples in one array (mapped from disk where memory is short of three
-times their size), shards on disk, shards on S3, and shards on disk read by Ray Data. All have to give the same losses, and those that read
+model A, each in a process of its own, are visited in turn: all samples in one array (mapped from disk where memory is short of twice
+their size), shards on disk, shards on S3, and shards on disk read by Ray Data. All have to give the same losses, and those that read
 shards have to stay below the limit. Each of these also reads a whole epoch without training. Memory is the peak of the process, and that of
 it and everything it started (shared pages counted once).
 """
@@ -41,7 +41,7 @@ from mae_core.training.loop import Settings, fit, start
 from mae_core.training.world import World
 
 LIMIT_MB = 2048
-ROOM = 3
+ROOM = 2
 """Times the size of the samples that have to be free, for all of them to be held in memory."""
 BUCKET = "maestro-benchmark"
 ARMS: dict[str, Reading] = {"memory": "memory", "disk": "stream", "s3": "stream", "ray_data": "ray_data"}
