@@ -28,4 +28,6 @@ def test_a_failed_trial_is_an_error():
 
 def test_the_first_trial_is_told_apart():
     (row,) = rows_of(Found(4.0, [12.0, 4.5, 4.7, 4.5]), "command", 100)
-    assert row.ours == pytest.approx(0.5) and row.n == 3 and row.facts["first_trial_beside_s"] == 8.0
+    assert row.ours == 4.5 and row.baseline == 4.0 and row.n == 3
+    assert row.facts["seconds_beside_the_work"] == pytest.approx(0.5)
+    assert row.facts["seconds_of_the_first_beside_the_work"] == 8.0
