@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ PLANNED = 512
 """Shards that one Ray Data pipeline reads before the next is started."""
 READERS = 2
 """Actors that read for one worker."""
+PAUSE = 0.03
+"""Seconds between two turns of Ray Data's scheduler, which turns without end while its buffers are full, in a thread of the training."""
 
 
 def samples_of(path: str, reading: Reading) -> Any:
@@ -57,12 +60,31 @@ class ShardReader:
         return self.shards.table(int(batch["item"][0]))
 
 
+class Pauses:
+    """What Ray Data calls while it executes (an execution callback): lets the training have the interpreter between two turns."""
+
+    def before_execution_starts(self, executor: Any) -> None:
+        """Nothing."""
+
+    def on_execution_step(self, executor: Any) -> None:
+        """After each turn."""
+        time.sleep(PAUSE)
+
+    def after_execution_succeeds(self, executor: Any) -> None:
+        """Nothing."""
+
+    def after_execution_fails(self, executor: Any, error: Exception) -> None:
+        """Nothing."""
+
+
 def _piped(shards: Shards, planned: list[int]) -> Generator[Any]:
     from ray import data
 
     context = data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
+    pauses: Any = Pauses  # the class that it is meant to extend is not public
+    context.custom_execution_callback_classes = [*context.custom_execution_callback_classes, pauses]
     with data.DataContext.current(context):
         tables = data.from_items(planned, override_num_blocks=len(planned)).map_batches(
             ShardReader,

@@ -9,6 +9,7 @@ import yaml
 from project import finished_stage, make_project, use_dataset
 from shards import pictures, write
 
+from experiments import reading_shards
 from experiments.datasets import parse_dataset
 from experiments.placement import read_resources
 from experiments.reading_shards import samples_of
@@ -78,6 +79,20 @@ def test_reading_decides_what_training_is_given(path):
     for reading in ("memory", "stream", "ray_data"):
         array = samples_of(str(path.parent / "test-samples.npy"), reading)
         assert isinstance(array, np.memmap), "an array is mapped, whatever is said"
+
+
+def test_ray_data_knows_the_pauses_of_its_scheduler(monkeypatch):
+    """It would turn without them, only faster than is good for the training beside it; so a new version has to be looked at."""
+    from ray.data import DataContext
+    from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+    slept = []
+    monkeypatch.setattr(reading_shards.time, "sleep", slept.append)
+    reading_shards.Pauses().on_execution_step(None)
+    assert slept == [reading_shards.PAUSE]
+    assert DataContext.get_current().custom_execution_callback_classes == []
+    asked = {name for name in vars(ExecutionCallback) if not name.startswith("_")}
+    assert asked == {name for name in vars(reading_shards.Pauses) if not name.startswith("_")}
 
 
 def test_a_worker_says_which_shard_is_wrong(tmp_path, path):
