@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from project import write_dataset
 
@@ -94,7 +95,16 @@ def test_a_sweep_whose_time_is_up_begins_nothing(sweep):
     assert not found.cells and not list(sweep.folder.glob("*.json"))
 
 
-def test_processes_give_the_same_cells(sweep, tmp_path):
+@pytest.fixture
+def one_thread():
+    """As the processes of a sweep have it: two add in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_processes_give_the_same_cells(sweep, tmp_path, one_thread):
     tasks = [sweep.task(Trial({"masking.ratio": ratio}), 0) for ratio in (0.5, 0.75)]
     alone = [variants.read_cell(variants.train(task)) for task in tasks]
     together = sweep._replace(workers=2).cells(tasks)
