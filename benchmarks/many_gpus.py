@@ -11,10 +11,9 @@ import argparse
 
 from benchmarks.gpu import SIZES, config_of
 from benchmarks.rows import Row, publish
-from mae_core.communication import Links, shared_step
-from mae_core.flops import PEAK, train_flops
+from mae_core.communication import Links, steps_of
+from mae_core.flops import PEAK
 from mae_core.memory import MB
-from mae_core.model import MaskedAutoencoder
 
 BATCH = 4096
 """Of all GPUs together (He et al. 2022, appendix)."""
@@ -25,25 +24,20 @@ GPUS = (8, 64, 512)
 
 def rows(name: str, command: str) -> list[Row]:
     """Of one size, for both strategies: milliseconds a step, beside one GPU that does the whole batch alone."""
-    config = config_of(SIZES[name])
-    model = MaskedAutoencoder.build(config)
-    parameters = sum(p.numel() for p in model.parameters())
-    blocks = len(model.encoder.blocks) + len(model.decoder.blocks)
-    sample_s = train_flops(config) / (PEAK["H100"] * SHARES[name])
     found = []
     for strategy in ("ddp", "fsdp2"):
-        for workers in GPUS:
-            step = shared_step(BATCH, workers, sample_s, parameters, blocks, strategy)
-            ms, alone = 1000 * step.slowest_s, 1000 * BATCH * sample_s
+        one, *steps = steps_of(config_of(SIZES[name]), BATCH, (1, *GPUS), PEAK["H100"] * SHARES[name], strategy)
+        for step in steps:
+            ms, alone = 1000 * step.slowest_s, 1000 * one.computing_s
             facts = {
                 "sent_mb_by_each": step.sent_bytes / MB,
                 "talking_ms": 1000 * step.talking_s,
                 "computing_ms": 1000 * step.computing_s,
                 "ms_with_all_hidden_that_can_be": 1000 * step.fastest_s,
-                "efficiency": alone / ms / workers,
+                "efficiency": alone / ms / step.workers,
                 "efficiency_at_best": step.computing_s / step.fastest_s,
             }
-            label = f"{name}_on_{workers}_gpus_{strategy}_vs_one_ms_per_step"
+            label = f"{name}_on_{step.workers}_gpus_{strategy}_vs_one_ms_per_step"
             found.append(Row(label, ms, alone, ms / alone, None, None, 1, command, facts))
     return found
 

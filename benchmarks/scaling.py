@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from experiments.proxies import Subject, measure_proxies
 from experiments.recipe import Recipe
 from experiments.resolving import Resolved, resolve
 from mae_core.data.dataset import open_dataset
+from mae_core.draws import key
 from mae_core.flops import train_flops
 from mae_core.scaling import Run, fit_law
 from mae_core.training.loop import fit, start
@@ -46,8 +47,10 @@ class Cell(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Of what it gave."""
-        return f"{self.width}-{self.steps}-{self.seed}.json"
+        """Of what it gave; another one for everything that changes what is trained."""
+        resolved = self.resolved()
+        told = json.dumps([self.dataset, resolved.config, asdict(resolved.settings)], sort_keys=True)
+        return f"{self.width}-{self.steps}-{self.seed}-{key(told):016x}.json"
 
     def resolved(self) -> Resolved:
         """The default recipe at this width, predicting plain pixels; the decoder is half as wide."""

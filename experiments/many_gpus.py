@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from experiments.forecast import GPU_SHARE, duration
 from experiments.resolving import Resolved
-from mae_core.communication import Step, shared_step
-from mae_core.flops import PEAK, train_flops
+from mae_core.communication import Step, steps_of
+from mae_core.flops import PEAK
 from mae_core.memory import MB
-from mae_core.model import MaskedAutoencoder
 
 
 def steps_on(resolved: Resolved, workers: Sequence[int], gpu: str, strategy: str) -> list[Step]:
@@ -19,12 +18,7 @@ def steps_on(resolved: Resolved, workers: Sequence[int], gpu: str, strategy: str
     """
     if gpu not in PEAK:
         raise ValueError(f"the peak of {gpu!r} is not known: there are {', '.join(PEAK)}")
-    model = MaskedAutoencoder.build(resolved.config)
-    parameters = sum(p.numel() for p in model.parameters())
-    blocks = len(model.encoder.blocks) + len(model.decoder.blocks)
-    sample_s = train_flops(resolved.config) / (PEAK[gpu] * GPU_SHARE)
-    batch = resolved.settings.batch_size
-    return [shared_step(batch, n, sample_s, parameters, blocks, strategy) for n in (1, *workers)]
+    return steps_of(resolved.config, resolved.settings.batch_size, (1, *workers), PEAK[gpu] * GPU_SHARE, strategy)
 
 
 def lines(resolved: Resolved, workers: Sequence[int], gpu: str, strategy: str) -> list[tuple[str, str]]:

@@ -6,8 +6,14 @@ reduce it in parts, and twice that to have the whole sum. Gradients and weights 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import ceil, log2
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
+
+from mae_core.flops import train_flops
+from mae_core.model import MaskedAutoencoder
 
 FLOAT = 4
 BUCKET = 25 * 2**20
@@ -63,6 +69,18 @@ def sent_bytes(parameters: int, workers: int, strategy: str) -> float:
     if strategy not in TIMES:
         raise ValueError(f"unknown strategy {strategy!r}: there are {', '.join(TIMES)}")
     return TIMES[strategy] * FLOAT * parameters * (workers - 1) / workers
+
+
+def steps_of(
+    config: Mapping[str, Any], batch: int, workers: Sequence[int], flops_per_s: float, strategy: str = "ddp"
+) -> list[Step]:
+    """``shared_step`` of a model's config for each number of workers, each of which computes ``flops_per_s``; raises what that raises."""
+    with torch.device("meta"):  # counted without memory for weights
+        model = MaskedAutoencoder.build(config)
+    parameters = sum(p.numel() for p in model.parameters())
+    blocks = len(model.encoder.blocks) + len(model.decoder.blocks)
+    sample_s = train_flops(config) / flops_per_s
+    return [shared_step(batch, n, sample_s, parameters, blocks, strategy) for n in workers]
 
 
 def shared_step(
