@@ -3,8 +3,8 @@
 ``python -m benchmarks.accuracy`` writes benchmarks/out/accuracy.json. Every contestant trains the default architecture on one thread for
 the same CPU seconds, with the same images, optimiser and warm-up, in its own best precision that needs no change of its code; each is
 given as many trials of peak rate, batch and patch, and the one with the best last accuracy is compared, on as many seeds as are asked for.
-Ours has no global token and, in half of its trials, an objective that compares two masks of a sample, which the others do not have;
-``ours_plain`` has the network and the trials of the others.
+Ours has no global token and, in most of its trials, what the others do not have (``WAYS``); ``ours_plain`` has the network and the trials
+of the others.
 The rate stays at its peak after the warm-up, so that every point of a curve could have been the end. What is asked is how soon ours is as
 good as the other is in the end. k-NN accuracy is that of the validation split; measuring it is not counted.
 
@@ -28,6 +28,9 @@ from torch import nn
 
 from benchmarks.peers import Peer, ours, vit_pytorch, vitmae
 from benchmarks.rows import OUT, Row, compare, publish
+from benchmarks.variants import recipe_with
+from experiments.recipe import Recipe
+from experiments.resolving import resolve
 from mae_core.atomic import write_text
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.data.loader import Batches
@@ -54,26 +57,33 @@ class Trial(NamedTuple):
     batch: int
     patch: int | None
     """None: the dataset's default."""
-    contrast: float = 0.0
-    """Weight of ``mask_contrastive``; ours alone has it."""
+    ways: tuple[str, ...] = ()
+    """Of ``WAYS``; ours alone has them."""
 
 
+WAYS: dict[str, dict[str, Any]] = {
+    "local": {"model.encoder.local_start": True, "model.decoder.local_start": True},
+    "half_grid": {"masking.strategy": "grid", "masking.ratio": 0.5},
+    "spread": {"objective.variance": 0.3, "objective.covariance": 0.03},
+    "contrast": {"objective.mask_contrastive": 0.3},
+}
+"""Name → what a recipe says for it."""
 TRIALS = (
     Trial(1e-3, 128, None),
     Trial(2e-3, 128, None),
-    Trial(2e-3, 256, None),
+    Trial(1e-3, 64, None),
     Trial(1e-3, 128, 4),
     Trial(2e-3, 128, 4),
     Trial(1e-3, 64, 4),
 )
 """What everybody may choose from."""
 OURS = (
-    Trial(1e-3, 128, None),
-    Trial(2e-3, 128, None),
-    Trial(2e-3, 64, None),
-    Trial(2e-3, 128, None, 0.1),
-    Trial(1e-3, 128, 4, 0.3),
-    Trial(1e-3, 64, 4, 0.3),
+    Trial(1e-3, 64, None),
+    Trial(1e-3, 64, None, ("local", "half_grid", "spread")),
+    Trial(2e-3, 64, None, ("local", "half_grid", "spread")),
+    Trial(1e-3, 64, None, ("local", "half_grid", "spread", "contrast")),
+    Trial(1e-3, 64, None, ("local", "spread")),
+    Trial(1e-3, 64, 4, ("local", "spread")),
 )
 """As many, of which ours chooses."""
 
@@ -90,8 +100,8 @@ class Key(NamedTuple):
 
     def name(self) -> str:
         """One word."""
-        rate, batch, patch, contrast = self.trial
-        how = f"{rate:g}-{batch}-{patch or 'default'}{f'-contrast-{contrast:g}' if contrast else ''}"
+        rate, batch, patch, ways = self.trial
+        how = "-".join([f"{rate:g}", f"{batch}", f"{patch or 'default'}", *ways])
         return f"{self.dataset}/{self.contestant}/{how}/{self.seed}/{self.budget:g}"
 
 
@@ -116,15 +126,12 @@ class Curve(NamedTuple):
         return None
 
 
-def config_of(dataset: Dataset, patch: int | None = None, contrast: float = 0.0) -> dict[str, Any]:
-    """The default architecture for a dataset, predicting plain pixels, as every contestant can; ``contrast`` is ours alone."""
-    from experiments.recipe import Recipe
-    from experiments.resolving import resolve
-
-    recipe = Recipe() if patch is None else Recipe.model_validate({"model": {"patch": patch}})
-    config = resolve(recipe, dataset.info, {}, dataset.modality).config
-    more = {"mask_contrastive": contrast} if contrast else {}
-    return {**config, "objective": {"reconstruction": 1.0, "target": "pixels", **more}}
+def config_of(dataset: Dataset, patch: int | None = None, ways: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The default architecture for a dataset, predicting plain pixels, as every contestant can, with ``ways`` of our own."""
+    changes: dict[str, Any] = {"objective.target": "pixels"} | ({} if patch is None else {"model.patch": patch})
+    for way in ways:
+        changes |= WAYS[way]
+    return resolve(recipe_with(Recipe(), changes), dataset.info, {}, dataset.modality).config
 
 
 def contestant(name: str, config: dict[str, Any], seed: int) -> tuple[Peer, Precision]:
@@ -193,7 +200,7 @@ def measured(keys: list[Key], root: Path, path: Path, until: float) -> Iterator[
                 continue
             dataset = open_dataset(root / "data" / key.dataset)
             peer, precision = contestant(
-                key.contestant, config_of(dataset, key.trial.patch, key.trial.contrast), key.seed
+                key.contestant, config_of(dataset, key.trial.patch, key.trial.ways), key.seed
             )
             known[key.name()] = train(peer, precision, dataset, key)
             write_text(path, json.dumps({name: list(curve) for name, curve in known.items()}, indent=1) + "\n")

@@ -340,7 +340,7 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
         for name, trials in table.items()
         if given.variants is None or name in (baseline, *given.variants)
     }
-    folder = given.out / f"{name}-{given.dataset}"
+    folder = given.out / f"trained-{given.dataset}"  # of all sweeps: a model that two of them ask for is trained once
     first = table[baseline][0]
     steps = given.steps or steps_in(given.minutes, given.root, given.dataset, given.recipe, first, folder)
     flops = baseline_flops(given.root, given.dataset, given.recipe, first, steps)

@@ -30,7 +30,7 @@ def spots(monkeypatch):
     split = types.SimpleNamespace(samples=samples, labels=labels)
     dataset = types.SimpleNamespace(split=lambda name: split)
     monkeypatch.setattr(accuracy, "open_dataset", lambda folder: dataset)
-    monkeypatch.setattr(accuracy, "config_of", lambda dataset, patch, contrast: CONFIG)
+    monkeypatch.setattr(accuracy, "config_of", lambda dataset, patch, ways: CONFIG)
     return dataset
 
 
@@ -61,12 +61,13 @@ def test_curves_are_measured_once_and_gone_on_with(spots, tmp_path, capsys, monk
     assert "not measured, time is up: spots/ours/0.003-8-default/0/0.05" in capsys.readouterr().out
 
 
-def test_ours_alone_compares_masks(tmp_path):
+def test_ours_alone_has_ways(tmp_path):
     write_dataset(tmp_path)
     dataset = open_dataset(tmp_path / "data" / "tiny")
-    plain, compared = (accuracy.config_of(dataset, 2, contrast)["objective"] for contrast in (0.0, 0.3))
-    assert compared == {**plain, "mask_contrastive": 0.3}
-    assert len(accuracy.OURS) == len(accuracy.TRIALS)
+    plain, ours = (accuracy.config_of(dataset, 2, ways) for ways in ((), ("spread", "half_grid")))
+    assert ours["objective"] == {**plain["objective"], "variance": 0.3, "covariance": 0.03}
+    assert (plain["masking"]["strategy"], ours["masking"]["strategy"]) == ("random", "grid")
+    assert len(accuracy.OURS) == len(accuracy.TRIALS) and not any(trial.ways for trial in accuracy.TRIALS)
 
 
 @pytest.mark.parametrize("name", ["vitmae_fp32", "vitmae_bf16"])
@@ -89,6 +90,6 @@ def test_rows_ask_how_soon_ours_is_as_good_as_the_other_in_the_end():
     row = rows["spots_ours_vs_vitmae_bf16_cpu_s_to_its_last_accuracy"]
     assert row.n == 2 and row.facts["accuracy_asked"] == pytest.approx(0.7) and row.baseline == 4.0
     assert row.ours == pytest.approx((4 / 3 + 1) / 2) and row.facts["trials"] == 1
-    assert row.facts["ours_trial"] == "(0.002, 8, None, 0.0)"
+    assert row.facts["ours_trial"] == "(0.002, 8, None, ())"
     never = rows["spots_ours_vs_vitmae_fp32_cpu_s_to_its_last_accuracy"]
     assert never.ratio is None and never.facts["not_reached"] == 1 and never.ours == 2.0
