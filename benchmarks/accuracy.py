@@ -199,9 +199,7 @@ def measured(keys: list[Key], root: Path, path: Path, until: float) -> Iterator[
                 print(f"not measured, time is up: {key.name()}")
                 continue
             dataset = open_dataset(root / "data" / key.dataset)
-            peer, precision = contestant(
-                key.contestant, config_of(dataset, key.trial.patch, key.trial.ways), key.seed
-            )
+            peer, precision = contestant(key.contestant, config_of(dataset, key.trial.patch, key.trial.ways), key.seed)
             known[key.name()] = train(peer, precision, dataset, key)
             write_text(path, json.dumps({name: list(curve) for name, curve in known.items()}, indent=1) + "\n")
             print(key.name(), " ".join(f"{100 * one:.1f}" for one in known[key.name()].accuracy), flush=True)

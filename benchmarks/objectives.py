@@ -24,6 +24,9 @@ VARIANTS: Table = {
     "uniformity_and_mask_contrastive": _weights(
         *({"uniformity": 0.1 * weight, "mask_contrastive": weight} for weight in (0.03, 0.1, 0.3))
     ),
+    "variance_and_covariance": _weights(
+        *({"variance": weight, "covariance": 0.1 * weight} for weight in (0.03, 0.1, 0.3))
+    ),
     "vicreg": _weights(
         *({"invariance": weight, "variance": weight, "covariance": 0.1 * weight} for weight in (0.03, 0.1, 0.3))
     ),
