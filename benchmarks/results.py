@@ -6,9 +6,9 @@ Nothing is measured here, and nothing that was not measured is written.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -198,4 +198,6 @@ def main(root: Path = Path()) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path, nargs="?", default=Path(), help="of the project whose results/ are read")
+    main(parser.parse_args().root)

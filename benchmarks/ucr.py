@@ -158,7 +158,7 @@ def _points(one: Scores) -> dict[str, float]:
 def main() -> None:
     """Measures, prints, writes benchmarks/out/ucr.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="pretraining seeds")
+    parser.add_argument("--seeds", type=int, default=10, help="pretraining seeds")
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=SETS)
     given = parser.parse_args()
     found = {}
