@@ -79,17 +79,30 @@ def test_others_train_too(spots, name, tmp_path):
 
 def test_rows_ask_how_soon_ours_is_as_good_as_the_other_in_the_end():
     curves = [
-        (key(rate=1e-3), Curve([1.0, 2.0], [0.5, 0.8], 20)),
+        (key(rate=1e-3), Curve([1.0, 2.0], [0.4, 0.96], 20)),
         (key(rate=2e-3), Curve([1.0, 2.0], [0.6, 0.9], 20)),
         (key(rate=2e-3, seed=1), Curve([1.0, 2.0], [0.7, 0.8], 20)),
+        (key(rate=2e-3, seed=2), Curve([1.0, 2.0], [0.6, 0.9], 20)),
         (key("vitmae_bf16", 1e-3), Curve([2.0, 4.0], [0.5, 0.7], 10)),
         (key("vitmae_bf16", 1e-3, seed=1), Curve([2.0, 4.0], [0.5, 0.7], 10)),
-        (key("vitmae_fp32", 1e-3), Curve([2.0, 4.0], [0.5, 0.95], 10)),
+        (key("vitmae_bf16", 1e-3, seed=2), Curve([2.0, 4.0], [0.5, 0.7], 10)),
+        (key("vitmae_fp32", 1e-3), Curve([2.0, 4.0], [0.5, 0.8], 10)),
     ]
+    assert accuracy.chosen(curves, "spots")["ours"].rate == 2e-3, (
+        "the one that is at 0.8 first, not the one that ends best"
+    )
     rows = {row.name: row for row in rows_of(curves, "command")}
     row = rows["spots_ours_vs_vitmae_bf16_cpu_s_to_its_last_accuracy"]
     assert row.n == 2 and row.facts["accuracy_asked"] == pytest.approx(0.7) and row.baseline == 4.0
-    assert row.ours == pytest.approx((4 / 3 + 1) / 2) and row.facts["trials"] == 1
+    assert row.ours == pytest.approx((1 + 4 / 3) / 2), "of fresh seeds, not of the one that chose"
+    assert row.facts["trials"] == 1
     assert row.facts["ours_trial"] == "(0.002, 8, None, ())"
-    never = rows["spots_ours_vs_vitmae_fp32_cpu_s_to_its_last_accuracy"]
-    assert never.ratio is None and never.facts["not_reached"] == 1 and never.ours == 2.0
+    assert rows["spots_ours_vs_vitmae_fp32_cpu_s_to_its_last_accuracy"].n == 1, (
+        "where there is one seed it compares, too"
+    )
+
+
+def test_what_was_never_reached_has_no_ratio():
+    curves = [(key(), Curve([1.0, 2.0], [0.6, 0.9], 20)), (key("vitmae_fp32"), Curve([2.0, 4.0], [0.5, 0.95], 10))]
+    (row,) = rows_of(curves, "command")
+    assert row.ratio is None and row.facts["not_reached"] == 1 and row.ours == 2.0
