@@ -22,13 +22,16 @@ VARIANTS: Table = {
     "uniformity": _weights(*({"uniformity": weight} for weight in (0.003, 0.01, 0.03))),
     "mask_contrastive": _weights(*({"mask_contrastive": weight} for weight in (0.03, 0.1, 0.3))),
     "uniformity_and_mask_contrastive": _weights(
-        *({"uniformity": 0.1 * weight, "mask_contrastive": weight} for weight in (0.03, 0.1, 0.3))
+        *({"uniformity": round(0.1 * weight, 6), "mask_contrastive": weight} for weight in (0.03, 0.1, 0.3))
     ),
     "variance_and_covariance": _weights(
-        *({"variance": weight, "covariance": 0.1 * weight} for weight in (0.03, 0.1, 0.3))
+        *({"variance": weight, "covariance": round(0.1 * weight, 6)} for weight in (0.03, 0.1, 0.3))
     ),
     "vicreg": _weights(
-        *({"invariance": weight, "variance": weight, "covariance": 0.1 * weight} for weight in (0.03, 0.1, 0.3))
+        *(
+            {"invariance": weight, "variance": weight, "covariance": round(0.1 * weight, 6)}
+            for weight in (0.03, 0.1, 0.3)
+        )
     ),
     "latent": tuple(Trial({"objective.target": "latent"}, rate) for rate in RATES),
     "pixels_and_latent": _weights(*({"targets": {"latent": weight}} for weight in (0.3, 1.0, 3.0))),
