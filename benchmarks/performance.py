@@ -88,7 +88,7 @@ take two thirds of a step, at 65 to 100 % of the best rate that this processor r
 
 *Time to an accuracy* says how soon k-NN on ours is as good as on the other at the end of its training. That is no matter of steps:
 with the others' objective and masks ours ends where they end. It comes of `objective.variance` and `objective.covariance`, which keep
-features apart for next to nothing, of keys that start as queries (`local_start`) and of fewer hidden cells, in a grid.
+features apart for next to nothing, of keys that start as queries (`local_start`) and, on MNIST, of fewer hidden cells, in a grid.
 """
 
 
