@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.data`` writes benchmarks/out/data.json. The usual way is that of torchvision's transforms on Pillow pictures: decode
 all pixels, crop, bicubic resize, mirror. Both cut the same boxes out of the same files, on one thread, timed by process CPU time. Pictures
-are made of noise whose detail falls with frequency, as that of photographs does: soft ones and busy ones.
+are made of noise whose detail falls with frequency, as that of photographs does: soft ones and busy ones. ``real`` are squares out of the
+two photographs that scikit-learn brings.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mae_core.draws import Draws
 SIZES = {"224x224": (224, 224), "375x500": (375, 500), "768x1024": (768, 1024)}
 FALLS = {"soft": 1.5, "busy": 1.0}
 """How steeply detail falls with frequency: files of the first are small, those of the second large: their bits take most of the time."""
+REAL = ("china.jpg", "flower.jpg")
 CROP = (224, 224)
 QUALITY = 90
 LIGHT, COLOUR = 45.0, 12.0
@@ -48,6 +50,23 @@ def write_photos(folder: Path, n: int, size: tuple[int, int], fall: float) -> li
     return found
 
 
+def write_cuttings(folder: Path, n: int, side: int) -> list[Path]:
+    """``n`` JPEG files: squares out of scikit-learn's two photographs, resized to ``side``."""
+    import sklearn.datasets
+    from PIL import Image
+
+    rng, found = np.random.default_rng(0), []
+    for number in range(n):
+        with Image.open(Path(sklearn.datasets.__file__).parent / "images" / REAL[number % 2]) as photo:
+            least = min(photo.size)
+            cut = int(rng.integers(int(0.7 * least), least + 1))
+            left, top = (int(rng.integers(0, length - cut + 1)) for length in photo.size)
+            piece = photo.convert("RGB").crop((left, top, left + cut, top + cut))
+        found.append(folder / f"{number}.jpg")
+        piece.resize((side, side), Image.Resampling.BICUBIC).save(found[-1], quality=QUALITY)
+    return found
+
+
 def usual(photos: list[Photo], boxes: Tensor, mirrored: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 by Pillow alone."""
     from PIL import Image
@@ -68,7 +87,9 @@ def measure(kind: str, name: str, n: int, rounds: int, command: str) -> Row:
     size = SIZES[name]
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as folder:
-        files = JpegFiles(write_photos(Path(folder), n, size, FALLS[kind]), CROP)
+        at = Path(folder)
+        paths = write_cuttings(at, n, size[0]) if kind == "real" else write_photos(at, n, size, FALLS[kind])
+        files = JpegFiles(paths, CROP)
         size_of_files = sum(photo.path.stat().st_size for photo in files.photos) / n / 1000
         for number in range(rounds + 1):
             draws = Draws(0, number, torch.arange(n))
@@ -97,6 +118,7 @@ def main() -> None:
     torch.set_num_threads(1)
     command = f"python -m benchmarks.data --images {given.images} --rounds {given.rounds}"
     rows = [measure(kind, name, given.images, given.rounds, command) for kind in FALLS for name in SIZES]
+    rows.append(measure("real", "224x224", given.images, given.rounds, command))
     publish("data", rows)
 
 

@@ -1,13 +1,13 @@
 """The benchmark of loading: both ways cut the same boxes and agree where every pixel is decoded."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import data
 from mae_core.data.jpeg import JpegFiles, random_boxes
 from mae_core.draws import Draws
-
-pytest.importorskip("PIL")
 
 
 def test_both_ways_give_the_same_pictures(tmp_path):
@@ -37,3 +37,10 @@ def test_a_row_says_what_was_measured(monkeypatch):
     assert row.name == "soft_60x80_decode_crop_flip_vs_pillow_ms_per_image" and row.n == 2
     assert row.ours > 0 and row.facts["times_as_fast"] == pytest.approx(1 / row.ratio)
     assert 0 < row.facts["kilobytes_per_file"] < 20
+
+
+def test_cuttings_are_photographs(tmp_path):
+    first, second = data.write_cuttings(tmp_path, 2, 96)
+    with Image.open(first) as china, Image.open(second) as flower:
+        assert china.size == flower.size == (96, 96) and china.format == "JPEG"
+        assert np.asarray(china.convert("L")).std() > 20 and np.asarray(flower.convert("L")).std() > 20
