@@ -164,9 +164,8 @@ def every_parameter_gets_a_gradient(s: Subject) -> None:
 
 def recomputed_activations_give_equal_gradients(s: Subject) -> None:
     expected = s.gradients(s.model)
-    calls: Counter[int] = (
-        Counter()
-    )  # counted on entering: torch leaves a recomputed block as soon as backward has what it needs
+    # counted on entering: torch leaves a recomputed block as soon as backward has what it needs
+    calls: Counter[int] = Counter()
     blocks = [*s.model.encoder.blocks, *s.model.decoder.blocks]
     for i, block in enumerate(blocks):
         block.register_forward_pre_hook(lambda *_, i=i: calls.update([i] if torch.is_grad_enabled() else []))
