@@ -80,7 +80,8 @@ Made by `python -m benchmarks.performance` from what the benchmarks had measured
 
 *Gain* says how many times as fast ours is, or how many times less memory it takes, or, of accuracies, forecasts and rates of work, ours
 over theirs; with its 95 % bootstrap interval over the rounds, in each of which both were measured in turn. Times are CPU time of the
-process on one thread unless the unit says `wall`; other programs change that little, but for one on the same core's other thread. `a` is a ViT-Ti on pictures of 32 px (batch 256), `b`
+process on one thread unless the unit says `wall`; other programs change that little, but for one on the same core's other thread.
+`a` is a ViT-Ti on pictures of 32 px (batch 256), `b`
 a ViT-S on 224 px (batch 16); both hide 75 %. Where the two sides differ in precision, the gain is that of bf16 as well: the row of
 `vitmae eager bf16` against `vitmae eager fp32` says how much of it anybody gets from bf16 alone.
 
