@@ -32,7 +32,7 @@ from benchmarks.peers import Peer, ours, vit_pytorch, vitmae
 from benchmarks.rows import OUT, Row, compare, publish
 from benchmarks.variants import recipe_with
 from experiments.recipe import Recipe
-from experiments.resolving import resolve
+from experiments.resolving import Resolved, resolve
 from mae_core.atomic import write_text
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.data.loader import Batches
@@ -67,8 +67,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "local": {"model.encoder.local_start": True, "model.decoder.local_start": True},
     "half_grid": {"masking.strategy": "grid", "masking.ratio": 0.5},
     "spread": {"objective.variance": 0.3, "objective.covariance": 0.03},
-    "apart": {"objective.covariance": 0.1},
+    "apart": {"objective.covariance": 0.3},
     "contrast": {"objective.mask_contrastive": 0.3},
+    "averaged": {"pretrain.ema": 0.99},
 }
 """Name → what a recipe says for it; of two that say it the later has it."""
 TRIALS = (
@@ -85,7 +86,7 @@ OURS = (
     Trial(1e-3, 64, None, ("local", "half_grid", "spread")),
     Trial(2e-3, 64, None, ("local", "half_grid", "spread")),
     Trial(1e-3, 64, None, ("local", "half_grid", "spread", "contrast")),
-    Trial(2e-3, 64, None, ("local", "half_grid", "spread", "apart")),
+    Trial(2e-3, 64, None, ("local", "half_grid", "spread", "apart", "averaged")),
     Trial(1e-3, 64, 4, ("local", "spread")),
 )
 """As many, of which ours chooses."""
@@ -129,12 +130,14 @@ class Curve(NamedTuple):
         return None
 
 
-def config_of(dataset: Dataset, patch: int | None = None, ways: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The default architecture for a dataset, predicting plain pixels, as every contestant can, with ``ways`` of our own."""
-    changes: dict[str, Any] = {"objective.target": "pixels"} | ({} if patch is None else {"model.patch": patch})
-    for way in ways:
+def resolved_for(dataset: Dataset, trial: Trial) -> Resolved:
+    """The default architecture for a dataset, predicting plain pixels, as every contestant can, with the trial's ways of our own."""
+    changes: dict[str, Any] = {"objective.target": "pixels"}
+    if trial.patch is not None:
+        changes["model.patch"] = trial.patch
+    for way in trial.ways:
         changes |= WAYS[way]
-    return resolve(recipe_with(Recipe(), changes), dataset.info, {}, dataset.modality).config
+    return resolve(recipe_with(Recipe(), changes), dataset.info, {}, dataset.modality)
 
 
 def contestant(name: str, config: dict[str, Any], seed: int) -> tuple[Peer, Precision]:
@@ -149,10 +152,12 @@ def contestant(name: str, config: dict[str, Any], seed: int) -> tuple[Peer, Prec
     return peer, Precision(precision, "asked for")
 
 
-def train(peer: Peer, precision: Precision, dataset: Dataset, key: Key) -> Curve:
-    """Trains for the budget and asks k-NN at ``POINTS`` times."""
+def train(peer: Peer, precision: Precision, dataset: Dataset, key: Key, decay: float) -> Curve:
+    """Trains for the budget and asks k-NN at ``POINTS`` times: of weights averaged with ``decay``, where that is not zero."""
     batches = Batches(dataset.split("train").samples, key.trial.batch, key.seed, World(), torch.device("cpu"))
     optimizer = adamw(param_groups(peer.module, WEIGHT_DECAY), BETAS)
+    weights = [parameter.detach() for parameter in peer.module.parameters()]
+    averaged = [weight.clone() for weight in weights] if decay else weights
     seconds: list[float] = []
     accuracy: list[float] = []
     spent, step = 0.0, 0
@@ -165,10 +170,15 @@ def train(peer: Peer, precision: Precision, dataset: Dataset, key: Key) -> Curve
         nn.utils.clip_grad_norm_(peer.module.parameters(), CLIP)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if decay:
+            torch._foreach_lerp_(averaged, weights, 1 - min(decay, (1 + step) / (10 + step)))
         spent, step = spent + time.process_time() - begun, step + 1
         if spent >= key.budget * (len(seconds) + 1) / POINTS:
             seconds.append(spent)
+            now = [weight.clone() for weight in weights]
+            torch._foreach_copy_(weights, averaged)
             accuracy.append(neighbours(peer, dataset))
+            torch._foreach_copy_(weights, now)
     return Curve(seconds, accuracy, step)
 
 
@@ -202,8 +212,9 @@ def measured(keys: list[Key], root: Path, path: Path, until: float) -> Iterator[
                 print(f"not measured, time is up: {key.name()}")
                 continue
             dataset = open_dataset(root / "data" / key.dataset)
-            peer, precision = contestant(key.contestant, config_of(dataset, key.trial.patch, key.trial.ways), key.seed)
-            known[key.name()] = train(peer, precision, dataset, key)
+            resolved = resolved_for(dataset, key.trial)
+            peer, precision = contestant(key.contestant, resolved.config, key.seed)
+            known[key.name()] = train(peer, precision, dataset, key, resolved.settings.ema)
             write_text(path, json.dumps({name: list(curve) for name, curve in known.items()}, indent=1) + "\n")
             print(key.name(), " ".join(f"{100 * one:.1f}" for one in known[key.name()].accuracy), flush=True)
         yield key, known[key.name()]

@@ -5,11 +5,14 @@ import types
 
 import numpy as np
 import pytest
+import torch
 from project import write_dataset
 
 from benchmarks import accuracy
 from benchmarks.accuracy import Curve, Key, Trial, measured, rows_of
+from benchmarks.peers import Peer
 from mae_core.data.dataset import open_dataset
+from mae_core.training.precision import Precision
 
 CONFIG = {
     "modality": {"kind": "image", "channels": 1, "size": [8, 8], "patch": 4},
@@ -18,6 +21,12 @@ CONFIG = {
     "masking": {"strategy": "random", "ratio": 0.5},
     "objective": {"reconstruction": 1.0, "target": "pixels"},
 }
+
+
+def resolved(dataset, trial):
+    """What the small trainings are of; ``averaged`` alone is known to them."""
+    settings = types.SimpleNamespace(ema=0.9 if "averaged" in trial.ways else 0.0)
+    return types.SimpleNamespace(config=CONFIG, settings=settings)
 
 
 @pytest.fixture
@@ -30,7 +39,7 @@ def spots(monkeypatch):
     split = types.SimpleNamespace(samples=samples, labels=labels)
     dataset = types.SimpleNamespace(split=lambda name: split)
     monkeypatch.setattr(accuracy, "open_dataset", lambda folder: dataset)
-    monkeypatch.setattr(accuracy, "config_of", lambda dataset, patch, ways: CONFIG)
+    monkeypatch.setattr(accuracy, "resolved_for", resolved)
     return dataset
 
 
@@ -64,7 +73,10 @@ def test_curves_are_measured_once_and_gone_on_with(spots, tmp_path, capsys, monk
 def test_ours_alone_has_ways(tmp_path):
     write_dataset(tmp_path)
     dataset = open_dataset(tmp_path / "data" / "tiny")
-    plain, ours = (accuracy.config_of(dataset, 2, ways) for ways in ((), ("spread", "half_grid")))
+    ways = [(), ("spread", "half_grid", "averaged")]
+    found = [accuracy.resolved_for(dataset, Trial(1e-3, 8, 2, some)) for some in ways]
+    assert [one.settings.ema for one in found] == [0.0, 0.99]
+    plain, ours = (one.config for one in found)
     assert ours["objective"] == {**plain["objective"], "variance": 0.3, "covariance": 0.03}
     assert (plain["masking"]["strategy"], ours["masking"]["strategy"]) == ("random", "grid")
     assert len(accuracy.OURS) == len(accuracy.TRIALS) and not any(trial.ways for trial in accuracy.TRIALS)
@@ -106,3 +118,15 @@ def test_what_was_never_reached_has_no_ratio():
     curves = [(key(), Curve([1.0, 2.0], [0.6, 0.9], 20)), (key("vitmae_fp32"), Curve([2.0, 4.0], [0.5, 0.95], 10))]
     (row,) = rows_of(curves, "command")
     assert row.ratio is None and row.facts["not_reached"] == 1 and row.ours == 2.0
+
+
+def test_averaged_weights_are_measured_and_training_goes_on_from_its_own(spots, monkeypatch):
+    weight = torch.nn.Parameter(torch.zeros(1))
+    peer = Peer(torch.nn.ParameterList([weight]), lambda raw, step: weight.sum(), lambda raw: raw)
+    seen = []
+    monkeypatch.setattr(accuracy, "WEIGHT_DECAY", 0.0)
+    monkeypatch.setattr(accuracy, "neighbours", lambda peer, dataset: seen.append(weight.item()) or 0.0)
+    curve = accuracy.train(peer, Precision("fp32", "asked for"), spots, key(), decay=0.9)
+    went = 1e-3 * sum(min((step + 1) / accuracy.WARM_UP, 1) for step in range(curve.steps))
+    assert weight.item() == pytest.approx(-went, rel=1e-3), "Adam goes its rate a step where the gradient is always 1"
+    assert weight.item() < seen[-1] < 0, "the average lags behind"
