@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.rows import Row, compare, publish
-from mae_core.cells import Cells, Context
+from mae_core.cells import Cells, Context, Taught
 from mae_core.draws import Draws
 from mae_core.masking import MASKERS
 from mae_core.masking.making import make_masker
@@ -28,11 +28,13 @@ def timed(strategy: str, step: int) -> float:
 
 
 def given() -> tuple[Cells, Context]:
-    """A batch on a square grid, with what a modality would measure of it."""
+    """A batch on a square grid, with what a modality would measure of it and a teacher say."""
     places = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     cells = Cells(None, torch.stack(places, -1).view(-1, 2).float())
     measure = torch.rand(BATCH, SIDE * SIDE, generator=torch.Generator().manual_seed(0))
-    return cells, Context(details=dict.fromkeys(DETAILS, measure))
+    return cells, Context(
+        details=dict.fromkeys(DETAILS, measure), teacher=Taught(attention=measure, difficulty=measure)
+    )
 
 
 def rows(rounds: int, command: str, measure: Callable[[str, int], float] = timed) -> list[Row]:

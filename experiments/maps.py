@@ -11,7 +11,7 @@ import numpy as np
 
 import mae_core.registry as registry
 from experiments.recipe import MaskingSection, RecipeError
-from mae_core.masking.making import make_masker
+from mae_core.masking.making import make_masker, options_of
 from mae_core.masking.ratio import ratios_of
 from mae_core.modalities import MODALITIES
 
@@ -40,6 +40,11 @@ def masking_details(masking: MaskingSection, config: Mapping[str, Any]) -> dict[
         found["schedule"] = {"kind": schedule["kind"], **{key: schedule[key] for key in used}}
     if masking.options:
         found["options"] = dict(masking.options)
+    if masking.looks > 1:
+        strategy = config["masking"]["strategy"]
+        if "plans" in options_of(strategy):
+            raise RecipeError(f"masking.looks: {strategy} masking has its own, masking.options.plans: set looks to 1")
+        found["looks"] = masking.looks
     led = config["masking"]["strategy"] == "weight_map"
     if led and masking.weights is None:
         raise RecipeError("masking.strategy weight_map needs masking.weights: a .npy file or a picture")

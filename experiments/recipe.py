@@ -122,6 +122,7 @@ class MaskingSection(Section):
         0.0, description="each batch draws its ratio evenly from ratio ± this; 0: fixed"
     )
     schedule: ScheduleSection = ScheduleSection()
+    looks: Count = Field(1, description="masks under which a step sees each loaded sample")
     options: dict[str, Any] = Field({}, description="what the strategy knows beside its name (docs/masks.md)")
     weights: str | None = Field(None, description="weight_map: a .npy file or a picture, from the project's folder")
 
@@ -192,7 +193,7 @@ class PretrainSection(Section):
     flip: bool = False
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     init_from: str | None = Field(None, description="model folder to start from instead of random weights")
-    micro_batch: Annotated[int, Field(ge=0)] = Field(0, description="samples per forward pass of a worker; 0: all")
+    micro_batch: Annotated[int, Field(ge=0)] | Auto = Field(0, description="samples of a forward pass; 0: all")
     recompute: bool = Field(False, description="recompute activations in backward to save memory")
     memory_budget_mb: Annotated[float, Field(ge=0)] = Field(
         0.0, description="of a worker: so few blocks are recomputed that training fits, by an estimate; 0: unlimited"

@@ -10,6 +10,7 @@ from experiments.maps import masking_details
 from experiments.networks import network
 from experiments.recipe import DecoderSection, EncoderSection, ObjectiveSection, Recipe, RecipeError
 from mae_core.flops import train_flops
+from mae_core.memory import AUTO, check_pass
 from mae_core.modalities import MODALITIES
 from mae_core.teacher import describe
 from mae_core.training.loop import Settings
@@ -99,6 +100,11 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
     }
     config["masking"] |= masking_details(recipe.masking, config)
     p = recipe.pretrain
+    if p.micro_batch == "auto":
+        try:
+            check_pass(config)
+        except ValueError as problem:
+            raise RecipeError(str(problem)) from None
     settings = Settings(
         steps=p.steps,
         batch_size=p.batch_size,
@@ -109,7 +115,7 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
         ema=p.ema,
         precision=p.precision,
         seed=p.seeds[0],
-        micro_batch=p.micro_batch,
+        micro_batch=AUTO if p.micro_batch == "auto" else p.micro_batch,
         recompute=p.recompute,
         memory_budget_mb=p.memory_budget_mb,
         crop=p.crop,

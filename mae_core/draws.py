@@ -59,6 +59,8 @@ class Draws(NamedTuple):
     """(B,) long: the identity of each sample within its dataset."""
     clock: Tensor | None = None
     """() long: the step once more, where it is to be read on the device, when the numbers are drawn: a captured graph draws anew then."""
+    look: int = 0
+    """Which of a step's masks of the same samples it is; what is shared by the batch is shared by all of them."""
 
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """(B, *shape) float32 in [0, 1), independent between streams, samples and positions."""
@@ -68,7 +70,8 @@ class Draws(NamedTuple):
         return ((bits >> 40) & 0xFFFFFF).float().div_(1 << 24).reshape(len(self.ids), *shape)
 
     def _base(self, stream: str) -> int | Tensor:
-        """``key(seed, step, stream)`` as int64 bits."""
+        """``key(seed, step, stream)`` as int64 bits, of the later looks by a stream of their own."""
+        stream = f"{stream}, look {self.look}" if self.look else stream
         if self.clock is None:
             return _signed(key(self.seed, self.step, stream))
         timed = _mix(self.clock + _signed(key(self.seed) + _GOLDEN))

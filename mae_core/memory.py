@@ -6,6 +6,7 @@ Weights and moments are counted; what is kept for backward is an estimate from t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,8 +14,12 @@ import torch
 
 from mae_core.costs import Cost
 from mae_core.flops import costs
+from mae_core.masking.making import looks_of
 from mae_core.masking.ratio import ratios_of
 from mae_core.model import MaskedAutoencoder
+from mae_core.objectives import OBJECTIVES
+from mae_core.objectives.options import wanted
+from mae_core.registry import resolve
 
 FLOAT = 4
 BYTES = {"fp32": 4.0, "bf16": 3.0}
@@ -22,6 +27,10 @@ BYTES = {"fp32": 4.0, "bf16": 3.0}
 WORKING = 0.5
 """Of what the last block keeps: what its backward works on."""
 MB = 1e6
+AUTO = -1
+"""As a ``micro_batch``: what memory allows."""
+GPU_SHARE = 0.8
+"""Of a GPU's memory that nobody else has, what an estimate may fill."""
 
 
 class Memory(NamedTuple):
@@ -97,6 +106,49 @@ def blocks_to_recompute(
         f"a forward pass of {rows} samples takes about {needed:.0f} MB with all of {most} blocks recomputed, the budget is "
         f"{budget_mb:.0f} MB: lower pretrain.micro_batch, or raise pretrain.memory_budget_mb"
     )
+
+
+def largest_pass(
+    config: Mapping[str, Any],
+    share: int,
+    budget_mb: float,
+    precision: str = "fp32",
+    device: str = "cpu",
+    ema: bool = False,
+    recompute: bool = False,
+) -> int:
+    """The most samples of a forward pass with which the estimate is under ``budget_mb``: ``share``, or the larger part of an even cut.
+
+    1 where nothing fits, so that recomputing is left to help. Raises ValueError where an objective compares the samples of a pass.
+    """
+    check_pass(config)
+    looks, parts = looks_of(config["masking"]), costs(config, _dearest(config))
+    recomputed = len(parts.encoder.blocks) + len(parts.decoder.blocks) - 1 if recompute else 0
+    whole = estimate(config, share, precision, recomputed, device, ema, looks)
+    for cuts in range(1, share + 1):
+        rows = -(-share // cuts)
+        kept, again = (value * rows // share for value in (whole.activations, whole.again))
+        if whole._replace(activations=kept, again=again, passes=cuts * looks).total <= budget_mb * MB:
+            return rows
+    return 1
+
+
+def check_pass(config: Mapping[str, Any]) -> None:
+    """Raises ValueError where results depend on which samples share a forward pass, so that memory must not decide it."""
+    asked = wanted(config["objective"]).weights
+    names = [name for name in asked if getattr(resolve(OBJECTIVES, name, "objective"), "compares", False)]
+    if names:
+        raise ValueError(
+            f"pretrain.micro_batch auto: {names[0]} compares the samples of a forward pass, so their number must not depend on memory: "
+            "write it, or 0"
+        )
+
+
+def free_mb(device: torch.device) -> float:
+    """Million bytes that this process may have of a GPU; infinite elsewhere."""
+    if device.type != "cuda":
+        return math.inf
+    return GPU_SHARE * (torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)) / MB
 
 
 def _activations(config: Mapping[str, Any], rows: int, precision: str, recomputed: int, device: str) -> tuple[int, int]:

@@ -23,8 +23,9 @@ from torch.utils.flop_counter import flop_registry
 from mae_core.data.jpeg import JpegFiles
 from mae_core.draws import Draws
 from mae_core.flops import train_flops
+from mae_core.masking.making import looks_of
 from mae_core.memory import blocks_to_recompute
-from mae_core.training.loop import Settings, fit, start
+from mae_core.training.loop import Settings, fit, pass_size, start
 from mae_core.training.precision import choose_precision
 from mae_core.training.world import World
 
@@ -178,7 +179,7 @@ def count(
     The optimiser counts with each pass of a step that ``micro_batch`` cuts into several.
     """
     share = -(-settings.batch_size // workers)
-    rows = min(settings.micro_batch or share, share)
+    rows = pass_size(config, settings, share, torch.device("cpu"))
     passes = -(-share // rows)
     large = int(min(max(LARGEST_STEP // train_flops(config), 4), max(rows, 2)))
     small = max(large // 2, 1)
@@ -244,6 +245,7 @@ def _recomputed(config: dict[str, Any], settings: Settings, rows: int, passes: i
     """What ``fit`` would recompute at the batch that is trained, not at the small one."""
     precision = choose_precision(settings.precision, torch.device("cpu")).name
     budget, ema = settings.memory_budget_mb, settings.ema > 0
+    passes *= looks_of(config["masking"])
     return settings.recompute or blocks_to_recompute(config, rows, budget, precision, "cpu", ema, passes)
 
 

@@ -19,6 +19,7 @@ from mae_core.data.dataset import DatasetError, open_dataset
 from mae_core.flops import encode_flops, train_flops
 from mae_core.memory import MB, estimate
 from mae_core.model import MaskedAutoencoder
+from mae_core.training.loop import pass_size
 from mae_core.training.precision import choose_precision
 
 HOW = (
@@ -92,7 +93,7 @@ def _cost(resolved: Resolved) -> list[str]:
     settings, config = resolved.settings, resolved.config
     parameters = sum(p.numel() for p in MaskedAutoencoder.build(config).parameters())
     step = train_flops(config) * settings.batch_size
-    rows = min(settings.micro_batch or settings.batch_size, settings.batch_size)
+    rows = pass_size(config, settings, settings.batch_size, torch.device("cpu"))
     precision = choose_precision(settings.precision, torch.device("cpu")).name
     memory = estimate(config, rows, precision, ema=settings.ema > 0)
     weights = memory.parameters + memory.gradients + memory.optimiser
@@ -102,7 +103,7 @@ def _cost(resolved: Resolved) -> list[str]:
         f"  {'training':<24} {step * settings.steps / 1e12:.2f} TFLOP, {step / 1e9:.2f} GFLOP a step of {settings.batch_size}",
         f"  {'encoding one sample':<24} {encode_flops(config) / 1e6:.1f} MFLOP",
         f"  {'weights and optimiser':<24} {weights / MB:.0f} MB",
-        f"  {'activations':<24} {memory.activations / MB:.0f} MB, estimated for one worker on a CPU, nothing recomputed",
+        f"  {'activations':<24} {memory.activations / MB:.0f} MB of {rows} samples at once, estimated for a CPU, nothing recomputed",
     ]
 
 

@@ -66,6 +66,7 @@ class Case(NamedTuple):
     objective: dict[str, Any] | None = None
     """What it changes of the config's objective."""
     log_grad_norms: bool = False
+    memory_budget_mb: float = 0.0
 
     def config(self) -> dict[str, Any]:
         """Of the model."""
@@ -87,6 +88,7 @@ class Case(NamedTuple):
             recompute=self.recompute,
             teacher_momentum=0.9,
             log_grad_norms=self.log_grad_norms,
+            memory_budget_mb=self.memory_budget_mb,
         )
 
 

@@ -34,7 +34,9 @@ class BlockMasker:
         size = torch.minimum(size.round().clamp_min(1), sides)
         # floor(u * (free + 1)) reaches the last row and column as often as the first
         start = (torch.stack([top, left], -1) * (sides - size + 1)).floor()
-        place = coords.unsqueeze(1)
-        inside = ((place >= start.unsqueeze(2)) & (place < (start + size).unsqueeze(2))).all(-1)
-        order = torch.arange(RECTANGLES, 0, -1, device=coords.device)
+        (y, x), (top, left), (bottom, right) = (
+            at.unsqueeze(axis).unbind(-1) for at, axis in ((coords, 1), (start, 2), (start + size, 2))
+        )
+        inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
+        order = torch.arange(RECTANGLES, 0, -1, device=coords.device, dtype=torch.uint8)
         return Scored((inside * order[:, None]).amax(1) + draws.uniform("mask", coords.shape[1]))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
 from mae_core.masking.options import whole
+from mae_core.masking.ranks import ranks
 
 
 class CoarseMasker:
@@ -33,6 +34,6 @@ class CoarseMasker:
         for axis, size in enumerate(sizes):
             along = place[..., axis] // size
             group = group * (along.amax() + 1) + along
-        rank = draws.uniform("coarse", n).argsort(1).argsort(1).float()
+        rank = ranks(draws.uniform("coarse", n)).float()
         group = group.expand(len(draws.ids), -1)
         return Scored(rank.gather(1, group) + 0.9 * draws.uniform("mask", n))

@@ -6,6 +6,7 @@ import torch
 
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
+from mae_core.masking.ranks import ranks
 
 
 class GridMasker:
@@ -16,5 +17,5 @@ class GridMasker:
         axes = cells.coords.shape[-1]
         weights = 2 ** torch.arange(axes, device=cells.coords.device)
         phase = ((cells.coords.long() % 2) * weights).sum(-1).expand(len(draws.ids), -1)
-        rank = draws.uniform("phase", 2**axes).argsort(1).argsort(1)
+        rank = ranks(draws.uniform("phase", 2**axes))
         return Scored(rank.gather(1, phase).float() + draws.uniform("mask", phase.shape[1]))

@@ -6,6 +6,7 @@ import torch
 
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
+from mae_core.masking.ranks import ranks
 
 
 class WholeWordMasker:
@@ -16,5 +17,5 @@ class WholeWordMasker:
         n = cells.coords.shape[-2]
         alone = torch.arange(n, device=cells.coords.device).expand(len(draws.ids), -1)
         group = alone if cells.group is None else cells.group
-        rank = draws.uniform("group", n).argsort(1).argsort(1).float()
+        rank = ranks(draws.uniform("group", n)).float()
         return Scored(rank.gather(1, group) + 0.9 * draws.uniform("mask", n))

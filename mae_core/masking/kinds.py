@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
+from mae_core.masking.ranks import ranks
 
 LEAST = 1e-6
 """Of a drawn share: nothing is divided by zero."""
@@ -54,5 +55,5 @@ def _kind(cells: Cells) -> Tensor:
 def _place_in_kind(kind: Tensor, noise: Tensor, valid: Tensor | None) -> Tensor:
     """(B, N): 0, 1, … by ``noise`` (B, N) among the cells of one's kind; cells that are not valid come last."""
     late = 0.0 if valid is None else (~valid).float()
-    place = (2 * kind + late + noise).argsort(dim=1, stable=True).argsort(dim=1)
+    place = ranks(2 * kind + late + noise)
     return place - torch.searchsorted(kind, kind)

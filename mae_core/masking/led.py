@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
+from mae_core.masking.ranks import ranks
 
 HINTS = 0.1
 """Of the most attended half, the share of cells that is shown after all."""
@@ -57,6 +58,6 @@ def _said(what: str, context: Context | None) -> Tensor:
 def _place(values: Tensor, valid: Tensor | None) -> Tensor:
     """(B, N): the place of each cell among its sample's valid ones by value, the largest 1; cells that are not valid lie at 0 or below."""
     known = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
-    order = values.masked_fill(~known, float("-inf")).argsort(dim=1, stable=True).argsort(dim=1)
+    order = ranks(values.masked_fill(~known, float("-inf")))
     missing = (~known).sum(1, keepdim=True)
     return (order + 1 - missing) / known.sum(1, keepdim=True).clamp_min(1)

@@ -45,8 +45,9 @@ def options_of(strategy: str) -> dict[str, Any]:
 
 
 def looks_of(masking: Mapping[str, Any]) -> int:
-    """How many masks a training tries on each sample at each step."""
-    return int({**options_of(masking["strategy"]), **(masking.get("options") or {})}.get("plans", 1))
+    """How many masks a training tries on each sample at each step: what a learned strategy's ``plans`` say, of others ``looks``."""
+    told = {**options_of(masking["strategy"]), **(masking.get("options") or {})}
+    return int(told.get("plans", masking.get("looks", 1)))
 
 
 def context_for(masker: Any, modality: Modality, cells: Cells, context: Context) -> Context:

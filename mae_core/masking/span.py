@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
+from mae_core.masking.ranks import ranks
 
 LENGTH = 4
 """Cells of a run."""
@@ -25,7 +26,7 @@ class SpanMasker:
         backwards = draws.uniform("span side").view(-1, 1) < 0.5
         within = torch.where(backwards, 1 - 1 / LENGTH - within, within)
         noise = draws.uniform("mask", place.shape[1])
-        order = rank.argsort(1).argsort(1).float()
+        order = ranks(rank).float()
         return Scored(order.gather(1, run.clamp_max(order.shape[1] - 1)) + 0.9 * within + 0.05 * noise)
 
 
@@ -47,7 +48,7 @@ class LineMasker:
     def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): the drawn rank of a cell's line plus noise that orders cells within it."""
         line = _coords(cells)[..., self.axis].long().expand(len(draws.ids), -1)
-        rank = draws.uniform("line", line.shape[1]).argsort(1).argsort(1).float()
+        rank = ranks(draws.uniform("line", line.shape[1])).float()
         return Scored(rank.gather(1, line) + 0.9 * draws.uniform("mask", line.shape[1]))
 
 
@@ -72,7 +73,7 @@ class TubeMasker:
             if axis != cells.time % axes:
                 place = place * (coords[..., axis].amax() + 1) + coords[..., axis]
         place = place.long().expand(len(draws.ids), -1)
-        rank = draws.uniform("tube", n).argsort(1).argsort(1).float()
+        rank = ranks(draws.uniform("tube", n)).float()
         return Scored(rank.gather(1, place) + 0.9 * draws.uniform("mask", n))
 
 

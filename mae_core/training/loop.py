@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,8 @@ from mae_core.data.jpeg import JpegFiles
 from mae_core.data.loader import Batch, Batches
 from mae_core.data.shards import InMemory, Shards
 from mae_core.draws import Draws
-from mae_core.memory import blocks_to_recompute
+from mae_core.masking.making import looks_of
+from mae_core.memory import AUTO, blocks_to_recompute, free_mb, largest_pass
 from mae_core.model import MaskedAutoencoder
 from mae_core.teacher import Frozen, Teacher, momentum_at
 from mae_core.training.compiling import compile_blocks, compiles
@@ -51,11 +52,12 @@ class Settings:
     precision: str = "auto"
     seed: int = 0
     micro_batch: int = 0
-    """Largest number of samples in one forward pass of a worker; 0 = all at once. Changes memory, not results."""
+    """Largest number of samples in one forward pass of a worker; 0 = all at once, AUTO = what memory allows. Changes no results."""
     recompute: bool = False
     """Recompute activations in backward: less memory, about a third more time."""
     memory_budget_mb: float = 0.0
-    """Of this worker: so few blocks are recomputed that the estimate of ``memory`` is below it; 0 = unlimited."""
+    """Of this worker: the estimate of ``memory`` is kept below it, by smaller passes where these are AUTO and else by recomputing as few
+    blocks as that takes; 0 = unlimited, of AUTO what the GPU has."""
     crop: float = 1.0
     flip: bool = False
     max_nonfinite: int = 10
@@ -150,6 +152,9 @@ def fit(
     world = world or World()
     device = next(state.model.parameters()).device
     precision = choose_precision(settings.precision, device)
+    if settings.micro_batch == AUTO:  # from here on a number, the same on every rank
+        fits = pass_size(state.model.config, settings, -(-settings.batch_size // world.size), device)
+        settings = replace(settings, micro_batch=world.least(fits))
     if state.learner is not None:
         check_learner(state.learner, world)
         state.learner.prepare(samples, labels)
@@ -240,12 +245,21 @@ def _said(share: _Share, world: World) -> _Said:
     return _Said(loss, dict(zip(share.parts, parts)), {name: pull**0.5 for name, pull in zip(share.pulls, pulls)})
 
 
+def pass_size(config: dict[str, Any], settings: Settings, share: int, device: torch.device) -> int:
+    """Samples of a forward pass of a worker that has ``share`` of a step: what the settings say or, where they are AUTO, what fits."""
+    if settings.micro_batch != AUTO:
+        return min(settings.micro_batch or share, share)
+    budget = settings.memory_budget_mb or free_mb(device)
+    precision = choose_precision(settings.precision, device).name
+    return largest_pass(config, share, budget, precision, device.type, settings.ema > 0, settings.recompute)
+
+
 def _recomputed(model: MaskedAutoencoder, settings: Settings, world: World, precision: Precision) -> int:
     """How many blocks the budget makes recompute."""
     rows = -(-settings.batch_size // world.size)
     rows = min(settings.micro_batch, rows) if settings.micro_batch else rows
     device = next(model.parameters()).device.type
-    passes = world.passes(settings.batch_size, settings.micro_batch)
+    passes = world.passes(settings.batch_size, settings.micro_batch) * looks_of(model.config["masking"])
     budget, ema = settings.memory_budget_mb, settings.ema > 0
     return blocks_to_recompute(model.config, rows, budget, precision.name, device, ema, passes)
 
@@ -267,9 +281,10 @@ def _backward(
 ) -> _Share:
     """Gradients of the global batch's mean loss; returns this rank's share of that mean, and of its parts where it ``reports``.
 
-    A learner of masks plans each pass, and may look at it under several masks, whose losses count alike.
+    Every pass is looked at under as many masks as the config says, drawn or planned by a learner of masks; their losses count alike.
     """
     learner, progress = state.learner, Context(state.step / settings.steps)
+    looks = looks_of(state.model.config["masking"])
     rows = len(batch.ids)
     passes = world.passes(settings.batch_size, settings.micro_batch)
     total, counted = torch.zeros((), device=batch.raw.device), torch.zeros((), device=batch.raw.device)
@@ -283,13 +298,12 @@ def _backward(
         gather = partial(world.gather, rows=world.rows(settings.batch_size, i, passes))
         raw = state.model.modality.augment(batch.raw[part], draws, settings.crop, settings.flip)
         waiting = getattr(runner, "no_sync", nullcontext)
-        looks = 1 if learner is None else learner.looks
         context = progress._replace(teacher=state.taught(raw))
         for look in range(looks):
             plan = None if learner is None else learner.plan(raw, draws, context, look)
             with nullcontext() if (i, look) == (passes - 1, looks - 1) else waiting():
                 with precision.autocast(raw.device):
-                    terms = runner(raw, draws, plan, context, gather)
+                    terms = runner(raw, draws._replace(look=look), plan, context, gather)
                 expected = settings.batch_size * looks * terms.per_cell.shape[1]
                 weight = terms.hidden / expected
                 share = terms.total * weight

@@ -41,6 +41,15 @@ class World(NamedTuple):
             dist.all_reduce(value)
         return value
 
+    def least(self, number: int) -> int:
+        """The smallest of all ranks' numbers."""
+        if self.size == 1:
+            return number
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        found = torch.tensor(number, device=device)
+        dist.all_reduce(found, dist.ReduceOp.MIN)
+        return int(found)
+
     def rows(self, batch_size: int, number: int, passes: int) -> list[int]:
         """How many rows every rank has in forward pass ``number`` of ``passes``."""
         shares = [len(World(rank, self.size).share(batch_size)) for rank in range(self.size)]

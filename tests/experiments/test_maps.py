@@ -10,6 +10,7 @@ from PIL import Image
 from experiments.maps import OF_SCHEDULE, read_map
 from experiments.recipe import RecipeError, load_recipe, parse_recipe
 from experiments.resolving import resolve
+from mae_core.flops import train_flops
 from mae_core.masking.ratio import SCHEDULES
 from mae_core.model import MaskedAutoencoder
 
@@ -36,6 +37,12 @@ def test_options_and_schedule_reach_the_model():
     assert MaskedAutoencoder.build(steps).ratios.rows == [[0.5], [0.8]]
 
 
+def test_looks_reach_the_model_and_count():
+    config, once = config_of("{ratio: 0.5, looks: 3}"), config_of("{ratio: 0.5}")
+    assert (config["masking"]["looks"], "looks" in once["masking"]) == (3, False)
+    assert train_flops(config) == 3 * train_flops(once)
+
+
 def test_every_kind_of_schedule_says_what_it_reads():
     assert set(OF_SCHEDULE) == {"fixed", *SCHEDULES}
 
@@ -51,6 +58,8 @@ def test_every_kind_of_schedule_says_what_it_reads():
         ("{strategy: weight_map}", "needs masking.weights"),
         ("{strategy: grid, weights: a.npy}", "the strategy is grid"),
         ("{strategy: auto, options: {size: 2}}", "name it instead of auto"),
+        ("{strategy: policy, looks: 2}", r"policy masking has its own, masking\.options\.plans: set looks to 1"),
+        ("{looks: 0}", "masking.looks"),
         ("{schedule: {end: 1.5}}", "masking.schedule.end"),
         ("{schedule: {ends: 0.5}}", "did you mean 'end'"),
     ],

@@ -18,6 +18,7 @@ from experiments.resolving import resolve
 from experiments.results import Store
 from experiments.space import narrow
 from mae_core.flops import encode_flops, forward_flops, train_flops
+from mae_core.memory import AUTO
 from mae_core.model import MaskedAutoencoder
 from mae_core.teacher import weights_sum
 
@@ -49,6 +50,13 @@ def config_of(text):
 
 def test_a_silent_recipe_is_the_plain_model():
     assert resolve(Recipe(), DATASET).config["objective"] == {"reconstruction": 1.0, "target": "pixels"}
+
+
+def test_memory_may_choose_passes_where_no_samples_are_compared():
+    auto = parse_recipe("pretrain: {micro_batch: auto}", "my.yaml")
+    assert resolve(auto, DATASET).settings.micro_batch == AUTO
+    with pytest.raises(RecipeError, match="micro_batch auto: variance compares"):
+        resolve(parse_recipe("{pretrain: {micro_batch: auto}, objective: {variance: 1}}", "my.yaml"), DATASET)
 
 
 def test_what_a_recipe_says_reaches_the_config():

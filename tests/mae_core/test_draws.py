@@ -14,8 +14,10 @@ from mae_core.draws import Draws, key, permutation
 NUMBERS = st.integers(-(2**63), 2**63 - 1)
 
 
-def draw(seed: int = 0, step: int = 0, n: int = 500, stream: str = "mask", width: int = 64) -> torch.Tensor:
-    return Draws(seed, step, torch.arange(n)).uniform(stream, width)
+def draw(
+    seed: int = 0, step: int = 0, n: int = 500, stream: str = "mask", width: int = 64, look: int = 0
+) -> torch.Tensor:
+    return Draws(seed, step, torch.arange(n), look=look).uniform(stream, width)
 
 
 @pytest.mark.parametrize("stream", ["mask", "rectangles"])
@@ -41,6 +43,7 @@ OTHERS = {
     "the next step": {"step": 1},
     "another stream": {"stream": "phase"},
     "a stream with nearly that name": {"stream": "masks"},
+    "another look": {"look": 1},
 }
 
 
@@ -109,6 +112,7 @@ def test_shared():
     values = [Draws(1, step, torch.arange(1)).shared("ratio") for step in range(2000)]
     assert stats.kstest(values, "uniform").pvalue > 1e-3
     assert Draws(1, 5, torch.arange(1)).shared("a") != Draws(1, 5, torch.arange(1)).shared("b")
+    assert Draws(1, 5, torch.arange(1), look=1).shared("a") == Draws(1, 5, torch.arange(1)).shared("a")
 
 
 @given(n=st.integers(1, 200), seed=NUMBERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mae_core.draws import Draws
-from mae_core.memory import MB, blocks_to_recompute, estimate
+from mae_core.memory import AUTO, MB, blocks_to_recompute, estimate, largest_pass
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings, fit, start
 
@@ -161,3 +162,36 @@ def test_a_budget_changes_memory_and_not_results(make_config, make_raw):
         assert recomputed == (0 if settings is plain else blocks_to_recompute(config, 2, tight, passes=2)) <= 3
     assert losses[0] == losses[1]
     assert recomputed > 0
+
+
+def test_the_largest_pass_that_fits_is_found():
+    config = config_of("vit, joint")
+    whole = estimate(config, 24).total / MB
+    assert largest_pass(config, 24, whole + 0.01) == 24
+    rows = largest_pass(config, 24, 0.6 * whole)
+    assert rows in (12, 8, 6, 5, 4, 3, 2), "a share of a whole number of passes"
+    assert estimate(config, rows, passes=2).total <= 0.6 * whole * MB
+    assert largest_pass(config, 24, 0.6 * whole, recompute=True) > rows
+    assert largest_pass(config, 24, 0.0) == 1, "the least; recomputing may help"
+
+
+def test_passes_that_fit_change_memory_and_not_results(make_config, make_raw):
+    config, samples = make_config(), make_raw(8, make_config()).numpy()
+    given = Settings(steps=3, batch_size=4, lr=1e-3, precision="fp32", micro_batch=2)
+    budget = estimate(config, 2, passes=2).total / MB + 1e-6
+    assert budget < estimate(config, 4).total / MB
+    found = []
+    for settings in (given, replace(given, micro_batch=AUTO, memory_budget_mb=budget)):
+        state, rows = start(config, settings), []
+        state.model.register_forward_pre_hook(lambda _, inputs, rows=rows: rows.append(len(inputs[0])))
+        found.append([progress.loss for progress in fit(state, samples, settings, report_every=1)])
+        assert rows == [2] * 6 and state.model.encoder.recompute + state.model.decoder.recompute == 0
+    assert found[0] == found[1]
+
+
+def test_memory_does_not_decide_which_samples_are_compared(make_config, make_raw):
+    config = make_config()
+    config = {**config, "objective": {**config["objective"], "uniformity": 0.1}}
+    settings = Settings(steps=2, batch_size=4, lr=1e-3, precision="fp32", micro_batch=AUTO)
+    with pytest.raises(ValueError, match=r"micro_batch auto: uniformity compares the samples of a forward pass"):
+        list(fit(start(config, settings), make_raw(8, config).numpy(), settings))

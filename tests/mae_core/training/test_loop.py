@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mae_core.data.loader import Batches
+from mae_core.draws import Draws
 from mae_core.training.loop import Settings, TrainingDiverged, fit, start
 from mae_core.training.state import load_checkpoint, save_checkpoint
 from mae_core.training.world import World
@@ -125,6 +126,26 @@ def test_no_forward_pass_is_larger_than_a_micro_batch(make_config, samples):
     seen = watch(state)
     train(state, samples, replace(SETTINGS, micro_batch=4), stop=1)
     assert [len(ids) for ids in seen] == [3, 3]
+
+
+def test_a_sample_is_read_once_and_looked_at_under_several_masks(make_config, samples):
+    config = make_config()
+    twice = {**config, "masking": {**config["masking"], "looks": 2}}
+    settings = replace(SETTINGS, crop=1.0, flip=False)
+    state = start(twice, settings)
+    seen = watch(state)
+    train(state, samples, settings, stop=1)
+    assert len(seen) == 2 and seen[0] == seen[1]
+
+    model = start(config, settings).model
+    draws = Draws(settings.seed, 0, torch.tensor(seen[0]))
+    raw = torch.from_numpy(samples[seen[0]])
+    for look in range(2):
+        (model(raw, draws._replace(look=look)).total / 2).backward()
+    for name, value in gradients(twice, samples, settings).items():
+        torch.testing.assert_close(value, dict(model.named_parameters())[name].grad, rtol=1e-4, atol=1e-6, msg=name)
+    other = gradients(config, samples, settings)
+    assert any((value - other[name]).abs().max() > 1e-3 for name, value in gradients(twice, samples, settings).items())
 
 
 def test_recomputing_activations_changes_no_gradient(make_config, samples):

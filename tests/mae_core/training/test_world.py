@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from two_ranks import SAMPLES, Case, alone, together
 
 from mae_core.data.loader import Batches
+from mae_core.memory import AUTO
 from mae_core.objectives import OBJECTIVES
 from mae_core.training.loop import Settings
 from mae_core.training.world import World, shard
@@ -68,6 +69,7 @@ BANDIT = {
     "ratio": 0.75,
     "options": {"families": ["random", "edges"], "ratios": [0.5, 0.75], "every": 3},
 }
+TWICE = {"strategy": "random", "ratio": 0.75, "looks": 2}
 RANKED = {"strategy": "loss_ranked", "ratio": 0.75}
 COMPARING = {
     "mask_contrastive": 0.1, "uniformity": 0.5, "invariance": 0.1, "variance": 0.1, "covariance": 0.1, "projector": 6,
@@ -85,6 +87,7 @@ CASES = {
     "fsdp2, convolutions, recomputed": Case("fsdp2", network="convolutions", recompute=True),
     "ddp, masks that are learned": Case("ddp", micro_batch=3, masking=POLICY),
     "ddp, masks that a bandit chooses": Case("ddp", masking=BANDIT),
+    "ddp, two masks a sample, passes that fit": Case("ddp", masking=TWICE, micro_batch=AUTO, memory_budget_mb=0.25),
     "ddp, samples compared": Case("ddp", objective=COMPARING, log_grad_norms=True),
     "fsdp2, samples compared": Case("fsdp2", objective=COMPARING, log_grad_norms=True),
     "ddp, taught": Case("ddp", objective=TAUGHT, masking=RANKED, micro_batch=2, log_grad_norms=True),
