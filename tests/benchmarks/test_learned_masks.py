@@ -64,6 +64,6 @@ def test_rows_stand_beside_random_masks():
 
 def test_every_mask_is_timed_beside_the_random_one():
     found = masks.rows(2, "x", lambda name, step: 2.0 if name == "random" else 3.0)
-    assert [row.name for row in found] == [f"mask_{name}_ms_per_256x64_cells" for name in MASKERS]
+    assert [row.name for row in found] == [f"mask_{name}_vs_random_ms_per_256x64_cells" for name in MASKERS]
     assert found[0].ratio == 1 and found[1].ratio == 1.5 and found[1].n == 2
     assert all(masks.timed(strategy, 0) > 0 for strategy in MASKERS)
