@@ -44,7 +44,10 @@ def rows(rounds: int, command: str, measure: Callable[[str, int], float] = timed
         for strategy, series in found.items():
             series.append(measure(strategy, step))
     base = found["random"][1:]
-    return [compare(f"mask_{name}_vs_random_ms_per_256x64_cells", series[1:], base, command) for name, series in found.items()]
+    return [
+        compare(f"mask_{name}_vs_random_ms_per_256x64_cells", series[1:], base, command)
+        for name, series in found.items()
+    ]
 
 
 def main() -> None:
