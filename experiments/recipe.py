@@ -193,7 +193,7 @@ class PretrainSection(Section):
     flip: bool = False
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     init_from: str | None = Field(None, description="model folder to start from instead of random weights")
-    micro_batch: Annotated[int, Field(ge=0)] | Auto = Field(0, description="samples of a forward pass; 0: all")
+    micro_batch: Annotated[int, Field(ge=0)] | Auto = Field(0, description="samples of a pass; 0: all; auto: what fits")
     recompute: bool = Field(False, description="recompute activations in backward to save memory")
     memory_budget_mb: Annotated[float, Field(ge=0)] = Field(
         0.0, description="of a worker: so few blocks are recomputed that training fits, by an estimate; 0: unlimited"

@@ -23,10 +23,7 @@ from torch.utils.flop_counter import flop_registry
 from mae_core.data.jpeg import JpegFiles
 from mae_core.draws import Draws
 from mae_core.flops import train_flops
-from mae_core.masking.making import looks_of
-from mae_core.memory import blocks_to_recompute
-from mae_core.training.loop import Settings, fit, pass_size, start
-from mae_core.training.precision import choose_precision
+from mae_core.training.loop import Settings, fit, pass_size, recomputed, start
 from mae_core.training.world import World
 
 LARGEST_STEP = 4e9
@@ -183,9 +180,10 @@ def count(
     passes = -(-share // rows)
     large = int(min(max(LARGEST_STEP // train_flops(config), 4), max(rows, 2)))
     small = max(large // 2, 1)
-    settings = replace(settings, recompute=settings.recompute, log_grad_norms=False)
-    recomputed = _recomputed(config, settings, rows, passes)
-    few, many = (_looks(config, settings, samples, n, recomputed, labels, features_from) for n in (small, large))
+    settings = replace(settings, log_grad_norms=False)
+    # of the batch that is trained, not of the small one
+    blocks = recomputed(config, settings, rows, passes, torch.device("cpu"))
+    few, many = (_looks(config, settings, samples, n, blocks, labels, features_from) for n in (small, large))
     at = (rows - small) / (large - small)
     weights = [look.weight for look in many]
     works = [a.work.line(b.work, at) for a, b in zip(few, many)]
@@ -208,7 +206,7 @@ def _looks(
     settings: Settings,
     samples: np.ndarray | JpegFiles,
     rows: int,
-    recomputed: bool | int,
+    blocks: bool | int,
     labels: np.ndarray | None,
     features_from: str | None,
 ) -> list[_Look]:
@@ -221,7 +219,7 @@ def _looks(
         small = replace(small, steps=max(small.steps, max(moments) + 2))
         run = fit(state, samples, small, World(), 1, labels)
         next(run)  # the optimiser makes its moments
-        state.model.recompute_activations(recomputed)
+        state.model.recompute_activations(blocks)
         found = []
         for step, weight in moments.items():
             state.step = step
@@ -239,14 +237,6 @@ def _moments(ratios: Any, settings: Settings) -> Iterator[tuple[int, int]]:
     counts = Counter(drawn.values())
     for ratio, weight in counts.items():
         yield next(step for step, found in drawn.items() if found == ratio), weight
-
-
-def _recomputed(config: dict[str, Any], settings: Settings, rows: int, passes: int) -> bool | int:
-    """What ``fit`` would recompute at the batch that is trained, not at the small one."""
-    precision = choose_precision(settings.precision, torch.device("cpu")).name
-    budget, ema = settings.memory_budget_mb, settings.ema > 0
-    passes *= looks_of(config["masking"])
-    return settings.recompute or blocks_to_recompute(config, rows, budget, precision, "cpu", ema, passes)
 
 
 def _peak(few: np.ndarray, many: np.ndarray, at: float) -> float:

@@ -152,9 +152,8 @@ def fit(
     world = world or World()
     device = next(state.model.parameters()).device
     precision = choose_precision(settings.precision, device)
-    if settings.micro_batch == AUTO:  # from here on a number, the same on every rank
-        fits = pass_size(state.model.config, settings, -(-settings.batch_size // world.size), device)
-        settings = replace(settings, micro_batch=world.least(fits))
+    rows = pass_size(state.model.config, settings, -(-settings.batch_size // world.size), device)
+    settings = replace(settings, micro_batch=world.least(rows))  # from here on a number, the same on every rank
     if state.learner is not None:
         check_learner(state.learner, world)
         state.learner.prepare(samples, labels)
@@ -167,7 +166,8 @@ def _train(
 ) -> Generator[Progress, None, None]:
     """The steps of ``fit``."""
     device, learner = batches.device, state.learner
-    state.model.recompute_activations(settings.recompute or _recomputed(state.model, settings, world, precision))
+    passes = world.passes(settings.batch_size, settings.micro_batch)
+    state.model.recompute_activations(recomputed(state.model.config, settings, settings.micro_batch, passes, device))
     state.model.objectives.traced = settings.log_grad_norms
     state.model.train()
     if compiles(settings.compiled, state.model, settings.steps * settings.batch_size, device):
@@ -254,14 +254,12 @@ def pass_size(config: dict[str, Any], settings: Settings, share: int, device: to
     return largest_pass(config, share, budget, precision, device.type, settings.ema > 0, settings.recompute)
 
 
-def _recomputed(model: MaskedAutoencoder, settings: Settings, world: World, precision: Precision) -> int:
-    """How many blocks the budget makes recompute."""
-    rows = -(-settings.batch_size // world.size)
-    rows = min(settings.micro_batch, rows) if settings.micro_batch else rows
-    device = next(model.parameters()).device.type
-    passes = world.passes(settings.batch_size, settings.micro_batch) * looks_of(model.config["masking"])
+def recomputed(config: dict[str, Any], settings: Settings, rows: int, passes: int, device: torch.device) -> bool | int:
+    """What is recomputed where a worker cuts its samples into ``passes`` of ``rows``: all blocks, or as few as the budget asks for."""
+    precision = choose_precision(settings.precision, device).name
+    passes *= looks_of(config["masking"])
     budget, ema = settings.memory_budget_mb, settings.ema > 0
-    return blocks_to_recompute(model.config, rows, budget, precision.name, device, ema, passes)
+    return settings.recompute or blocks_to_recompute(config, rows, budget, precision, device.type, ema, passes)
 
 
 def _ratio(state: TrainState, settings: Settings, batch: Batch) -> float:
