@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.rows import Row, publish, ratio_of_means
 from experiments.datasets import load_dataset_spec
-from experiments.recipe import recipe_row
+from experiments.params import recipe_row
 from mae_core.data.dataset import open_dataset
 from mae_core.modalities.base import mean_error
 from mae_core.modalities.series import SeriesModality

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from benchmarks.accuracy import CONTESTANTS
 from benchmarks.app import PAGES as APP
 from benchmarks.rows import OUT
+from benchmarks.waiting import WAITING
 from mae_core.atomic import write_text
 
 PAGES = {
@@ -23,6 +24,7 @@ PAGES = {
     "accuracy": "Time to an accuracy",
     "evaluation": "Probes and feature extraction",
     "data": "Loading photographs",
+    "waiting": "Waiting for data, shares of the time of a step on one thread",
     "shards": "Data larger than memory",
     "scale": "Threads and workers",
     "ray_overhead": "What Ray costs",
@@ -58,6 +60,7 @@ AIMS = {
     "a_extraction_vs_best_product_gflop_per_cpu_s": 0.55,
     "b_extraction_vs_best_product_gflop_per_cpu_s": 0.55,
     **{f"{arm}_vs_memory_s_per_step": 0.7 for arm in ("disk", "s3", "ray_data")},
+    **{f"{name}_vs_limit": 1.0 for name in WAITING},
     **{f"app_{page}_vs_limit_s": 1.0 for page in APP},
     **{
         f"{data}_ours_vs_{peer}_cpu_s_to_its_last_accuracy": 2.0

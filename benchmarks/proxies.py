@@ -25,8 +25,9 @@ from benchmarks.rows import OUT, Row, publish
 from benchmarks.variants import recipe_with
 from experiments.goals import PROXIES, oriented
 from experiments.halving import Job, Outcome, Player, halving, most
+from experiments.params import recipe_row
 from experiments.proxies import Subject, measure_proxies
-from experiments.recipe import Recipe, SearchSection, load_recipe, recipe_row
+from experiments.recipe import Recipe, SearchSection, load_recipe
 from experiments.resolving import resolve
 from experiments.runs import append_line
 from experiments.space import narrow, parse_space

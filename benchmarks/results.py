@@ -18,7 +18,7 @@ import pandas as pd
 from benchmarks.performance import PAGES
 from benchmarks.rows import OUT
 from experiments import words
-from experiments.recipe import recipe_row
+from experiments.params import recipe_row
 from experiments.standings import DATA_BASELINES, LOWER_IS_BETTER, leaderboard
 from mae_core.atomic import write_text
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import Row, publish, ratio_of_means
-from experiments.recipe import recipe_row
+from experiments.params import recipe_row
 from experiments.subjects import spread
 from mae_core.cells import Plan
 from mae_core.data.dataset import open_dataset

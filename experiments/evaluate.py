@@ -14,11 +14,12 @@ import pandas as pd
 from experiments.bank import Banked, fill_bank, write_bank
 from experiments.columns import EMBEDDING_COLUMNS
 from experiments.finetuning import Tuned, answer_tuned, choose, heads, repeat, tune
+from experiments.params import recipe_row
 from experiments.pool import AllOf, Job, counted, pool
 from experiments.probes import Fitted, answer_jobs, label_free_of, probe_jobs, rank_of
 from experiments.publish import publish
 from experiments.questions import LABELLED_TASKS, Questions, of_target, questions
-from experiments.recipe import EvaluateSection, load_recipe, recipe_row
+from experiments.recipe import EvaluateSection, load_recipe
 from experiments.runs import claim, fingerprint
 from experiments.scores import Answer, Measure, Origin, rows, write
 from experiments.subjects import Shelf, Subject, device, spread, subjects, target_of

@@ -13,6 +13,7 @@ import statistics
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from experiments import words
 from experiments.goals import COSTS, SCORE, oriented
 from experiments.pareto import Gain, front_of, knee, ranked, weigh
 from experiments.recipe import SearchSection
@@ -69,7 +70,7 @@ Plan = Generator[list[Job], list[Outcome], "Found"]
 
 
 class Confirmation(NamedTuple):
-    """Defaults and winner on the same fresh seeds at the longest schedule."""
+    """Defaults and winner on the same fresh seeds, as long as the final run unless the recipe says otherwise."""
 
     seeds: list[int]
     default: list[float]
@@ -78,6 +79,8 @@ class Confirmation(NamedTuple):
     """Mean of the paired differences; None where nothing was confirmed."""
     standard_error: float | None
     """Of that mean, over seeds."""
+    share: float | None = None
+    """FLOPs of each training over those of the final run."""
 
 
 class Found(NamedTuple):
@@ -158,10 +161,10 @@ def _several(rungs: list[list[Outcome]], rules: SearchSection) -> Generator[list
 
 
 def _confirming(rules: SearchSection, default: Job, challenger: Job) -> list[Job]:
-    """Defaults and challenger on the same fresh seeds, at the longest schedule."""
+    """Defaults and challenger on the same fresh seeds."""
     pairs, top = [(0, default.chosen), (challenger.trial, challenger.chosen)], rules.rungs - 1
-    seeds = [rules.seed + 1 + k for k in range(rules.confirm_seeds)]
-    return [_job(rules, trial, top, seed, chosen, "confirm") for seed in seeds for trial, chosen in pairs]
+    seeds, length = [rules.seed + 1 + k for k in range(rules.confirm_seeds)], confirm_share(rules)
+    return [Job(trial, top, "confirm", seed, length, chosen) for seed in seeds for trial, chosen in pairs]
 
 
 def _sampling(space: Space, rules: SearchSection) -> Generator[list[Job], list[Outcome], list[Outcome]]:
@@ -197,14 +200,18 @@ def _check_defaults(outcomes: list[Outcome]) -> None:
         )
 
 
-def _job(rules: SearchSection, trial: int, rung: int, seed: int, chosen: dict[str, Any], origin: str = "") -> Job:
-    origin = origin or ("sampled" if trial else "default")
-    return Job(trial, rung, origin, seed, share(rules, rung), chosen)
+def _job(rules: SearchSection, trial: int, rung: int, seed: int, chosen: dict[str, Any]) -> Job:
+    return Job(trial, rung, "sampled" if trial else "default", seed, share(rules, rung), chosen)
 
 
 def share(rules: SearchSection, rung: int) -> float:
     """FLOPs of one schedule of ``rung`` over those of the final run."""
     return rules.budget / ETA ** (rules.rungs - 1 - rung)
+
+
+def confirm_share(rules: SearchSection) -> float:
+    """FLOPs of a confirming run over those of the final run: never less than the trials' own."""
+    return max(rules.budget, rules.confirm_budget)
 
 
 def _sizes(rules: SearchSection) -> Iterator[tuple[float, int]]:
@@ -213,7 +220,7 @@ def _sizes(rules: SearchSection) -> Iterator[tuple[float, int]]:
     for rung in range(rules.rungs):
         yield share(rules, rung), count
         count = max(count // ETA, min(count, 2))
-    yield rules.budget, 2 * rules.confirm_seeds
+    yield confirm_share(rules), 2 * rules.confirm_seeds
 
 
 def most(rules: SearchSection) -> float:
@@ -296,11 +303,12 @@ def confirm(outcomes: list[Outcome], values: list[float | None] | None = None) -
             by_seed.setdefault(outcome.job.seed, {})[outcome.job.trial == 0] = score
     pairs = {seed: pair for seed, pair in by_seed.items() if len(pair) == 2}
     default, winner = [p[True] for p in pairs.values()], [p[False] for p in pairs.values()]
+    length = outcomes[0].job.share if outcomes else None
     if len(pairs) < 2:
-        return Confirmation(list(pairs), default, winner, None, None)
+        return Confirmation(list(pairs), default, winner, None, None, length)
     gains = [w - d for w, d in zip(winner, default)]
     error = statistics.stdev(gains) / len(gains) ** 0.5
-    return Confirmation(list(pairs), default, winner, statistics.fmean(gains), error)
+    return Confirmation(list(pairs), default, winner, statistics.fmean(gains), error, length)
 
 
 def judge(trial: int, confirmation: Confirmation) -> tuple[str, str]:
@@ -308,7 +316,8 @@ def judge(trial: int, confirmation: Confirmation) -> tuple[str, str]:
     n, gain, error = len(confirmation.seeds), confirmation.gain, confirmation.standard_error
     if gain is None or error is None:
         return "default", f"the defaults stay: trial {trial} could be compared with them on {n} seeds, 2 are needed"
-    facts = f"its paired gain over the defaults on {n} fresh seeds is {gain:+.4f}, with a standard error of {error:.4f}"
+    seeds = f"{n} fresh seeds {words.length(confirmation.share)}"
+    facts = f"its paired gain over the defaults on {seeds} is {gain:+.4f}, with a standard error of {error:.4f}"
     if gain > error:
         return "winner", f"trial {trial} replaces the defaults: {facts}"
     return "default", f"the defaults stay: trial {trial} led, but {facts}: too little to tell from chance"

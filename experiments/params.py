@@ -1,13 +1,53 @@
-"""Writing ``params.yaml``: listing datasets and recipes without touching its comments."""
+"""``params.yaml``: which recipe trains on which dataset. Rows are added without touching its comments."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
 
-from experiments.recipe import NAME, RecipeError, read_params
+from experiments.recipe import NAME, RecipeError
 from mae_core.atomic import write_text
+from mae_core.modalities import MODALITIES
+from mae_core.registry import nearest
+
+
+class Row(NamedTuple):
+    """What params.yaml says of a recipe."""
+
+    dataset: str
+    modality: str
+
+
+def read_params(root: Path = Path()) -> dict[str, Any]:
+    """What params.yaml lists; empty where there is none. Raises RecipeError where it is no mapping."""
+    path = root / "params.yaml"
+    try:
+        params = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    except yaml.YAMLError as problem:
+        raise RecipeError(f"{path} is not YAML: {problem}") from problem
+    if not isinstance(params or {}, dict):
+        raise RecipeError(f"{path} holds a {type(params).__name__} instead of a mapping of datasets and recipes")
+    return params or {}
+
+
+def recipe_row(name: str, root: Path = Path()) -> Row:
+    """The dataset and modality that params.yaml pairs with a recipe."""
+    path = root / "params.yaml"
+    rows = read_params(root).get("recipes") or {}
+    if name not in rows:
+        raise RecipeError(
+            f"{path} does not list the recipe {name!r}{nearest(name, rows)}: add\n"
+            f"  {name}: {{dataset: NAME, modality: image}}\nunder recipes, or run `maestro enable {name} --dataset NAME`"
+        )
+    row = rows[name] or {}
+    missing = {"dataset", "modality"} - set(row)
+    if missing:
+        raise RecipeError(f"{path}: recipes.{name} lacks {', '.join(sorted(missing))}")
+    if row["modality"] not in MODALITIES:
+        raise RecipeError(f"{path}: recipes.{name}.modality {row['modality']!r}: there are {', '.join(MODALITIES)}")
+    return Row(row["dataset"], row["modality"])
 
 
 def enable(root: Path, recipe: str, dataset: str, modality: str = "image") -> None:

@@ -13,7 +13,8 @@ import pandas as pd
 import yaml
 
 from experiments.goals import COLUMN
-from experiments.recipe import NAME, RecipeError, parse_recipe, recipe_path, recipe_row
+from experiments.params import recipe_row
+from experiments.recipe import NAME, RecipeError, parse_recipe, recipe_path
 from experiments.resolving import resolve
 from experiments.results import Store
 from mae_core.atomic import write_text

@@ -12,7 +12,19 @@ from typing import Any, NamedTuple
 
 from optuna.distributions import BaseDistribution, FloatDistribution
 
-from experiments.halving import NOT_CONFIRMED, Found, Job, Outcome, Plan, SearchError, best, confirm, judge, scores
+from experiments.halving import (
+    NOT_CONFIRMED,
+    Found,
+    Job,
+    Outcome,
+    Plan,
+    SearchError,
+    best,
+    confirm,
+    confirm_share,
+    judge,
+    scores,
+)
 from experiments.recipe import SearchSection
 from experiments.space import Space, propose, tidy
 from mae_core.draws import key as draw_key
@@ -137,7 +149,7 @@ def _end(rules: SearchSection, rounds: list[list[Outcome]]) -> Generator[list[Jo
     told = [piece._asdict() for piece in pieces]
     seeds = [rules.seed + 1 + k for k in range(rules.confirm_seeds)]
     confirming = yield [
-        Job(member, rules.rounds - 1, "confirm", seed, rules.budget, last[member].job.chosen, None, played)
+        Job(member, rules.rounds - 1, "confirm", seed, confirm_share(rules), last[member].job.chosen, None, played)
         for seed in seeds
         for member, played in ((0, None), (leader, told))
     ]
@@ -147,7 +159,7 @@ def _end(rules: SearchSection, rounds: list[list[Outcome]]) -> Generator[list[Jo
 
 def most_population(rules: SearchSection) -> float:
     """The largest cost of a population in final runs, had every member the defaults' mask ratio."""
-    return rules.budget * (rules.population + 2 * rules.confirm_seeds)
+    return rules.budget * rules.population + confirm_share(rules) * 2 * rules.confirm_seeds
 
 
 def most_members(rules: SearchSection) -> int:

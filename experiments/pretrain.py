@@ -14,9 +14,10 @@ import yaml
 
 from experiments.cluster import machines
 from experiments.columns import HISTORY_COLUMNS, PART_PREFIXES
+from experiments.params import Row, recipe_row
 from experiments.placement import Placement, place, read_resources
 from experiments.publish import publish
-from experiments.recipe import Recipe, Row, load_recipe, recipe_row
+from experiments.recipe import Recipe, load_recipe
 from experiments.resolving import Resolved, resolve
 from experiments.runs import Run, claim, fingerprint
 from experiments.train import Job, train

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -17,7 +17,6 @@ from experiments.goals import METRICS, OBJECTIVES, PROXIES, SCORE
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
 from mae_core.masking import MASKERS
-from mae_core.modalities import MODALITIES
 from mae_core.registry import nearest
 from mae_core.targets import TARGETS
 
@@ -230,6 +229,9 @@ class SearchSection(Section):
     confirm_seeds: Annotated[int, Field(ge=2)] = Field(
         3, description="seeds on which the winner must beat the defaults"
     )
+    confirm_budget: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="as budget, of each of those trainings; where it is less, budget holds"
+    )
     method: Literal["halving", "population"] = Field(
         "halving", description="population: schedules of the mask ratio and the learning rate"
     )
@@ -360,40 +362,3 @@ def load_recipe(name: str, root: Path = Path()) -> Recipe:
         return recipe
     masking = recipe.masking.model_copy(update={"weights": str(root / recipe.masking.weights)})
     return recipe.model_copy(update={"masking": masking})
-
-
-class Row(NamedTuple):
-    """What params.yaml says of a recipe."""
-
-    dataset: str
-    modality: str
-
-
-def read_params(root: Path = Path()) -> dict[str, Any]:
-    """What params.yaml lists; empty where there is none. Raises RecipeError where it is no mapping."""
-    path = root / "params.yaml"
-    try:
-        params = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    except yaml.YAMLError as problem:
-        raise RecipeError(f"{path} is not YAML: {problem}") from problem
-    if not isinstance(params or {}, dict):
-        raise RecipeError(f"{path} holds a {type(params).__name__} instead of a mapping of datasets and recipes")
-    return params or {}
-
-
-def recipe_row(name: str, root: Path = Path()) -> Row:
-    """The dataset and modality that params.yaml pairs with a recipe."""
-    path = root / "params.yaml"
-    rows = read_params(root).get("recipes") or {}
-    if name not in rows:
-        raise RecipeError(
-            f"{path} does not list the recipe {name!r}{nearest(name, rows)}: add\n"
-            f"  {name}: {{dataset: NAME, modality: image}}\nunder recipes, or run `maestro enable {name} --dataset NAME`"
-        )
-    row = rows[name] or {}
-    missing = {"dataset", "modality"} - set(row)
-    if missing:
-        raise RecipeError(f"{path}: recipes.{name} lacks {', '.join(sorted(missing))}")
-    if row["modality"] not in MODALITIES:
-        raise RecipeError(f"{path}: recipes.{name}.modality {row['modality']!r}: there are {', '.join(MODALITIES)}")
-    return Row(row["dataset"], row["modality"])

@@ -101,7 +101,7 @@ def _confirmation(summary: dict[str, Any], metric: str) -> Markup | None:
         for seed, a, b in zip(seeds, default, winner)
     ]
     gain, error = _number(confirm.get("gain")), _number(confirm.get("standard_error"))
-    note = f"Run again from {len(seeds)} fresh seed{'s' * (len(seeds) != 1)} at the longest budget."
+    note = f"Run again from {len(seeds)} fresh seed{'s' * (len(seeds) != 1)} {words.length(confirm.get('share'))}."
     if math.isfinite(gain) and math.isfinite(error):
         note += (
             f" Mean gain {words.score(gain, by, True)}, standard error {words.score(error, by, True)[1:]}: "

@@ -13,9 +13,10 @@ import torch
 from experiments import outcomes
 from experiments.goals import COSTS, METRICS, PROXIES
 from experiments.halving import Found, Job, Outcome, Player, SearchError, halving, most, most_jobs
+from experiments.params import recipe_row
 from experiments.population import most_members, most_population, only_tuned, population
 from experiments.publish import publish
-from experiments.recipe import Recipe, SearchSection, load_recipe, recipe_row
+from experiments.recipe import Recipe, SearchSection, load_recipe
 from experiments.resolving import resolve
 from experiments.runs import Run, claim, fingerprint
 from experiments.schedules import Leg, Part

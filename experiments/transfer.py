@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import yaml
 
+from experiments.params import recipe_row
 from experiments.pool import counted, pool
 from experiments.probes import Fitted, answer_jobs, probe_jobs
 from experiments.publish import publish
 from experiments.questions import Skip, questions
-from experiments.recipe import NAME, RecipeError, load_recipe, recipe_row
+from experiments.recipe import NAME, RecipeError, load_recipe
 from experiments.runs import claim, fingerprint
 from experiments.scores import Answer, Origin, rows, write
 from experiments.subjects import Shelf, Subject, device, subjects, unlike

@@ -188,6 +188,13 @@ def seconds(value: float | None) -> str:
     )
 
 
+def length(share: float | None) -> str:
+    """'at 0.2 of the final run's FLOPs'; searches of old did not say, and confirmed at the longest schedule."""
+    if share is None:
+        return "at the longest schedule"
+    return "at the length of the final run" if share == 1 else f"at {share:.3g} of the final run's FLOPs"
+
+
 def amount(value: float, unit: str) -> str:
     """'4.1 TFLOP', '182 k': three digits and a prefix."""
     for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):

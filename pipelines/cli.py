@@ -22,6 +22,7 @@ FULL = (
     "pretrain.seeds=[0,1,2]",
     "search.trials=18",
     "search.budget=0.3",
+    "search.confirm_budget=1",
     "controls.models=[autoencoder,supervised]",
     "evaluate.finetune.labels_per_class=[1,10,all]",
 )

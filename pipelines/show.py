@@ -12,8 +12,9 @@ import yaml
 from experiments import forecast, many_gpus
 from experiments.datasets import load_dataset_spec
 from experiments.forecast import Training, training_of
+from experiments.params import recipe_row
 from experiments.placement import ResourceError
-from experiments.recipe import load_recipe, recipe_row
+from experiments.recipe import load_recipe
 from experiments.resolving import Resolved, resolve
 from mae_core.data.dataset import DatasetError, open_dataset
 from mae_core.flops import encode_flops, train_flops

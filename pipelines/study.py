@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.live import proxy_seconds
+from experiments.params import recipe_row
 from experiments.pinning import pin
-from experiments.recipe import recipe_path, recipe_row
+from experiments.recipe import recipe_path
 from experiments.results import Store, best_trial, repro
 from experiments.search_results import lines
 

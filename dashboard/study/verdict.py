@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import state
+from experiments import words
 from experiments.goals import OBJECTIVES
 
 
@@ -22,11 +23,12 @@ def verdict(summary: dict[str, Any]) -> None:
     beside = st.container()
     if seeds and len(seeds) == len(default) == len(won):
         gain, error = confirm.get("gain"), confirm.get("standard_error")
+        again = f"Run again from other seeds {words.length(confirm.get('share'))}"
         st.caption(
-            f"Run again from other seeds at the longest budget: paired gain {gain:+.4f}, standard error {error:.4f} "
+            f"{again}: paired gain {gain:+.4f}, standard error {error:.4f} "
             f"(n = {len(seeds)} seeds). The winner replaces the defaults only if its gain exceeds its standard error."
             if isinstance(gain, int | float) and isinstance(error, int | float)
-            else f"Run again from {len(seeds)} seeds at the longest budget."
+            else f"{again} (n = {len(seeds)})."
         )
         table = pd.DataFrame({"seed": seeds, "defaults": default, "winner": won})
         table["gain"] = table["winner"] - table["defaults"]

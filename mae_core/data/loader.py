@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from mae_core.data.jpeg import JpegFiles
 from mae_core.data.order import Order, Shuffle
 from mae_core.data.shards import Shards
-from mae_core.data.stream import Stream, direct
+from mae_core.data.stream import Ahead, Made, Stream, direct
 from mae_core.draws import Draws
 from mae_core.training.world import World
 
@@ -36,10 +39,13 @@ class Batches:
         self.rows = world.share(batch_size)
         own = getattr(samples, "order", None)  # of what lies, or lay, in shards
         self.order: Order = Shuffle(len(samples), batch_size, seed) if own is None else own(batch_size, seed)
-        self._stream = None
+        self._pin = device.type == "cuda"
+        self._ahead: Stream | Ahead | None = None
         if isinstance(samples, Shards):
             order, feed = samples.order(batch_size, seed), samples.feed or direct
-            self._stream = Stream(samples, order, self.rows, feed, pin=device.type == "cuda")
+            self._ahead = Stream(samples, order, self.rows, feed, self._pin)
+        elif isinstance(samples, JpegFiles):
+            self._ahead = Ahead(partial(self._decoded, samples, copy.deepcopy(self.order)))
 
     def ids(self, step: int) -> Tensor:
         """(b,) long: which samples this rank sees at ``step``."""
@@ -47,17 +53,21 @@ class Batches:
 
     def close(self) -> None:
         """Ends whatever reads ahead."""
-        if self._stream is not None:
-            self._stream.close()
+        if self._ahead is not None:
+            self._ahead.close()
 
     def __call__(self, step: int) -> Batch:
         """This rank's share of the batch of ``step``, on the device."""
-        if self._stream is not None:
-            ids, raw = self._stream(step)
-        else:
-            ids = self.ids(step)
-            crops = getattr(self.samples, "crops", None)  # of files that are decoded as they are read
-            raw = torch.from_numpy(self.samples[ids.numpy()]) if crops is None else crops(Draws(self.seed, step, ids))
-            if self.device.type == "cuda":
-                raw = raw.pin_memory()
+        ids, raw = self._made(step) if self._ahead is None else self._ahead(step)
         return Batch(ids.to(self.device, non_blocking=True), raw.to(self.device, non_blocking=True))
+
+    def _made(self, step: int) -> Made:
+        ids = self.ids(step)
+        raw = torch.from_numpy(self.samples[ids.numpy()])
+        return Made(ids, raw.pin_memory() if self._pin else raw)
+
+    def _decoded(self, files: JpegFiles, order: Order, step: int) -> Made:
+        """On a thread of its own, with an order of its own, since an order remembers where it was asked last."""
+        ids = order.ids(step, self.rows)
+        raw = files.crops(Draws(self.seed, step, ids))
+        return Made(ids, raw.pin_memory() if self._pin else raw)

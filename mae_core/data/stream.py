@@ -56,20 +56,16 @@ def direct(shards: Shards, steps: Steps) -> Generator[Any]:
         pool.shutdown(cancel_futures=True)
 
 
-class Stream:
-    """The batches of a rank, which fills ``rows`` of each. Steps in order are made ahead; any other one starts the reading anew."""
+class Ahead:
+    """What ``make`` gives for a step, made on a thread of its own before it is asked for, as long as steps come in order."""
 
-    def __init__(self, shards: Shards, order: Lanes, rows: range, feed: Feed = direct, pin: bool = False) -> None:
-        self.shards, self.order, self.rows, self.feed, self.pin = shards, order, rows, feed, pin
+    def __init__(self, make: Callable[[int], Made]) -> None:
+        self._make = make
         self._pool = ThreadPoolExecutor(1, "batches")
         self._made: deque[tuple[int, Future[Made]]] = deque()
-        self._next = -1
-        self._new: Steps = iter(())
-        self._contents: Any = None
-        self._held: dict[int, Any] = {}
 
     def __call__(self, step: int) -> Made:
-        """The batch of ``step``. Raises what reading it raised."""
+        """The batch of ``step``. Raises what making it raised."""
         if not self._made or self._made[0][0] != step:
             self._forget()
         while len(self._made) <= BATCHES:
@@ -77,16 +73,37 @@ class Stream:
             self._made.append((number, self._pool.submit(self._make, number)))
         return self._made.popleft()[1].result()
 
-    def close(self) -> None:
-        """Ends the reading."""
+    def close(self, last: Callable[[], None] | None = None) -> None:
+        """Ends the making; ``last`` is what that thread does at the end."""
         self._forget()
-        self._pool.submit(self._stop).result()
+        if last is not None:
+            self._pool.submit(last).result()
         self._pool.shutdown(cancel_futures=True)
 
     def _forget(self) -> None:
         for _, made in self._made:
             made.cancel()
         self._made.clear()
+
+
+class Stream:
+    """The batches of a rank, which fills ``rows`` of each. Steps in order are made ahead; any other one starts the reading anew."""
+
+    def __init__(self, shards: Shards, order: Lanes, rows: range, feed: Feed = direct, pin: bool = False) -> None:
+        self.shards, self.order, self.rows, self.feed, self.pin = shards, order, rows, feed, pin
+        self._ahead = Ahead(self._make)
+        self._next = -1
+        self._new: Steps = iter(())
+        self._contents: Any = None
+        self._held: dict[int, Any] = {}
+
+    def __call__(self, step: int) -> Made:
+        """The batch of ``step``. Raises what reading it raised."""
+        return self._ahead(step)
+
+    def close(self) -> None:
+        """Ends the reading."""
+        self._ahead.close(self._stop)
 
     def _make(self, step: int) -> Made:
         """Runs on the one thread that touches what was read."""

@@ -193,6 +193,7 @@ def search(folder: Path, recipe: str, n: int = 12) -> None:
             "winner": [0.822, 0.824, 0.822],
             "gain": 0.021,
             "standard_error": 0.006,
+            "share": 1.0,
         },
         "importance": {
             "masking.ratio": 0.52,

@@ -28,7 +28,7 @@ WORDS = {  # what a page of healthy results must say
     "reconstructions": "PSNR",
     "embeddings": "Label purity among 10 neighbours",
     "training": "Losses of recipes with different mask ratios",
-    "search": "standard error",
+    "search": "Run again from other seeds at the length of the final run: paired gain",
     "masks": "maestro masks --dataset digits5k --ratio 0.75 --count 6 --out masks.png",
     "data": "24 of 200 samples",
     "try_it": "k-NN says",

@@ -6,6 +6,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from playing import play
 
+from experiments import words
 from experiments.halving import (
     Confirmation,
     Found,
@@ -99,8 +100,26 @@ def test_the_defaults_always_reach_the_longest_schedule() -> None:
 def test_a_schedule_is_three_times_as_long_a_rung_higher() -> None:
     section = rules(rungs=3, budget=0.18)
     assert [share(section, rung) for rung in range(3)] == pytest.approx([0.02, 0.06, 0.18])
-    assert most(section) == pytest.approx(12 * 0.02 + 4 * 0.06 + 2 * 0.18 + 6 * 0.18)
+    assert most(section) == pytest.approx(12 * 0.02 + 4 * 0.06 + 2 * 0.18 + 6 * 1.0)
     assert most_jobs(section) == 12 + 4 + 2 + 6
+
+
+@pytest.mark.parametrize(("asked", "length"), [(1.0, 1.0), (0.5, 0.5), (0.1, 0.18)])
+def test_confirming_runs_have_a_length_of_their_own_and_never_less_than_a_trial(asked: float, length: float) -> None:
+    found, jobs = run(rules(budget=0.18, confirm_budget=asked))
+    assert {job.share for job in jobs if job.origin == "confirm"} == {length} == {found.confirmation.share}
+    assert max(job.share for job in jobs if job.origin != "confirm") == 0.18
+    assert f"on 3 fresh seeds {words.length(length)}" in found.verdict
+
+
+def test_what_leads_in_short_trials_alone_is_not_chosen() -> None:
+    def early(job: Job) -> float:
+        return 0.5 + (0.1 if job.share < 1 else -0.1) * (job.trial == 3) + 0.001 * job.seed * (job.trial == 0)
+
+    found, _ = run(rules(budget=0.3), score=early)
+    assert (found.winner, found.chosen) == (3, "default")
+    found, _ = run(rules(budget=0.3, confirm_budget=0.3), score=early)
+    assert (found.winner, found.chosen) == (3, "winner")
 
 
 def test_defaults_that_lead_need_no_confirming() -> None:

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from experiments.datasets import prepare
 from experiments.initialise import InitialiseError, initialise
-from experiments.recipe import Recipe, RecipeError, load_recipe, recipe_row
+from experiments.params import recipe_row
+from experiments.recipe import Recipe, RecipeError, load_recipe
 from experiments.resolving import resolve
 from mae_core.model import MaskedAutoencoder
 

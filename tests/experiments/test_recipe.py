@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.recipe import Recipe, RecipeError, load_recipe, parse_recipe, recipe_row
+from experiments.params import recipe_row
+from experiments.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from experiments.resolving import SEARCHABLE, resolve
 from mae_core.flops import train_flops
 from mae_core.modalities.image import ImageModality

@@ -209,7 +209,9 @@ def test_one_confirming_seed_is_shown_without_a_spread(copy):
     found = json.loads(file.read_text())
     found["confirm"] = {"seeds": [4], "default": [0.8], "winner": [0.81], "gain": None, "standard_error": None}
     file.write_text(json.dumps(found))
-    assert "Run again from 1 fresh seed at the longest budget. seed" in plain(report(copy))
+    assert "Run again from 1 fresh seed at the longest schedule. seed" in plain(report(copy)), "an older search"
+    file.write_text(json.dumps(found | {"confirm": found["confirm"] | {"share": 0.5}}))
+    assert "Run again from 1 fresh seed at 0.5 of the final run's FLOPs. seed" in plain(report(copy))
 
 
 def test_skipped_tasks_have_their_reasons(copy):

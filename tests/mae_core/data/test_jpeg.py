@@ -1,6 +1,7 @@
 """JPEG files as samples: the boxes that are cut, what lies in them, and every orientation, by either decoder."""
 
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from PIL import Image, ImageOps
 from mae_core.data import jpeg
 from mae_core.data.images import ImageProblem
 from mae_core.data.jpeg import JpegFiles, cut, decode, head, middle, random_boxes, turn
+from mae_core.data.loader import Batches
 from mae_core.draws import Draws
 from mae_core.training.loop import Settings, fit, start
+from mae_core.training.world import World
 
 CONFIG = {
     "modality": {"kind": "image", "channels": 3, "size": [8, 8], "patch": 4},
@@ -154,6 +157,28 @@ def test_a_training_reads_them(write):
     assert losses == again and np.isfinite(losses).all()
     whole = [p.loss for p in fit(start(CONFIG, settings), files[:], settings, report_every=1)]
     assert losses != whole, "random crops are not the whole pictures"
+
+
+def test_batches_are_decoded_ahead_and_are_the_same_in_any_order(write):
+    files = JpegFiles([write(name=f"{n}.jpg", width=60 + n) for n in range(7)], (8, 8))
+    before = set(threading.enumerate())
+    ahead = Batches(files, 3, 5, World(), torch.device("cpu"))
+    steps = [0, 1, 2, 9, 2, 3, 0]
+    for step, batch in [(step, ahead(step)) for step in steps]:
+        assert torch.equal(batch.ids, ahead.ids(step))
+        assert torch.equal(batch.raw, files.crops(Draws(5, step, batch.ids)))
+    assert set(threading.enumerate()) > before, "on a thread of its own"
+    ahead.close()
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_file_that_is_damaged_later_ends_the_training_by_name(write):
+    paths = [write(name=f"{n}.jpg") for n in range(3)]
+    files = JpegFiles(paths, (8, 8))
+    paths[1].write_bytes(b"gone")
+    settings = Settings(steps=3, batch_size=3, lr=1e-3, precision="fp32")
+    with pytest.raises(ImageProblem, match=r"1\.jpg"):
+        list(fit(start(CONFIG, settings), files, settings))
 
 
 def test_other_files_are_refused_by_name(write, tmp_path):
