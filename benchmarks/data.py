@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +52,8 @@ def write_photos(folder: Path, n: int, size: tuple[int, int], fall: float) -> li
     return found
 
 
-def write_cuttings(folder: Path, n: int, side: int) -> list[Path]:
-    """``n`` JPEG files: squares out of scikit-learn's two photographs, resized to ``side``."""
+def write_cuttings(folder: Path, n: int, size: tuple[int, int]) -> list[Path]:
+    """``n`` JPEG files: squares out of scikit-learn's two photographs, resized to ``size``."""
     import sklearn.datasets
     from PIL import Image
 
@@ -63,8 +65,15 @@ def write_cuttings(folder: Path, n: int, side: int) -> list[Path]:
             left, top = (int(rng.integers(0, length - cut + 1)) for length in photo.size)
             piece = photo.convert("RGB").crop((left, top, left + cut, top + cut))
         found.append(folder / f"{number}.jpg")
-        piece.resize((side, side), Image.Resampling.BICUBIC).save(found[-1], quality=QUALITY)
+        piece.resize(size[::-1], Image.Resampling.BICUBIC).save(found[-1], quality=QUALITY)
     return found
+
+
+WRITERS: dict[str, Callable[[Path, int, tuple[int, int]], list[Path]]] = {
+    **{kind: partial(write_photos, fall=fall) for kind, fall in FALLS.items()},
+    "real": write_cuttings,
+}
+"""Kinds of photographs."""
 
 
 def usual(photos: list[Photo], boxes: Tensor, mirrored: Tensor) -> Tensor:
@@ -87,9 +96,7 @@ def measure(kind: str, name: str, n: int, rounds: int, command: str) -> Row:
     size = SIZES[name]
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as folder:
-        at = Path(folder)
-        paths = write_cuttings(at, n, size[0]) if kind == "real" else write_photos(at, n, size, FALLS[kind])
-        files = JpegFiles(paths, CROP)
+        files = JpegFiles(WRITERS[kind](Path(folder), n, size), CROP)
         size_of_files = sum(photo.path.stat().st_size for photo in files.photos) / n / 1000
         for number in range(rounds + 1):
             draws = Draws(0, number, torch.arange(n))
@@ -117,9 +124,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     command = f"python -m benchmarks.data --images {given.images} --rounds {given.rounds}"
-    rows = [measure(kind, name, given.images, given.rounds, command) for kind in FALLS for name in SIZES]
-    rows.append(measure("real", "224x224", given.images, given.rounds, command))
-    publish("data", rows)
+    asked = [*((kind, name) for kind in FALLS for name in SIZES), ("real", "224x224")]
+    publish("data", [measure(kind, name, given.images, given.rounds, command) for kind, name in asked])
 
 
 if __name__ == "__main__":

@@ -77,8 +77,8 @@ def trained(training: Training, root: Path) -> Took:
 def outcomes(pairs: list[str], steps: int, machine: Machine, root: Path) -> list[Outcome]:
     """Each recipe forecast and trained, in turn."""
     found = []
-    for pair in pairs:
-        training = shortened(pair, steps, root)
+    trainings = [shortened(pair, steps, root) for pair in pairs]  # all, so that a dataset that lacks is told at once
+    for pair, training in zip(pairs, trainings):
         one = Outcome(pair.partition(":")[0], look(training, machine), measure(training, root), trained(training, root))
         print(
             f"{one.recipe}: {one.took.cpu_s:.1f} s of CPU, forecast {one.machine.cpu_s:.1f} and {one.own.cpu_s:.1f}; "

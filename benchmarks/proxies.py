@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ from experiments.space import narrow, parse_space
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.evaluation.features import extract
 from mae_core.evaluation.linear import fit_linear
-from mae_core.evaluation.statistics import rank_correlation
+from mae_core.evaluation.statistics import over_seeds, rank_correlation
 from mae_core.flops import encode_flops, train_flops
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import fit, start
@@ -43,7 +43,9 @@ COMMAND = "python -m benchmarks.proxies"
 LISTED = Path(__file__).with_name("proxies.yaml")
 TENTH, WHOLE = 0.1, 1.0
 SEEDS = (0, 1, 2)
-"""Of the defaults, for the spread; everything else is trained from the first."""
+"""Of the first that is listed, for the spread."""
+FINALS = (0, 1, 2, 3, 4)
+"""Seeds of the search's pick and of the best by hand; everything else is trained from the first."""
 
 
 class Cell(NamedTuple):
@@ -145,7 +147,7 @@ def opened(recipe: str, steps: int | None, root: Path = Path(), out: Path = OUT)
     listed = yaml.safe_load(LISTED.read_text())
     named = {key for one in (*listed["listed"], *listed["handmade"], listed["space"]) for key in one}
     free: dict[str, Any] = dict.fromkeys([*named, "model.encoder.heads", "model.decoder.heads"], "auto")
-    free |= {"pretrain": pretrain.model_dump(), "search": {"space": recipe, **listed["search"]}}
+    free |= {"pretrain": pretrain.model_dump(), "search": {"space": recipe}}
     ledger = out / f"proxies-{recipe}-{pretrain.steps}.jsonl"
     known = {}
     for line in ledger.read_text().splitlines() if ledger.exists() else []:
@@ -187,9 +189,13 @@ def _none(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def against_hand(bench: Bench, handmade: list[dict[str, Any]], space: dict[str, Any]) -> Row:
-    """The search's choice beside the best of the handmade on validation, both trained whole, on test; with what each cost in final runs."""
-    rules = bench.recipe.search
+def against_hand(
+    bench: Bench, handmade: list[dict[str, Any]], space: dict[str, Any], name: str, rules: SearchSection
+) -> Row:
+    """The choice of the search ``name`` beside the best of the handmade on validation, both trained whole on several seeds, on test.
+
+    What each cost in final runs stands beside them; seeds after the first are for the comparison, and in no cost.
+    """
     narrowed = narrow(parse_space(space, str(LISTED)), bench.recipe, bench.dataset.info, bench.modality)
     player = Player(halving(narrowed, rules), {})
     spent = 0.0
@@ -199,12 +205,18 @@ def against_hand(bench: Bench, handmade: list[dict[str, Any]], space: dict[str, 
         spent += job.share
         player.take(_outcome(job, bench.get(Cell(job.chosen, job.share, job.seed)), rules))
     won = next((o.job.chosen for o in player.found.rungs[0] if o.job.trial == player.found.winner), {})
-    ours, _ = bench.final(won if player.found.chosen == "winner" else narrowed.defaults)
-    theirs, _ = max((bench.final(one) for one in handmade), key=lambda one: one[1])
-    costs = {"ours_final_runs": spent + 1, "theirs_final_runs": float(len(handmade))}
-    facts = {"gain_points": 100 * (ours - theirs), "chosen": player.found.chosen, **costs}
-    name = f"automatic_pick_accuracy_vs_best_of_{len(handmade)}_handmade"
-    return Row(name, ours, theirs, ours / theirs, None, None, 1, COMMAND, facts)
+    pick = won if player.found.chosen == "winner" else narrowed.defaults
+    by_hand = max(handmade, key=lambda one: bench.final(one)[1])
+    ours, theirs = (np.array([bench.final(one, seed)[0] for seed in FINALS]) for one in (pick, by_hand))
+    gain = over_seeds(100 * (ours - theirs), "pretraining seeds")
+    facts = {
+        "gain_points": gain.mean, "gain_low": _none(gain.low), "gain_high": _none(gain.high),
+        "chosen": player.found.chosen, "pick": str(pick), "by_hand": str(by_hand),
+        "ours_final_runs": spent + 1, "theirs_final_runs": float(len(handmade)),
+    }  # fmt: skip
+    title = f"pick_of_{name}_accuracy_vs_best_of_{len(handmade)}_handmade"
+    ratio = float(ours.mean() / theirs.mean())
+    return Row(title, float(ours.mean()), float(theirs.mean()), ratio, None, None, len(FINALS), COMMAND, facts)
 
 
 def _outcome(job: Job, found: Measured, rules: SearchSection) -> Outcome:
@@ -213,9 +225,10 @@ def _outcome(job: Job, found: Measured, rules: SearchSection) -> Outcome:
     return Outcome(job, measures, loss, *numbers, "", found.proxies, found.encode_flops)
 
 
-def cost(rules: SearchSection, listed: int, handmade: int) -> float:
+def cost(searches: Iterable[SearchSection], listed: int, handmade: int) -> float:
     """The largest cost of everything, in final runs."""
-    return listed * (1 + TENTH) + len(SEEDS) - 1 + most(rules) + 1 + handmade
+    finals = len(FINALS) - 1 + sum(most(rules) + len(FINALS) for rules in searches)
+    return listed * (1 + TENTH) + len(SEEDS) - 1 + handmade + finals
 
 
 def main() -> None:
@@ -229,16 +242,17 @@ def main() -> None:
     lists = yaml.safe_load(LISTED.read_text())
     listed, handmade = lists["listed"][: given.first], lists["handmade"][: given.first]
     bench = opened(given.recipe, given.steps)
-    if given.first:
-        few = bench.recipe.search.model_copy(update={"trials": given.first})
-        bench = bench._replace(recipe=bench.recipe.model_copy(update={"search": few}))
-    whole = cost(bench.recipe.search, len(listed), len(handmade))
+    few = {"trials": given.first} if given.first else {}
+    searches = {
+        name: SearchSection(space=given.recipe, **rules | few)
+        for name, rules in ({} if given.ranking_alone else lists["searches"]).items()
+    }
+    whole = cost(searches.values(), len(listed), 0 if given.ranking_alone else len(handmade))
     print(
         f"at most {whole:.1f} final runs of {bench.recipe.pretrain.steps} steps; {len(bench.known)} trainings are known"
     )
     rows = list(ranking(bench, listed))
-    if not given.ranking_alone:
-        rows.append(against_hand(bench, handmade, lists["space"]))
+    rows += [against_hand(bench, handmade, lists["space"], name, rules) for name, rules in searches.items()]
     publish("proxies" if not given.first else "proxies-first", rows)
 
 

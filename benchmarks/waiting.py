@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.data import CROP, FALLS, SIZES, write_photos
+from benchmarks.data import CROP, SIZES, WRITERS
 from benchmarks.rows import Row, compare, publish
 from benchmarks.step import LR, SHAPES, Shape, images
 from mae_core.data.jpeg import JpegFiles
@@ -40,7 +40,7 @@ def mapped(folder: Path, shape: Shape, n: int) -> np.ndarray:
 
 def sources(folder: Path, n: int) -> dict[str, Any]:
     """The samples of each of ``WAITING``."""
-    photos = JpegFiles(write_photos(folder, n, PHOTOS, FALLS["busy"]), CROP)
+    photos = JpegFiles(WRITERS["busy"](folder, n, PHOTOS), CROP)
     write_shards(folder, "train", photos, np.arange(n), ShardRules(), "synthetic", lambda digest: None)
     array = mapped(folder, SHAPES["a"], 16 * SHAPES["a"].batch)
     return dict(zip(WAITING, (array, photos, Shards(folder / "train-shards.json"))))

@@ -122,9 +122,8 @@ def _upright(photos: Sequence[Photo]) -> Tensor:
 def _cut(
     photos: Sequence[Photo], boxes: Tensor, mirrored: Tensor | None, size: tuple[int, int], pool: Executor | None
 ) -> Tensor:
-    out = torch.empty(
-        len(photos), 3, *size, dtype=torch.uint8, memory_format=torch.channels_last
-    )  # as pixels are decoded
+    as_decoded = torch.channels_last
+    out = torch.empty(len(photos), 3, *size, dtype=torch.uint8, memory_format=as_decoded)
     flips = [False] * len(photos) if mirrored is None else mirrored.tolist()
     go = map if pool is None else pool.map
     for row, piece in enumerate(go(cut, photos, boxes.tolist(), [size] * len(photos), flips)):
@@ -191,9 +190,7 @@ def cut(photo: Photo, box: Sequence[int], size: tuple[int, int], mirrored: bool 
     top, left = round(box[0] * down), round(box[1] * across)
     bottom, right = max(round((box[0] + box[2]) * down), top + 1), max(round((box[1] + box[3]) * across), left + 1)
     piece = torch.from_numpy(np.ascontiguousarray(upright[top:bottom, left:right]))
-    batch = piece.unsqueeze(0).permute(
-        0, 3, 1, 2
-    )  # with the strides of channels-last, in which torch resizes bytes fastest
+    batch = piece[None].permute(0, 3, 1, 2)  # has the strides of channels-last, in which torch resizes bytes fastest
     if mirrored:
         batch = batch.flip(-1)
     return F.interpolate(batch, size=size, mode="bicubic", antialias=True, align_corners=False)[0]

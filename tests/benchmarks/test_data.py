@@ -40,7 +40,7 @@ def test_a_row_says_what_was_measured(monkeypatch):
 
 
 def test_cuttings_are_photographs(tmp_path):
-    first, second = data.write_cuttings(tmp_path, 2, 96)
+    first, second = data.write_cuttings(tmp_path, 2, (96, 96))
     with Image.open(first) as china, Image.open(second) as flower:
         assert china.size == flower.size == (96, 96) and china.format == "JPEG"
         assert np.asarray(china.convert("L")).std() > 20 and np.asarray(flower.convert("L")).std() > 20
