@@ -27,6 +27,12 @@ VARIANTS: Table = {
     "variance_and_covariance": _weights(
         *({"variance": weight, "covariance": round(0.1 * weight, 6)} for weight in (0.03, 0.1, 0.3))
     ),
+    "mask_contrastive_variance_and_covariance": _weights(
+        *(
+            {"mask_contrastive": 0.3, "variance": weight, "covariance": round(0.1 * weight, 6)}
+            for weight in (0.03, 0.1, 0.3)
+        )
+    ),
     "vicreg": _weights(
         *(
             {"invariance": weight, "variance": weight, "covariance": round(0.1 * weight, 6)}
@@ -36,10 +42,13 @@ VARIANTS: Table = {
     "latent": tuple(Trial({"objective.target": "latent"}, rate) for rate in RATES),
     "pixels_and_latent": _weights(*({"targets": {"latent": weight}} for weight in (0.3, 1.0, 3.0))),
     "hog": tuple(Trial({"objective.target": "hog"}, rate) for rate in RATES),
+    "hog_variance_and_covariance": _weights(
+        *({"target": "hog", "variance": weight, "covariance": round(0.1 * weight, 6)} for weight in (0.03, 0.1, 0.3))
+    ),
     "fourier": tuple(Trial({"objective.target": "fourier"}, rate) for rate in RATES),
 }
 """Of images; the first is the baseline."""
-PICTURES = ("hog", "fourier")
+PICTURES = ("hog", "hog_variance_and_covariance", "fourier")
 """Targets of images alone."""
 TABLES = {"image": VARIANTS, "audio": {name: trials for name, trials in VARIANTS.items() if name not in PICTURES}}
 

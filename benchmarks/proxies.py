@@ -22,7 +22,7 @@ import torch
 import yaml
 
 from benchmarks.rows import OUT, Row, publish
-from benchmarks.variants import recipe_with
+from benchmarks.variants import gain_facts, recipe_with
 from experiments.goals import PROXIES, oriented
 from experiments.halving import Job, Outcome, Player, halving, most
 from experiments.params import recipe_row
@@ -208,10 +208,9 @@ def against_hand(
     pick = won if player.found.chosen == "winner" else narrowed.defaults
     by_hand = max(handmade, key=lambda one: bench.final(one)[1])
     ours, theirs = (np.array([bench.final(one, seed)[0] for seed in FINALS]) for one in (pick, by_hand))
-    gain = over_seeds(100 * (ours - theirs), "pretraining seeds")
     facts = {
-        "gain_points": gain.mean, "gain_low": _none(gain.low), "gain_high": _none(gain.high),
-        "chosen": player.found.chosen, "pick": str(pick), "by_hand": str(by_hand),
+        **gain_facts("gain", over_seeds(ours - theirs, "paired, pretraining seeds")),
+        "chosen": str(pick), "by_hand": str(by_hand), "verdict": player.found.verdict,
         "ours_final_runs": spent + 1, "theirs_final_runs": float(len(handmade)),
     }  # fmt: skip
     title = f"pick_of_{name}_accuracy_vs_best_of_{len(handmade)}_handmade"

@@ -33,7 +33,7 @@ from mae_core.evaluation.features import extract
 from mae_core.evaluation.knn import knn_predict
 from mae_core.evaluation.linear import fit_linear
 from mae_core.evaluation.rank import measure_rank
-from mae_core.evaluation.statistics import over_items, over_seeds
+from mae_core.evaluation.statistics import Interval, over_items, over_seeds
 from mae_core.flops import train_flops
 from mae_core.training.loop import Settings, fit, start
 
@@ -266,10 +266,10 @@ def rows_of(found: Found, table: Table, test_items: int, command: str) -> list[R
                 "stopped": found.note,
             }
             if name != baseline:
-                facts |= _gain("gain", over_seeds(mine - other, "paired, pretraining seeds"))
+                facts |= gain_facts("gain", over_seeds(mine - other, "paired, pretraining seeds"))
                 if what in ours[0].hits:
                     hit, missed = (np.mean([c.right(what, test_items) for c in cells], 0) for cells in (ours, theirs))
-                    facts |= _gain("over_items", over_items(hit - missed))
+                    facts |= gain_facts("over_items", over_items(hit - missed))
             means = float(mine.mean()), float(other.mean())
             ratio = means[0] / means[1] if means[1] else None
             label = f"{name}_{WORDS[what]}_vs_{baseline}"
@@ -277,7 +277,8 @@ def rows_of(found: Found, table: Table, test_items: int, command: str) -> list[R
     return rows
 
 
-def _gain(name: str, spread: Any) -> dict[str, float | None]:
+def gain_facts(name: str, spread: Interval) -> dict[str, float | None]:
+    """A gain and the ends of its interval, None where there is none."""
     low, high = (round(x, 4) if np.isfinite(x) else None for x in (spread.low, spread.high))
     return {name: round(spread.mean, 4), f"{name}_low": low, f"{name}_high": high}
 
