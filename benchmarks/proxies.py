@@ -86,6 +86,8 @@ class Bench(NamedTuple):
     modality: str
     ledger: Path
     known: dict[str, Measured]
+    rate: float = 1.0
+    """Times the recipe's peak learning rate."""
 
     def get(self, cell: Cell) -> Measured:
         """Trains a cell, or reads it."""
@@ -102,7 +104,7 @@ class Bench(NamedTuple):
         began = time.perf_counter()
         resolved = resolve(self.recipe, self.dataset.info, cell.chosen, self.modality)
         steps = max(round(cell.share * resolved.settings.steps), 1)
-        settings = replace(resolved.settings, steps=steps, seed=cell.seed)
+        settings = replace(resolved.settings, steps=steps, seed=cell.seed, lr=self.rate * resolved.settings.lr)
         state = start(resolved.config, settings, "cuda" if torch.cuda.is_available() else "cpu")
         every = max(steps // 100, 1)
         losses = [
@@ -140,30 +142,48 @@ class Bench(NamedTuple):
         return found.test, found.validation
 
 
-def opened(recipe: str, steps: int | None, root: Path = Path(), out: Path = OUT) -> Bench:
-    """The bench of a recipe; ``steps`` stands in for the recipe's. What had been measured with the same steps is read again."""
+def opened(
+    recipe: str,
+    steps: int | None,
+    root: Path = Path(),
+    out: Path = OUT,
+    batch: int | None = None,
+    rate: float = 1.0,
+) -> Bench:
+    """The bench of a recipe; ``steps`` and ``batch`` stand in for the recipe's, another batch with steps that see as many samples.
+
+    What had been measured with the same is read again.
+    """
     described, row = load_recipe(recipe, root), recipe_row(recipe, root)
     pretrain = described.pretrain if steps is None else described.pretrain.model_copy(update={"steps": steps})
+    ledger = f"proxies-{recipe}-{pretrain.steps}"
+    if batch is not None:
+        length = {"steps": pretrain.steps * pretrain.batch_size // batch, "batch_size": batch}
+        pretrain, ledger = pretrain.model_copy(update=length), f"{ledger}-batch-{batch}"
+    ledger += f"-rate-{rate:g}" if rate != 1 else ""
     listed = yaml.safe_load(LISTED.read_text())
     named = {key for one in (*listed["listed"], *listed["handmade"], listed["space"]) for key in one}
     free: dict[str, Any] = dict.fromkeys([*named, "model.encoder.heads", "model.decoder.heads"], "auto")
     free |= {"pretrain": pretrain.model_dump(), "search": {"space": recipe}}
-    ledger = out / f"proxies-{recipe}-{pretrain.steps}.jsonl"
-    known = {}
-    for line in ledger.read_text().splitlines() if ledger.exists() else []:
+    path, known = out / f"{ledger}.jsonl", {}
+    for line in path.read_text().splitlines() if path.exists() else []:
         try:
             found = json.loads(line)
             cell = Cell(**found.pop("cell"))
             known[cell.name] = Measured(**found)
         except (ValueError, TypeError, KeyError):
             continue  # the writer was killed inside this line: that cell is trained again
-    ledger.parent.mkdir(parents=True, exist_ok=True)
-    return Bench(recipe_with(described, free), open_dataset(root / "data" / row.dataset), row.modality, ledger, known)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset = open_dataset(root / "data" / row.dataset)
+    return Bench(recipe_with(described, free), dataset, row.modality, path, known, rate)
 
 
-def ranking(bench: Bench, configurations: list[dict[str, Any]]) -> Iterator[Row]:
-    """A row per proxy: its rank correlation at a tenth with the whole run's probe, and the regret of choosing by it in points."""
-    early = [bench.get(Cell(one, TENTH, SEEDS[0])) for one in configurations]
+def ranking(bench: Bench, configurations: list[dict[str, Any]], short: Bench, command: str = COMMAND) -> Iterator[Row]:
+    """A row per proxy: its rank correlation at a tenth with the whole run's probe, and the regret of choosing by it in points.
+
+    ``short`` trains the tenths: ``bench`` itself, or one with another batch or rate.
+    """
+    early = [short.get(Cell(one, TENTH, SEEDS[0])) for one in configurations]
     final = np.array([bench.final(one)[0] for one in configurations])
     noise = 100 * float(np.std([bench.final(configurations[0], seed)[0] for seed in SEEDS], ddof=1))
     found: dict[str, dict[str, Any]] = {}
@@ -182,7 +202,7 @@ def ranking(bench: Bench, configurations: list[dict[str, Any]]) -> Iterator[Row]
         whole, told = one["whole"], {key: _none(value) for key, value in one["facts"].items()}
         against = _none(found["loss"]["whole"].mean) if name != "loss" and "loss" in found else None
         row = f"{name}_at_a_tenth_rank_correlation" + ("_vs_training_loss" if name != "loss" else "")
-        yield Row(row, float(whole.mean), against, None, _none(whole.low), _none(whole.high), whole.n, COMMAND, told)
+        yield Row(row, float(whole.mean), against, None, _none(whole.low), _none(whole.high), whole.n, command, told)
 
 
 def _none(value: float) -> float | None:
@@ -237,6 +257,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of a final run; default: the recipe's")
     parser.add_argument("--ranking-alone", action="store_true", help="without the search and what was made by hand")
     parser.add_argument("--first", type=int, help="of each list alone: shows that it runs, says nothing")
+    parser.add_argument("--short-batch", type=int, help="samples of a step of the tenths, at as many samples in all")
+    parser.add_argument("--short-rate", type=float, default=1.0, help="times the learning rate, of the tenths")
     given = parser.parse_args()
     lists = yaml.safe_load(LISTED.read_text())
     listed, handmade = lists["listed"][: given.first], lists["handmade"][: given.first]
@@ -250,9 +272,15 @@ def main() -> None:
     print(
         f"at most {whole:.1f} final runs of {bench.recipe.pretrain.steps} steps; {len(bench.known)} trainings are known"
     )
-    rows = list(ranking(bench, listed))
-    rows += [against_hand(bench, handmade, lists["space"], name, rules) for name, rules in searches.items()]
-    publish("proxies" if not given.first else "proxies-first", rows)
+    command, name, short = COMMAND, "proxies" if not given.first else "proxies-first", bench
+    if given.short_batch or given.short_rate != 1:
+        short = opened(given.recipe, given.steps, batch=given.short_batch, rate=given.short_rate)
+        name = short.ledger.stem
+        told = {"short-batch": given.short_batch, "short-rate": given.short_rate}
+        command += " --ranking-alone" + "".join(f" --{option} {value}" for option, value in told.items() if value)
+    rows = list(ranking(bench, listed, short, command))
+    rows += [against_hand(bench, handmade, lists["space"], *one) for one in searches.items()]
+    publish(name, rows)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,16 @@ def test_a_cell_is_trained_once_and_read_again(bench, monkeypatch):
         again.get(cell._replace(seed=1))
 
 
+def test_short_trainings_may_have_smaller_batches_and_see_as_many_samples(bench):
+    root, out = bench.dataset.folder.parents[1], bench.ledger.parent
+    cell = Cell({"masking.ratio": 0.5, "model.encoder.width": 64, "model.encoder.depth": 3}, 0.25, 0)
+    small = opened("tiny", 40, root, out, batch=4, rate=0.5)
+    assert small.ledger.name == "proxies-tiny-40-batch-4-rate-0.5.jsonl"
+    whole, found = bench.get(cell), small.get(cell)
+    assert found.steps == pytest.approx(4 * whole.steps, abs=4) and found.flops == pytest.approx(whole.flops, rel=0.2)
+    assert small.recipe.pretrain.batch_size == 4 and bench.recipe.pretrain.batch_size == 16
+
+
 def test_a_whole_run_is_probed_on_test(bench):
     test, validation = bench.final({"model.encoder.width": 64, "model.encoder.depth": 3})
     assert 0.25 < test <= 1 and 0.25 < validation <= 1, "better than chance on four kinds of bars"
@@ -72,7 +82,7 @@ def formula(bench: Bench) -> Bench:
 
 
 def test_rows_hold_correlation_regret_and_the_loss_beside_it(bench):
-    rows = {row.name: row for row in ranking(formula(bench), LISTS["listed"])}
+    rows = {row.name: row for row in ranking(formula(bench), LISTS["listed"], formula(bench))}
     knn = rows["knn_at_a_tenth_rank_correlation_vs_training_loss"]
     assert knn.ours == pytest.approx(1) and knn.baseline == pytest.approx(-1) and knn.n == 24
     assert knn.facts["regret_points"] == 0 and knn.facts["seed_sd_points"] == pytest.approx(1.0)
