@@ -10,9 +10,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
-from experiments.params import recipe_row
+from experiments.params import read_params, recipe_row
 from experiments.pool import counted, pool
 from experiments.probes import Fitted, answer_jobs, probe_jobs
 from experiments.publish import publish
@@ -73,8 +71,7 @@ def transfer(name: str, root: Path = Path(), workers: int | None = None) -> None
 
 def pair_of(name: str, root: Path = Path()) -> Pair:
     """The recipe and dataset of a transfer. Raises RecipeError naming what is missing and the line to add."""
-    path = root / "params.yaml"
-    params = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
+    path, params = root / "params.yaml", read_params(root)
     listed = params.get("transfers") or {}
     if not NAME.match(name) or name not in listed:
         raise RecipeError(

@@ -1,18 +1,17 @@
 """The pages that show samples, on samples of every kind: drawn as people look at them, uploads and what is typed included."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from opening import opened
 from streamlit.testing.v1 import AppTest
 
 from dashboard import figures, panels
 from mae_core.modalities.panels import Piece
 from mae_core.model import MaskedAutoencoder
 
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 KINDS = ("image", "video", "audio", "text", "table", "series", "joint")
 DRAWN = {
     "image": "image", "video": "image", "joint": "image", "audio": "audio", "text": "html", "table": "dataframe", "series": "plotly_chart",
@@ -26,15 +25,6 @@ MEASURES = {
     "table": "RMSE of hidden values",
     "series": "RMSE of hidden values",
 }
-
-
-def opened(page: str, root: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
-    monkeypatch.setenv("MAESTRO_ROOT", str(root))
-    app = AppTest.from_file(APP, default_timeout=120).run()
-    app.switch_page(f"views/{page}.py")
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.run()
 
 
 def checked(app: AppTest) -> str:

@@ -2,14 +2,13 @@
 
 import io
 import shutil
-from pathlib import Path
 
 import pandas as pd
 import pytest
+from opening import opened
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 TITLES = {
     "overview": "Overview",
     "leaderboard": "Leaderboard",
@@ -34,15 +33,6 @@ WORDS = {  # what a page of healthy results must say
     "try_it": "k-NN says",
     "models": "MaskedAutoencoder.load",
 }
-
-
-def opened(page: str, root: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
-    monkeypatch.setenv("MAESTRO_ROOT", str(root))
-    app = AppTest.from_file(APP, default_timeout=60).run()
-    app.switch_page(f"views/{page}.py")
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.run()
 
 
 def said(app: AppTest) -> str:

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from opening import opened
 from streamlit.testing.v1 import AppTest
 
 from dashboard import figures
-
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 
 
 def _module(name: str):
@@ -31,15 +30,6 @@ def tree(trees, tmp_path) -> Path:
     return shutil.copytree(trees["one"], tmp_path / "tree")
 
 
-def opened(root: Path, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
-    monkeypatch.setenv("MAESTRO_ROOT", str(root))
-    app = AppTest.from_file(APP, default_timeout=120).run()
-    app.switch_page("views/search.py")
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.run()
-
-
 def said(app: AppTest) -> str:
     assert not app.exception
     kinds = ("subheader", "markdown", "caption", "info", "warning", "error", "success", "code", "metric")
@@ -55,7 +45,7 @@ def heads(app: AppTest) -> set[str]:
 def test_no_study_says_what_to_run(tree, monkeypatch):
     for name in ("trials.parquet", "search.json"):
         (tree / "results" / "digits" / name).unlink()
-    text = said(opened(tree, monkeypatch))
+    text = said(opened("search", tree, monkeypatch))
     assert "This recipe was not searched" in text and "dvc repro search@digits" in text
 
 
@@ -63,7 +53,7 @@ def test_many_trials_show_everything(tree, monkeypatch):
     studies.many(tree)
     (tree / "runs" / "search-digits-0a1b2c").mkdir()
     (tree / "runs" / "search-digits-0a1b2c" / "timing.json").write_text('{"proxy_seconds": {"ridge": 0.25}}')
-    app = opened(tree, monkeypatch)
+    app = opened("search", tree, monkeypatch)
     text = said(app)
     assert heads(app) == SUBHEADERS | {"Slice", "Parallel coordinates", "Which proxies could have been trusted"}
     assert "30 trials at equal cost" in text and "Best k\\-NN accuracy" in text
@@ -79,7 +69,7 @@ def test_many_trials_show_everything(tree, monkeypatch):
 
 def test_one_trial_draws_no_more_than_it_knows(tree, monkeypatch):
     studies.one(tree)
-    app = opened(tree, monkeypatch)
+    app = opened("search", tree, monkeypatch)
     text = said(app)
     assert "Too few finished trials" in text and "Slice" not in heads(app)
     assert heads(app) >= SUBHEADERS
@@ -87,7 +77,7 @@ def test_one_trial_draws_no_more_than_it_knows(tree, monkeypatch):
 
 def test_several_objectives_show_the_front_and_the_pick(tree, monkeypatch):
     studies.several(tree)
-    app = opened(tree, monkeypatch)
+    app = opened("search", tree, monkeypatch)
     text = said(app)
     assert "none dominates in metric, flops, parameters" in text and "nearest to the best of every objective" in text
     others = next(frame.value for frame in app.dataframe if "objective" in frame.value)
@@ -96,14 +86,14 @@ def test_several_objectives_show_the_front_and_the_pick(tree, monkeypatch):
 
 def test_without_labels_it_says_what_ranked(tree, monkeypatch):
     studies.unlabelled(tree)
-    text = said(opened(tree, monkeypatch))
+    text = said(opened("search", tree, monkeypatch))
     assert "Too few labels for a probe" in text and "mean rank of the label\\-free measures" in text
     assert "k\\-NN accuracy" not in text and "k-NN accuracy" not in text
 
 
 def test_a_population_shows_its_schedule(tree, monkeypatch):
     studies.population(tree)
-    app = opened(tree, monkeypatch)
+    app = opened("search", tree, monkeypatch)
     said(app)
     assert "Schedule" in heads(app)
     changes = next(frame.value for frame in app.dataframe if list(frame.value) == ["step", "ratio", "lr"])
@@ -114,7 +104,7 @@ def test_a_first_search_under_way_is_shown_before_there_are_results(make, tmp_pa
     make.dataset(tmp_path, "digits5k")
     make.pipeline(tmp_path, {"digits": "digits5k"})
     studies.under_way(tmp_path)
-    app = opened(tmp_path, monkeypatch)
+    app = opened("search", tmp_path, monkeypatch)
     text = said(app)
     assert "This recipe was not searched" in text
     frames = [frame.value for frame in app.dataframe]
@@ -125,7 +115,7 @@ def test_a_first_search_under_way_is_shown_before_there_are_results(make, tmp_pa
 def test_a_search_under_way_stands_above_the_last_results(tree, monkeypatch, ended):
     studies.many(tree)
     studies.under_way(tree, ended=ended)
-    app = opened(tree, monkeypatch)
+    app = opened("search", tree, monkeypatch)
     said(app)
     assert heads(app) >= SUBHEADERS
 
@@ -133,25 +123,25 @@ def test_a_search_under_way_stands_above_the_last_results(tree, monkeypatch, end
 def test_a_search_that_died_says_how_it_goes_on(tree, monkeypatch):
     studies.many(tree)
     studies.under_way(tree, age=1200)
-    text = said(opened(tree, monkeypatch))
+    text = said(opened("search", tree, monkeypatch))
     assert "crashed after 3 trials" in text and "dvc repro search@digits" in text
 
 
 def test_a_trial_can_be_taken_as_a_recipe(tree, monkeypatch):
     studies.many(tree)
-    app = opened(tree, monkeypatch)
+    app = opened("search", tree, monkeypatch)
     assert "Steps of equal cost are not known here" in said(app), "the tree holds no recipe file"
     (tree / "experiments" / "recipes").mkdir(parents=True)
     recipe = {"masking": {"ratio": "auto", "strategy": "auto"}, "model": {"encoder": {"width": "auto"}}}
     (tree / "experiments" / "recipes" / "digits.yaml").write_text(yaml.safe_dump(recipe))
-    app = opened(tree, monkeypatch, trial_digits="3")
+    app = opened("search", tree, monkeypatch, trial_digits="3")
     text = said(app)
     assert "maestro pin digits 3 --name digits_trial_3" in text and "pretrain.steps=" in text
     assert "Steps of equal cost are not known here" not in text
 
 
 def test_an_old_search_still_draws(tree, monkeypatch):
-    app = opened(tree, monkeypatch)
+    app = opened("search", tree, monkeypatch)
     assert "Trials of one rung get equal FLOPs" in said(app)
 
 
