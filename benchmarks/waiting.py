@@ -35,7 +35,7 @@ PHOTOS = SIZES["375x500"]
 def mapped(folder: Path, shape: Shape, n: int) -> np.ndarray:
     """Pictures in a file, as prepared datasets hold them."""
     np.save(folder / "samples.npy", images(shape, n).numpy())
-    return np.load(folder / "samples.npy", mmap_mode="r")
+    return np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False)
 
 
 def sources(folder: Path, n: int) -> dict[str, Any]:
