@@ -357,6 +357,7 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
     found = run(sweep, table, given.metric, given.seeds, given.most_seeds, given.half_width / 100)
     words = {"dataset": given.dataset, "recipe": given.recipe, "set": " ".join(given.set) or None, "steps": steps}
     words |= {"tuned-at": given.tuned_at, "seeds": given.seeds, "most-seeds": given.most_seeds, "metric": given.metric}
+    words |= {"variants": " ".join(given.variants) if given.variants else None}
     options = " ".join(f"--{option} {value}" for option, value in words.items() if value is not None)
     items = int((np.asarray(data.split("test").labels) >= 0).sum())
     publish(

@@ -320,7 +320,8 @@ def judge(trial: int, confirmation: Confirmation) -> tuple[str, str]:
     facts = f"its paired gain over the defaults on {seeds} is {gain:+.4f}, with a standard error of {error:.4f}"
     if gain > error:
         return "winner", f"trial {trial} replaces the defaults: {facts}"
-    return "default", f"the defaults stay: trial {trial} led, but {facts}: too little to tell from chance"
+    why = "it is behind" if gain < -error else "too little to tell from chance"
+    return "default", f"the defaults stay: trial {trial} led, but {facts}: {why}"
 
 
 class Player:

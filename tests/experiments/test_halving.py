@@ -215,10 +215,17 @@ def test_seeds_on_which_one_failed_are_not_paired() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "error", "chosen"), [(0.02, 0.01, "winner"), (0.01, 0.01, "default"), (-0.02, 0.001, "default")]
+    ("gain", "error", "chosen", "why"),
+    [
+        (0.02, 0.01, "winner", "trial 4 replaces the defaults"),
+        (0.01, 0.01, "default", "too little to tell from chance"),
+        (-0.01, 0.01, "default", "too little to tell from chance"),
+        (-0.02, 0.001, "default", "it is behind"),
+    ],
 )
-def test_a_gain_has_to_exceed_its_standard_error(gain: float, error: float, chosen: str) -> None:
-    assert judge(4, Confirmation([1, 2], [0.5, 0.5], [0.6, 0.6], gain, error))[0] == chosen
+def test_a_gain_has_to_exceed_its_standard_error(gain: float, error: float, chosen: str, why: str) -> None:
+    found, verdict = judge(4, Confirmation([1, 2], [0.5, 0.5], [0.6, 0.6], gain, error))
+    assert found == chosen and why in verdict
 
 
 def test_one_paired_seed_is_not_enough() -> None:
