@@ -35,7 +35,8 @@ def cards(found: Store, recipe: str, summary: dict[str, Any], trials: pd.DataFra
     parts = [f"{int(status.get(s, 0))}" for s in ("complete", "stopped", "failed")]
     places[1].metric("Complete / stopped / failed", " / ".join(parts), border=True)
     flops = summary.get("flops")
-    places[2].metric("Cost", f"{flops:.2g} FLOPs" if isinstance(flops, int | float) else "–", border=True)
+    cost = words.amount(flops, "FLOP") if isinstance(flops, int | float) else words.NONE
+    places[2].metric("Cost", cost, border=True)
     best = best_trial(trials)
     metric = str(summary.get("metric", ""))
     percent = metric in PROXIES and PROXIES[metric].labels
