@@ -23,7 +23,7 @@ PAGES = {
     "accuracy": "Time to an accuracy",
     "evaluation": "Probes and feature extraction",
     "data": "Loading photographs",
-    "waiting": "Waiting for data, shares of the time of a step on one thread",
+    "waiting": "Waiting for data, shares of the time of a step on one thread; photographs are decoded on another core",
     "shards": "Data larger than memory",
     "scale": "Threads and workers",
     "ray_overhead": "What Ray costs",

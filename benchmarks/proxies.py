@@ -178,7 +178,7 @@ def opened(
     return Bench(recipe_with(described, free), dataset, row.modality, path, known, rate)
 
 
-def ranking(bench: Bench, configurations: list[dict[str, Any]], short: Bench, command: str = COMMAND) -> Iterator[Row]:
+def ranking(bench: Bench, configurations: list[dict[str, Any]], short: Bench) -> Iterator[Row]:
     """A row per proxy: its rank correlation at a tenth with the whole run's probe, and the regret of choosing by it in points.
 
     ``short`` trains the tenths: ``bench`` itself, or one with another batch or rate.
@@ -202,7 +202,7 @@ def ranking(bench: Bench, configurations: list[dict[str, Any]], short: Bench, co
         whole, told = one["whole"], {key: _none(value) for key, value in one["facts"].items()}
         against = _none(found["loss"]["whole"].mean) if name != "loss" and "loss" in found else None
         row = f"{name}_at_a_tenth_rank_correlation" + ("_vs_training_loss" if name != "loss" else "")
-        yield Row(row, float(whole.mean), against, None, _none(whole.low), _none(whole.high), whole.n, command, told)
+        yield Row(row, float(whole.mean), against, None, _none(whole.low), _none(whole.high), whole.n, COMMAND, told)
 
 
 def _none(value: float) -> float | None:
@@ -257,30 +257,32 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of a final run; default: the recipe's")
     parser.add_argument("--ranking-alone", action="store_true", help="without the search and what was made by hand")
     parser.add_argument("--first", type=int, help="of each list alone: shows that it runs, says nothing")
-    parser.add_argument("--short-batch", type=int, help="samples of a step of the tenths, at as many samples in all")
-    parser.add_argument("--short-rate", type=float, default=1.0, help="times the learning rate, of the tenths")
+    parser.add_argument("--short-batch", type=int, help="of the tenths: samples of a step, as many in all")
+    parser.add_argument("--short-rate", type=float, default=1.0, help="of the tenths: times the learning rate")
     given = parser.parse_args()
     lists = yaml.safe_load(LISTED.read_text())
     listed, handmade = lists["listed"][: given.first], lists["handmade"][: given.first]
     bench = opened(given.recipe, given.steps)
+    short = bench
+    if given.short_batch or given.short_rate != 1:
+        short = opened(given.recipe, given.steps, batch=given.short_batch, rate=given.short_rate)
     few = {"trials": given.first} if given.first else {}
+    alone = given.ranking_alone or short is not bench
     searches = {
         name: SearchSection(space=given.recipe, **rules | few)
-        for name, rules in ({} if given.ranking_alone else lists["searches"]).items()
+        for name, rules in ({} if alone else lists["searches"]).items()
     }
-    whole = cost(searches.values(), len(listed), 0 if given.ranking_alone else len(handmade))
+    whole = cost(searches.values(), len(listed), 0 if alone else len(handmade))
     print(
         f"at most {whole:.1f} final runs of {bench.recipe.pretrain.steps} steps; {len(bench.known)} trainings are known"
     )
-    command, name, short = COMMAND, "proxies" if not given.first else "proxies-first", bench
-    if given.short_batch or given.short_rate != 1:
-        short = opened(given.recipe, given.steps, batch=given.short_batch, rate=given.short_rate)
-        name = short.ledger.stem
-        told = {"short-batch": given.short_batch, "short-rate": given.short_rate}
-        command += " --ranking-alone" + "".join(f" --{option} {value}" for option, value in told.items() if value)
-    rows = list(ranking(bench, listed, short, command))
+    rows = list(ranking(bench, listed, short))
     rows += [against_hand(bench, handmade, lists["space"], *one) for one in searches.items()]
-    publish(name, rows)
+    words = {"recipe": given.recipe, "steps": given.steps, "short-batch": given.short_batch}
+    words |= {"short-rate": given.short_rate if given.short_rate != 1 else None}
+    command = COMMAND + "".join(f" --{option} {value}" for option, value in words.items() if value is not None)
+    name = "proxies-first" if given.first else "proxies" if short is bench else short.ledger.stem
+    publish(name, [row._replace(command=command) for row in rows])
 
 
 if __name__ == "__main__":

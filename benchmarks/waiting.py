@@ -1,8 +1,8 @@
 """How long a step waits for its samples, as a share of its time: ``python -m benchmarks.waiting`` writes benchmarks/out/waiting.json.
 
 Models of ``benchmarks.step`` train at full speed, in bf16 on one thread: the small one on an array that is mapped from disk, the large one
-on JPEG photographs (busy ones, whose bits take longest), once decoded when a step asks for them, once streamed from shards and decoded
-ahead. The limit is 3 %.
+on JPEG photographs (busy ones, whose bits take longest), as files and out of shards. These are decoded ahead on a thread beside, so that a
+second core is needed: on one alone a step is as much longer as decoding takes. The limit is 3 %.
 """
 
 from __future__ import annotations
