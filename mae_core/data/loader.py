@@ -45,7 +45,8 @@ class Batches:
             order, feed = samples.order(batch_size, seed), samples.feed or direct
             self._ahead = Stream(samples, order, self.rows, feed, self._pin)
         elif isinstance(samples, JpegFiles):
-            self._ahead = Ahead(partial(self._decoded, samples, copy.deepcopy(self.order)))
+            own_order = copy.deepcopy(self.order)  # of that thread, since an order remembers where it was asked last
+            self._ahead = Ahead(partial(self._make, own_order))
 
     def ids(self, step: int) -> Tensor:
         """(b,) long: which samples this rank sees at ``step``."""
@@ -58,16 +59,14 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         """This rank's share of the batch of ``step``, on the device."""
-        ids, raw = self._made(step) if self._ahead is None else self._ahead(step)
+        ids, raw = self._make(self.order, step) if self._ahead is None else self._ahead(step)
         return Batch(ids.to(self.device, non_blocking=True), raw.to(self.device, non_blocking=True))
 
-    def _made(self, step: int) -> Made:
-        ids = self.ids(step)
-        raw = torch.from_numpy(self.samples[ids.numpy()])
-        return Made(ids, raw.pin_memory() if self._pin else raw)
-
-    def _decoded(self, files: JpegFiles, order: Order, step: int) -> Made:
-        """On a thread of its own, with an order of its own, since an order remembers where it was asked last."""
+    def _make(self, order: Order, step: int) -> Made:
+        """The same in the host's memory, of samples that are not in shards."""
         ids = order.ids(step, self.rows)
-        raw = files.crops(Draws(self.seed, step, ids))
+        if isinstance(self.samples, JpegFiles):
+            raw = self.samples.crops(Draws(self.seed, step, ids))
+        else:
+            raw = torch.from_numpy(self.samples[ids.numpy()])
         return Made(ids, raw.pin_memory() if self._pin else raw)
