@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from benchmarks.accuracy import CONTESTANTS
 from benchmarks.app import PAGES as APP
 from benchmarks.rows import OUT
+from benchmarks.sections import renew
 from benchmarks.waiting import WAITING
-from mae_core.atomic import write_text
 
 PAGES = {
     "step": "A training step, one thread",
@@ -79,7 +79,8 @@ MORE_IS_BETTER = ("accuracy_vs", "gflop_per", "loss_cpu", "loss_cuda", "forecast
 HEAD = "| what | ours | beside it | theirs | gain | aim |\n|---|---|---|---|---|---|\n"
 INTRODUCTION = """# Performance
 
-Made by `python -m benchmarks.performance` from what the benchmarks had measured; edit nothing here by hand.
+Made by `python -m benchmarks.performance` from what the benchmarks had measured; edit nothing here by hand. A section is written anew
+where its figures were measured, and stays elsewhere.
 
 *Gain* says how many times as fast ours is, or how many times less memory it takes, or, of accuracies, forecasts and rates of work, ours
 over theirs; with its 95 % bootstrap interval over the rounds, in each of which both were measured in turn. Times are CPU time of the
@@ -159,22 +160,23 @@ def section(title: str, content: dict[str, Any]) -> str:
     return f"## {title}\n\n{said}\n\n{HEAD}" + "".join(f"| {' | '.join(line(row))} |\n" for row in rows)
 
 
-def page(out: Path) -> str:
-    """The text of docs/performance.md: of every benchmark of speed that was run."""
-    parts = [INTRODUCTION]
+def measured(out: Path) -> dict[str, str]:
+    """Heading → section, of every benchmark of speed that was run."""
+    found = {}
     for name, title in PAGES.items():
         path = out / f"{name}.json"
         if path.is_file():
             content = json.loads(path.read_text())
             if any(row["ratio"] is not None for row in content["rows"]):
-                parts.append(section(title, content))
-    return "\n".join(parts)
+                found[title] = section(title, content)
+    return found
 
 
 def main(root: Path = Path(), out: Path = OUT) -> None:
     """Writes docs/performance.md."""
     path = root / "docs" / "performance.md"
-    write_text(path, page(out))
+    order = {title: at for at, title in enumerate(PAGES.values())}
+    renew(path, INTRODUCTION, measured(out), order.get)
     print(path)
 
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +18,10 @@ import pandas as pd
 
 from benchmarks.performance import PAGES
 from benchmarks.rows import OUT
+from benchmarks.sections import renew
 from experiments import words
 from experiments.params import recipe_row
 from experiments.standings import DATA_BASELINES, LOWER_IS_BETTER, leaderboard
-from mae_core.atomic import write_text
 
 TASKS = (("linear", None), ("knn", None), ("few_label", 10), ("finetune", 10), ("reconstruction", None))
 """What is shown of a recipe, and with how many labels a class."""
@@ -46,6 +47,8 @@ RATIOS = {
 """The same, of ours over theirs."""
 SHARES = ("accuracy", "right", "recall")
 """Words in the names of rows that are shares, of which more is better; of all others less is."""
+RECIPE = "Recipe "
+"""What headings of recipes begin with."""
 HEAD = "| what | ours | beside it | theirs | difference | ahead | aim |\n|---|---|---|---|---|---|---|\n"
 
 
@@ -150,9 +153,9 @@ def section(title: str, said: str, lines: list[Line]) -> str:
     return f"## {title}\n\n{said}\n\n{HEAD}" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def page(root: Path, out: Path) -> str:
-    """The text of docs/results.md."""
-    parts = [INTRODUCTION]
+def measured(root: Path, out: Path) -> dict[str, str]:
+    """Heading → section, of every recipe that was evaluated below ``root`` and every benchmark of ``out``."""
+    found = {}
     for path in sorted((root / "results").glob("*/scores.csv")):
         name = path.parent.name
         scores = pd.read_csv(path)
@@ -162,28 +165,34 @@ def page(root: Path, out: Path) -> str:
             f"`{row.modality}`, dataset `{row.dataset}`, {int(sizes['n_train']):,} training and {int(sizes['n_test']):,} "
             f"test samples, {int(scores['pretrain_seed'].max()) + 1} pretraining seed(s): `dvc repro` of recipe `{name}`."
         )
-        parts.append(section(f"Recipe {name}", said, list(of_recipe(name, scores))))
+        title = f"{RECIPE}{name}"
+        found[title] = section(title, said, list(of_recipe(name, scores)))
     for path in sorted(out.glob("*.json")):
         if path.stem in PAGES:  # speed has a page of its own
             continue
         content = json.loads(path.read_text())
         lines = list(of_benchmark(path.stem, content))
         if lines:
-            parts.append(
-                section(
-                    f"Benchmark {path.stem}",
-                    f"`{content['rows'][0]['command']}`, n = {content['rows'][0]['n']}.",
-                    lines,
-                )
-            )
-    return "\n".join(parts)
+            title = f"Benchmark {path.stem}"
+            said = f"`{content['rows'][0]['command']}`, n = {content['rows'][0]['n']}."
+            found[title] = section(title, said, lines)
+    return found
+
+
+def place(heading: str, root: Path) -> tuple[bool, str] | None:
+    """Recipes before benchmarks, each by name; None of a recipe that is no more."""
+    if not heading.startswith(RECIPE):
+        return True, heading
+    known = (root / "experiments" / "recipes" / f"{heading.removeprefix(RECIPE)}.yaml").is_file()
+    return (False, heading) if known else None
 
 
 INTRODUCTION = """# Results
 
-Made by `python -m benchmarks.results` from what `dvc repro` and the benchmarks had measured; edit nothing here by hand. Every figure is
-of the test part. A difference is ours less theirs with its 95 % interval: paired over test samples where both answered the same ones,
-over pretraining seeds where there are three. A × is the ratio ours / theirs.
+Made by `python -m benchmarks.results` from what `dvc repro` and the benchmarks had measured; edit nothing here by hand. A section is
+written anew where its figures were measured, and stays elsewhere. Every figure is of the test part. A difference is ours less theirs with
+its 95 % interval: paired over test samples where both answered the same ones, over pretraining seeds where there are three. A × is the
+ratio ours / theirs.
 
 *Ahead* says whether the whole interval lies on the better side: `yes`, `no` where it lies on the worse one, `open` where it holds both.
 *Aim* is what a very good result would be.
@@ -193,7 +202,7 @@ over pretraining seeds where there are three. A × is the ratio ours / theirs.
 def main(root: Path = Path()) -> None:
     """Writes docs/results.md."""
     path = root / "docs" / "results.md"
-    write_text(path, page(root, OUT))
+    renew(path, INTRODUCTION, measured(root, OUT), partial(place, root=root))
     print(path)
 
 

@@ -312,7 +312,7 @@ def _device_name(device: str) -> str:
 
 
 def command_line(name: str, about: str | None, tables: Mapping[str, Table], arguments: list[str] | None = None) -> None:
-    """What every sweep's ``main`` is; ``tables`` by modality. Publishes ``<name>-<dataset>``."""
+    """What every sweep's ``main`` is; ``tables`` by modality. Publishes ``<name>-<dataset>-<steps>``."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="a prepared one with labels")
     parser.add_argument("--recipe", help="what variants change; default: the schema's own values")
@@ -326,6 +326,7 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
     parser.add_argument("--most-minutes", type=float, default=90.0, help="begin no training after so long")
     parser.add_argument("--metric", choices=MEASURES[:2], default="knn", help="chooses trials, on validation")
     parser.add_argument("--variants", nargs="+", help="some alone")
+    parser.add_argument("--named", metavar="WORD", help="ends the table's name, so that it replaces no other choice's")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--root", type=Path, default=Path())
@@ -357,11 +358,11 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
     found = run(sweep, table, given.metric, given.seeds, given.most_seeds, given.half_width / 100)
     words = {"dataset": given.dataset, "recipe": given.recipe, "set": " ".join(given.set) or None, "steps": steps}
     words |= {"tuned-at": given.tuned_at, "seeds": given.seeds, "most-seeds": given.most_seeds, "metric": given.metric}
-    words |= {"variants": " ".join(given.variants) if given.variants else None}
+    words |= {"variants": " ".join(given.variants) if given.variants else None, "named": given.named}
     options = " ".join(f"--{option} {value}" for option, value in words.items() if value is not None)
     items = int((np.asarray(data.split("test").labels) >= 0).sum())
     publish(
-        f"{name}-{given.dataset}-{steps}",
+        "-".join([name, given.dataset, str(steps), *([given.named] if given.named else [])]),
         rows_of(found, table, items, f"python -m benchmarks.{name} {options}"),
         given.out,
     )

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from project import write_dataset
 from benchmarks import architectures
 from benchmarks.architecture_cases import OPTIONS, RATES, Case, Common, case, optional, pairs
 from benchmarks.architectures import Outcome, Scores
-from benchmarks.scatter import Point, draw, front
+from benchmarks.scatter import LINE, Point, draw, front, lines_of
 from mae_core.data.dataset import open_dataset
 from mae_core.modalities.image import ImageModality
 from mae_core.model import MaskedAutoencoder
@@ -128,3 +129,11 @@ def test_the_front_is_what_nothing_beats():
     assert not np.array_equal(image, draw(points[:2], "seconds", "accuracy"))
     with pytest.raises(ValueError, match="nothing was measured"):
         draw([], "seconds", "accuracy")
+
+
+def test_names_of_near_points_stand_below_each_other():
+    dots = [(100.0, 50.0), (103.0, 51.0), (101.0, 50.0), (300.0, 50.0)]
+    heights = lines_of(dots, [40.0] * 4)
+    assert heights[3] == 50.0, "far away there is room beside the point"
+    near = sorted(heights[:3])
+    assert all(high - low >= LINE for low, high in pairwise(near))

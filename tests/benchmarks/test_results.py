@@ -63,7 +63,7 @@ def root(tmp_path):
 
 
 def test_recipes_and_benchmarks_stand_on_one_page(root):
-    text = results.page(root, root / "out")
+    text = "".join(results.measured(root, root / "out").values())
     assert "| linear probe | 90.0 % | untrained encoder | 60.0 % | +30.0 points [+20.0, +40.0] | yes |  |" in text
     assert (
         "| linear probe | 90.0 % | plain features, logistic regression | 89.0 % | +1.0 points [-2.0, +4.0] | open |"
@@ -72,3 +72,23 @@ def test_recipes_and_benchmarks_stand_on_one_page(root):
     assert "| wave mse | 1 | naive | 2 | × 0.500 [0.400, 0.600] | yes |  |" in text
     assert "| wave accuracy | 70.0 % | guess | 50.0 % | +20.0 points [-10.0, +50.0] | open |  |" in text
     assert "`python -m benchmarks.waves`, n = 7." in text
+
+
+def test_sections_that_were_measured_elsewhere_stay_and_recipes_that_are_no_more_go(root, monkeypatch):
+    monkeypatch.setattr(results, "OUT", root / "out")
+    for name in ("tiny", "other"):
+        path = root / "experiments" / "recipes" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    page = root / "docs" / "results.md"
+    page.parent.mkdir()
+    told = {"Recipe tiny": "stale", "Recipe other": "kept", "Recipe gone": "gone", "Benchmark a": "kept too"}
+    page.write_text("# Old words\n\n" + "\n".join(f"## {title}\n\n{said}\n" for title, said in told.items()))
+    results.main(root)
+    text = page.read_text()
+    assert text.startswith(results.INTRODUCTION) and "stale" not in text and "gone" not in text
+    headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert headings == ["Recipe other", "Recipe tiny", "Benchmark a", "Benchmark waves"]
+    assert "## Recipe other\n\nkept\n\n## Recipe tiny\n\n`image`" in text
+    results.main(root)
+    assert page.read_text() == text, "written twice it is the same"

@@ -143,6 +143,9 @@ def test_a_command_publishes_its_table(root, tmp_path, monkeypatch):
         "block_linear_accuracy_vs_random_75",
     ]
     assert "--set model.encoder.depth=2 --steps 4" in rows[0]["command"] and rows[3]["facts"]["trials"] == 5
+    mask_ratio.main([*asked[:-4], "--set", "model.encoder.depth=2", "--named", "alone", "--variants", "block"])
+    again = json.loads((tmp_path / "mask_ratio-tiny-4-alone.json").read_text())["rows"]
+    assert [row["ours"] for row in again] == [row["ours"] for row in rows] and "--named alone" in again[0]["command"]
 
 
 def test_steps_are_measured_once(sweep, root, tmp_path):
