@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.mask_ratio import RATES, STRATEGIES, at, grid
-from benchmarks.variants import Table, Trial, command_line
+from benchmarks.sweep_command import command_line
+from benchmarks.variants import Table, Trial
 
 
 def _masked(strategy: str, ratio: float, options: dict[str, Any], **more: Any) -> Trial:

@@ -5,7 +5,8 @@ Each strategy's trials are the ratios, the baseline's as many learning rates; se
 
 from __future__ import annotations
 
-from benchmarks.variants import Table, Trial, command_line
+from benchmarks.sweep_command import command_line
+from benchmarks.variants import Table, Trial
 
 RATIOS = (0.4, 0.55, 0.65, 0.75, 0.85)
 RATES = (1.0, 0.5, 0.7, 1.4, 2.0)

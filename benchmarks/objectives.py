@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.variants import Table, Trial, command_line
+from benchmarks.sweep_command import command_line
+from benchmarks.variants import Table, Trial
 
 RATES = (0.5, 1.0, 2.0)
 

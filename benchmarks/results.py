@@ -140,8 +140,17 @@ def of_benchmark(name: str, content: dict[str, Any]) -> Iterator[Line]:
         if (name, row["name"]) in RATIOS:
             aim = aimed(row["ratio"], RATIOS[name, row["name"]], not metric, "").replace(":", " times theirs:", 1)
         ours, theirs = (words.score(row[who], metric) if metric else f"{row[who]:.4g}" for who in ("ours", "baseline"))
-        chosen = f" ({facts['chosen']})" if "chosen" in facts else ""
-        yield Line(what.replace("_", " ") + chosen, ours, other.replace("_", " "), theirs, gap, ahead, aim)
+        said = [facts["chosen"]] if "chosen" in facts else []
+        said += [f"n = {row['n']}"] if row["n"] != content["rows"][0]["n"] else []
+        yield Line(
+            what.replace("_", " ") + (f" ({'; '.join(said)})" if said else ""),
+            ours,
+            other.replace("_", " "),
+            theirs,
+            gap,
+            ahead,
+            aim,
+        )
 
 
 def _number(value: float | None) -> float:
@@ -174,7 +183,9 @@ def measured(root: Path, out: Path) -> dict[str, str]:
         lines = list(of_benchmark(path.stem, content))
         if lines:
             title = f"Benchmark {path.stem}"
-            said = f"`{content['rows'][0]['command']}`, n = {content['rows'][0]['n']}."
+            first = content["rows"][0]
+            stopped = f"; {first['facts']['stopped']}" if "stopped" in first["facts"] else ""
+            said = f"`{first['command']}`, n = {first['n']}{stopped}."
             found[title] = section(title, said, lines)
     return found
 

@@ -1,32 +1,29 @@
 """Recipes that differ in one thing, each at its best of as many trials, at equal FLOPs: what the sweeps over masks and objectives share.
 
 A sweep has a baseline and variants, each with trials. Every trial is trained with a seed of its own and the best on validation is kept;
-then baseline and variants are trained with the same fresh seeds and compared on test, pair by pair, until the intervals are as narrow as
-was asked or the time is spent. The length is that of the baseline's training; a variant with dearer steps gets fewer of them, teachers
-and views counted. Every finished model is a file, so a sweep that was stopped goes on.
+then baseline and variants are trained with the same fresh seeds and compared on test, pair by pair. After the first seeds the sweep goes
+on with the baseline and what is best on validation by then (or what ``--narrow`` names), until that interval is as narrow as was asked or
+the time is spent; the others keep the intervals of the first seeds. The length is that of the baseline's training; a variant with dearer
+steps gets fewer of them, teachers and views counted. Every finished model is a file, so a sweep that was stopped goes on.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 
-from benchmarks.rows import OUT, Row, publish
+from benchmarks.rows import Row
 from benchmarks.spread import spread
 from experiments.recipe import Recipe, load_recipe
 from experiments.resolving import resolve
-from mae_core.atomic import write_text
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.draws import key
 from mae_core.evaluation.features import extract
@@ -39,8 +36,6 @@ from mae_core.training.loop import Settings, fit, start
 
 TUNED_ON = 1000
 """Seed of the trials; those of the comparison begin at 0."""
-WARM, TIMED = 5, 40
-"""Steps before and during which a step is timed."""
 NEIGHBOURS = 20
 PROBED = 10_000
 """Labelled training samples that probes learn from, at most."""
@@ -48,6 +43,7 @@ MEASURES = ("knn", "linear", "effective_rank")
 WORDS = {"knn": "knn_accuracy", "linear": "linear_accuracy", "effective_rank": "effective_rank"}
 """How rows of the table call them."""
 LEAST_SEEDS = 5
+"""For everybody; and so many more at a time where an interval is too wide."""
 
 
 class Trial(NamedTuple):
@@ -116,12 +112,12 @@ def recipe_with(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 
 @cache
-def _opened(root: Path, dataset: str, recipe: str | None) -> tuple[Dataset, Recipe]:
+def opened(root: Path, dataset: str, recipe: str | None) -> tuple[Dataset, Recipe]:
     return open_dataset(root / "data" / dataset), load_recipe(recipe, root) if recipe else Recipe()
 
 
 def _resolved(task: Task) -> tuple[Any, Settings]:
-    data, recipe = _opened(task.root, task.dataset, task.recipe)
+    data, recipe = opened(task.root, task.dataset, task.recipe)
     resolved = resolve(recipe_with(recipe, task.trial.changes), data.info, {}, data.modality, task.root)
     steps = max(round(task.flops / train_flops(resolved.config) / resolved.settings.batch_size), 1)
     rate = resolved.settings.lr * task.trial.rate
@@ -130,7 +126,7 @@ def _resolved(task: Task) -> tuple[Any, Settings]:
 
 def train(task: Task) -> str:
     """Trains and probes; what a cell's file says."""
-    data, _ = _opened(task.root, task.dataset, task.recipe)
+    data, _ = opened(task.root, task.dataset, task.recipe)
     resolved, settings = _resolved(task)
     began = time.perf_counter()
     state = start(resolved.config, settings, task.device)
@@ -138,7 +134,7 @@ def train(task: Task) -> str:
     for progress in fit(state, split.samples, settings, report_every=max(settings.steps // 10, 1), labels=split.labels):
         last = progress.loss
     seconds = round(time.perf_counter() - began, 1)
-    found = Cell(settings.steps, seconds, _device_name(task.device), last, *probe(state.result(), data))
+    found = Cell(settings.steps, seconds, device_name(task.device), last, *probe(state.result(), data))
     return json.dumps({**found._asdict(), "trial": str(task.trial), "seed": task.seed}) + "\n"
 
 
@@ -208,8 +204,19 @@ class Found(NamedTuple):
     """Whether the intervals are as asked, or the time was spent."""
 
 
-def run(sweep: Sweep, table: Table, metric: str, seeds: int, most_seeds: int, half_width: float) -> Found:
-    """Trials first, then seeds, ``LEAST_SEEDS`` or more at a time until every interval of ``metric`` is as asked."""
+def run(
+    sweep: Sweep,
+    table: Table,
+    metric: str,
+    seeds: int,
+    most_seeds: int,
+    half_width: float,
+    narrow: Sequence[str] = (),
+) -> Found:
+    """Trials, then ``seeds`` for everybody, then more for the ``narrow`` until their intervals of ``metric`` are as asked.
+
+    ``narrow``: names of variants; of none given it is the one that is best on validation after the first seeds.
+    """
     trials = [(name, trial) for name, some in table.items() for trial in some]
     scored: dict[str, list[tuple[float, Trial]]] = {}
     for (name, trial), cell in zip(trials, sweep.cells([sweep.task(trial, TUNED_ON) for _, trial in trials])):
@@ -217,22 +224,31 @@ def run(sweep: Sweep, table: Table, metric: str, seeds: int, most_seeds: int, ha
             scored.setdefault(name, []).append((cell.validation[metric], trial))
     chosen = {name: max(some, key=lambda one: one[0])[1] for name, some in scored.items()}
     baseline = next(iter(table))
+    others = [name for name in chosen if name != baseline]
     found: dict[str, dict[int, Cell]] = {name: {} for name in chosen}
-    note, upto = "the time was spent", min(seeds, most_seeds)
+    asked, upto = list(chosen), min(seeds, most_seeds)
     while True:
-        pairs = [(name, seed) for seed in range(upto) for name in chosen]
+        pairs = [(name, seed) for seed in range(upto) for name in asked]
         for (name, seed), cell in zip(pairs, sweep.cells([sweep.task(chosen[name], seed) for name, seed in pairs])):
             if cell is not None:
                 found[name][seed] = cell
-        wide = [name for name in found if name != baseline and _half(found[name], found[baseline], metric) > half_width]
-        if not wide and all(len(cells) >= upto for cells in found.values()):
-            note = f"half-width of {metric} at most {100 * half_width:g} points"
+        if others and not narrow:
+            narrow = [best_on_validation({name: found[name] for name in others}, metric)]
+        wide = [name for name in narrow if _half(found.get(name, {}), found.get(baseline, {}), metric) > half_width]
+        late = time.time() >= sweep.until
+        if late or not wide or upto >= most_seeds:
             break
-        if upto >= most_seeds or time.time() >= sweep.until:
-            note = f"{note if time.time() >= sweep.until else f'{most_seeds} seeds were spent'}; wider: {', '.join(wide) or 'none'}"
-            break
-        upto += 1
+        asked, upto = [baseline, *wide], min(upto + LEAST_SEEDS, most_seeds)
+    if wide:
+        note = f"{'the time was' if late else f'{most_seeds} seeds were'} spent; wider: {', '.join(wide)}"
+    else:
+        note = f"half-width of {metric} at most {100 * half_width:g} points: {', '.join(narrow)}"
     return Found(chosen, found, note)
+
+
+def best_on_validation(cells: Mapping[str, Mapping[int, Cell]], metric: str) -> str:
+    """The name whose mean over its seeds is highest."""
+    return max(cells, key=lambda name: np.mean([cell.validation[metric] for cell in cells[name].values()] or [0]))
 
 
 def _half(ours: Mapping[int, Cell], theirs: Mapping[int, Cell], metric: str) -> float:
@@ -244,9 +260,7 @@ def _half(ours: Mapping[int, Cell], theirs: Mapping[int, Cell], metric: str) -> 
 def rows_of(found: Found, table: Table, test_items: int, command: str) -> list[Row]:
     """A row for every variant and measure on test: means over seeds, the gain over paired seeds, and its interval over items beside it."""
     baseline = next(iter(table))
-    leader = max(
-        found.cells, key=lambda name: np.mean([c.validation["knn"] for c in found.cells[name].values()] or [0])
-    )
+    leader = best_on_validation(found.cells, "knn")
     rows = []
     for name, own in found.cells.items():
         both = [seed for seed in own if seed in found.cells[baseline]]
@@ -283,86 +297,6 @@ def gain_facts(name: str, spread: Interval) -> dict[str, float | None]:
     return {name: round(spread.mean, 4), f"{name}_low": low, f"{name}_high": high}
 
 
-def baseline_flops(root: Path, dataset: str, recipe: str | None, trial: Trial, steps: int) -> float:
-    """Of so many steps of the baseline."""
-    data, described = _opened(root, dataset, recipe)
-    resolved = resolve(recipe_with(described, trial.changes), data.info, {}, data.modality, root)
-    return float(steps * resolved.settings.batch_size * train_flops(resolved.config))
-
-
-def steps_in(minutes: float, root: Path, dataset: str, recipe: str | None, trial: Trial, folder: Path) -> int:
-    """Steps of the baseline in so many minutes of one process on this machine; once measured they stay what they are."""
-    file = folder / f"steps-{minutes:g}-minutes.json"
-    if file.is_file():
-        return int(json.loads(file.read_text())["steps"])
-    data, described = _opened(root, dataset, recipe)
-    resolved = resolve(recipe_with(described, trial.changes), data.info, {}, data.modality, root)
-    settings = replace(resolved.settings, steps=WARM + TIMED)
-    reports = fit(start(resolved.config, settings), data.split("train").samples, settings, report_every=1)
-    list(islice(reports, WARM))
-    began = time.perf_counter()
-    list(reports)
-    steps = max(int(60 * minutes * TIMED / (time.perf_counter() - began)), 1)
-    write_text(file, json.dumps({"steps": steps, "minutes": minutes}) + "\n")
-    return steps
-
-
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
+    """Of a GPU its name."""
     return torch.cuda.get_device_name() if device == "cuda" else "cpu"
-
-
-def command_line(name: str, about: str | None, tables: Mapping[str, Table], arguments: list[str] | None = None) -> None:
-    """What every sweep's ``main`` is; ``tables`` by modality. Publishes ``<name>-<dataset>-<steps>``."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True, help="a prepared one with labels")
-    parser.add_argument("--recipe", help="what variants change; default: the schema's own values")
-    parser.add_argument("--minutes", type=float, default=1.0, help="of one baseline training on this machine")
-    parser.add_argument("--steps", type=int, help="of it, in place of --minutes")
-    parser.add_argument("--tuned-at", type=int, help="steps of the trials, if these are to be shorter")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the recipe, for everybody")
-    parser.add_argument("--seeds", type=int, default=LEAST_SEEDS)
-    parser.add_argument("--most-seeds", type=int, default=LEAST_SEEDS, help="where intervals are still wide")
-    parser.add_argument("--half-width", type=float, default=1.0, help="asked of the intervals, in points")
-    parser.add_argument("--most-minutes", type=float, default=90.0, help="begin no training after so long")
-    parser.add_argument("--metric", choices=MEASURES[:2], default="knn", help="chooses trials, on validation")
-    parser.add_argument("--variants", nargs="+", help="some alone")
-    parser.add_argument("--named", metavar="WORD", help="ends the table's name, so that it replaces no other choice's")
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--root", type=Path, default=Path())
-    parser.add_argument("--out", type=Path, default=OUT)
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    data, _ = _opened(given.root, given.dataset, given.recipe)
-    table = tables[data.modality]
-    baseline = next(iter(table))
-    common = {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in given.set)}
-    table = {
-        name: tuple(trial._replace(changes={**common, **trial.changes}) for trial in trials)
-        for name, trials in table.items()
-        if given.variants is None or name in (baseline, *given.variants)
-    }
-    folder = given.out / f"trained-{given.dataset}"  # of all sweeps: a model that two of them ask for is trained once
-    first = table[baseline][0]
-    steps = given.steps or steps_in(given.minutes, given.root, given.dataset, given.recipe, first, folder)
-    flops = baseline_flops(given.root, given.dataset, given.recipe, first, steps)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if given.device == "auto" else given.device
-    until = time.time() + 60 * given.most_minutes
-    tuning = flops * (given.tuned_at or steps) / steps
-    sweep = Sweep(given.root, given.dataset, given.recipe, flops, tuning, folder, device, given.workers, until)
-    trainings = sum(map(len, table.values())) + given.seeds * len(table)
-    print(
-        f"{name} on {given.dataset}: at least {trainings} trainings of what {steps} steps of {baseline} cost",
-        flush=True,
-    )
-    found = run(sweep, table, given.metric, given.seeds, given.most_seeds, given.half_width / 100)
-    words = {"dataset": given.dataset, "recipe": given.recipe, "set": " ".join(given.set) or None, "steps": steps}
-    words |= {"tuned-at": given.tuned_at, "seeds": given.seeds, "most-seeds": given.most_seeds, "metric": given.metric}
-    words |= {"variants": " ".join(given.variants) if given.variants else None, "named": given.named}
-    options = " ".join(f"--{option} {value}" for option, value in words.items() if value is not None)
-    items = int((np.asarray(data.split("test").labels) >= 0).sum())
-    publish(
-        "-".join([name, given.dataset, str(steps), *([given.named] if given.named else [])]),
-        rows_of(found, table, items, f"python -m benchmarks.{name} {options}"),
-        given.out,
-    )

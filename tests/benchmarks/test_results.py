@@ -54,10 +54,11 @@ def root(tmp_path):
         "high": None,
         "n": 7,
     }
-    one["facts"], two["facts"] = {}, {"gain": 0.2, "gain_low": -0.1, "gain_high": 0.5}
+    one["facts"], two["facts"] = {"stopped": "5 seeds were spent"}, {"gain": 0.2, "gain_low": -0.1, "gain_high": 0.5}
     out = tmp_path / "out"
     out.mkdir()
-    rows = [{**row, "command": "python -m benchmarks.waves"} for row in (one, two)]
+    three = {**two, "name": "surf_accuracy_vs_guess", "n": 3, "facts": {**two["facts"], "chosen": "rate × 2"}}
+    rows = [{**row, "command": "python -m benchmarks.waves"} for row in (one, two, three)]
     (out / "waves.json").write_text(json.dumps({"rows": rows}))
     return tmp_path
 
@@ -71,7 +72,10 @@ def test_recipes_and_benchmarks_stand_on_one_page(root):
     )
     assert "| wave mse | 1 | naive | 2 | × 0.500 [0.400, 0.600] | yes |  |" in text
     assert "| wave accuracy | 70.0 % | guess | 50.0 % | +20.0 points [-10.0, +50.0] | open |  |" in text
-    assert "`python -m benchmarks.waves`, n = 7." in text
+    assert "| surf accuracy (rate × 2; n = 3) | 70.0 % | guess |" in text, (
+        "another number of seeds than the first row's"
+    )
+    assert "`python -m benchmarks.waves`, n = 7; 5 seeds were spent." in text
 
 
 def test_sections_that_were_measured_elsewhere_stay_and_recipes_that_are_no_more_go(root, monkeypatch):

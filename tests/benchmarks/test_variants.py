@@ -9,11 +9,12 @@ import torch
 import yaml
 from project import write_dataset
 
-from benchmarks import led_masks, mask_ratio, objectives, variants
+from benchmarks import led_masks, mask_ratio, objectives, sweep_command, variants
 from benchmarks.variants import Cell, Found, Sweep, Trial, recipe_with, rows_of, run
 from experiments.recipe import Recipe
 from experiments.resolving import resolve
 from mae_core.data.dataset import open_dataset
+from mae_core.evaluation.statistics import over_seeds
 from mae_core.flops import train_flops
 from mae_core.modalities.base import Modality
 from mae_core.model import MaskedAutoencoder
@@ -43,7 +44,7 @@ def root(tmp_path_factory):
 @pytest.fixture
 def sweep(root, tmp_path, monkeypatch):
     monkeypatch.setattr("mae_core.evaluation.linear.GRID", (0.1,))
-    flops = variants.baseline_flops(root, "tiny", "small", Trial(), 20)
+    flops = sweep_command.baseline_flops(root, "tiny", "small", Trial(), 20)
     return Sweep(root, "tiny", "small", flops, flops / 2, tmp_path, "cpu", 1, time.time() + 1000)
 
 
@@ -78,7 +79,7 @@ def test_the_best_trial_on_validation_is_compared_at_equal_cost(sweep, monkeypat
     tuned = {one["trial"]: one["validation"]["knn"] for one in files if one["seed"] == variants.TUNED_ON}
     assert tuned[str(found.chosen["two"])] == max(tuned[str(trial)] for trial in table["two"])
     assert {one["steps"] for one in files if one["trial"].startswith("rate")} == {10, 20}, "trials are half as long"
-    data, recipe = variants._opened(sweep.root, "tiny", "small")
+    data, recipe = variants.opened(sweep.root, "tiny", "small")
     for one in files:
         trial = next(t for trials in table.values() for t in trials if str(t) == one["trial"])
         settings = resolve(recipe_with(recipe, trial.changes), data.info)
@@ -88,6 +89,48 @@ def test_the_best_trial_on_validation_is_compared_at_equal_cost(sweep, monkeypat
     assert "2 seeds were spent" in found.note
     monkeypatch.setattr(variants, "start", lambda *_: pytest.fail("trained again"))
     assert run(sweep, table, "knn", 2, 2, 0.01).cells == found.cells
+
+
+class Told:
+    """A sweep whose cells are made up: every seed is worth a point to all, and each name what it is told."""
+
+    def __init__(self, worth, until=None):
+        self.worth, self.until, self.asked = worth, time.time() + 1000 if until is None else until, []
+
+    def task(self, trial, seed):
+        return trial, seed
+
+    def cells(self, tasks):
+        self.asked += [(str(trial), seed) for trial, seed in tasks]
+        return [_cell(self.worth[str(trial)](seed), [0] * 8) for trial, seed in tasks]
+
+
+def test_after_the_first_seeds_the_best_goes_on_until_its_interval_is_narrow():
+    table = {name: (Trial({name: 1}),) for name in ("plain", "good", "poor")}
+    noise = {name: np.random.default_rng(at).normal(0, 0.02, 100) for at, name in enumerate(table)}
+    means = {"plain": 0.5, "good": 0.6, "poor": 0.3}
+    told = Told({f"{name} 1": lambda seed, name=name: means[name] + noise[name][seed % 100] for name in table})
+    found = run(told, table, "knn", seeds=5, most_seeds=60, half_width=0.01)
+    counts = {name: len(cells) for name, cells in found.cells.items()}
+    assert counts["poor"] == 5 and 10 <= counts["plain"] == counts["good"] < 60
+    assert "half-width of knn at most 1 points: good" in found.note
+    gains = np.array(
+        [found.cells["good"][seed].test["knn"] - found.cells["plain"][seed].test["knn"] for seed in found.cells["good"]]
+    )
+    assert over_seeds(gains, "").width < 0.02 <= over_seeds(gains[:-5], "").width, "no more seeds than that takes"
+    named = run(told, table, "knn", 5, 10, 0.001, narrow=["poor"])
+    assert {name: len(cells) for name, cells in named.cells.items()} == {"plain": 10, "good": 5, "poor": 10}
+    assert named.note == "10 seeds were spent; wider: poor"
+    late = run(Told(told.worth, until=0.0), table, "knn", 5, 60, 0.001)
+    assert late.note == "the time was spent; wider: good" and all(len(cells) == 5 for cells in late.cells.values())
+
+
+@pytest.mark.parametrize("option", ["--variants", "--narrow"])
+def test_a_variant_that_is_not_there_is_refused(option, root, tmp_path, capsys):
+    asked = ["--dataset", "tiny", "--recipe", "small", "--steps", "4", "--root", str(root), "--out", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        mask_ratio.main([*asked, option, "blok"])
+    assert f"{option} blok: the variants are random, grid" in capsys.readouterr().err
 
 
 def test_a_sweep_whose_time_is_up_begins_nothing(sweep):
@@ -149,5 +192,5 @@ def test_a_command_publishes_its_table(root, tmp_path, monkeypatch):
 
 
 def test_steps_are_measured_once(sweep, root, tmp_path):
-    steps = variants.steps_in(0.01, root, "tiny", "small", Trial(), tmp_path)
-    assert steps >= 1 and variants.steps_in(0.01, root, "tiny", "small", Trial(), tmp_path) == steps
+    steps = sweep_command.steps_in(0.01, root, "tiny", "small", Trial(), tmp_path)
+    assert steps >= 1 and sweep_command.steps_in(0.01, root, "tiny", "small", Trial(), tmp_path) == steps
