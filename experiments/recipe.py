@@ -152,7 +152,7 @@ class ObjectiveSection(Section):
     target: str = Field("auto", description="what reconstruction predicts; auto: the modality's own")
     targets: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="predicted beside it, with weights")
     loss: Literal["auto", "l2", "l1", "smooth_l1"] = Field("auto", description="of numbers; auto: the target's own")
-    pair: Literal["second", "complement_of_0", "full"] = Field(
+    pair: Literal["second", "augmented", "complement_of_0", "full"] = Field(
         "second", description="view that mask_contrastive and invariance compare with the masked one"
     )
     temperature: Annotated[float, Field(gt=0)] = Field(0.1, description="of mask_contrastive")

@@ -100,6 +100,11 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
     }
     config["masking"] |= masking_details(recipe.masking, config)
     p = recipe.pretrain
+    if recipe.objective.pair == "augmented" and p.crop >= 1 and not p.flip:
+        raise RecipeError(
+            "objective.pair augmented: nothing is augmented, so the pair would be the same sample: set pretrain.crop below 1, such as 0.5, "
+            "or pretrain.flip, or take pair second"
+        )
     if p.micro_batch == "auto":
         try:
             check_pass(config)

@@ -11,7 +11,8 @@ import numpy as np
 
 from mae_core.masking.ratio import ratios_of
 from mae_core.model import MaskedAutoencoder
-from mae_core.training.loop import Progress, Settings, fit
+from mae_core.training.loop import Settings, fit
+from mae_core.training.progress import Progress
 from mae_core.training.state import TrainState, load_checkpoint, save_checkpoint
 
 MARK = "population"

@@ -78,6 +78,8 @@ class Context(NamedTuple):
     """(B, N) float each, not negative: what the modality measures of cells, for maskers that name it in their ``details``."""
     embedding: Tensor | None = None
     """(B, N, D) of every cell, without gradient, for maskers that are ``learned``."""
+    again: Tensor | None = None
+    """(B, …): the raw samples, augmented a second time, for the view ``augmented``."""
 
 
 class Scored(NamedTuple):

@@ -62,6 +62,10 @@ class Draws(NamedTuple):
     look: int = 0
     """Which of a step's masks of the same samples it is; what is shared by the batch is shared by all of them."""
 
+    def apart(self, name: str) -> Draws:
+        """Other numbers for the same samples: everything that is drawn once, drawn again."""
+        return self._replace(seed=key(self.seed, name))
+
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """(B, *shape) float32 in [0, 1), independent between streams, samples and positions."""
         rows = _mix(_mix(self.ids.long() * _signed(_GOLDEN) + self._base(stream)))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mae_core.atomic import replace_folder
 from mae_core.building import build_decoder, build_encoder, check_masker
 from mae_core.cells import Belief, Cells, Context, Latent, Plan, Terms, View, pool_mean
-from mae_core.draws import Draws, key
+from mae_core.draws import Draws
 from mae_core.masking.making import context_for, make_masker
 from mae_core.masking.plan import complement, everything, plan_from_scores
 from mae_core.masking.ratio import ratios_of
@@ -121,9 +121,12 @@ class MaskedAutoencoder(nn.Module):
         plan = shared(self._draw(cells, draws, ratio, context), self.decoder.share, draws) if plan is None else plan
         looks: dict[str, tuple[View, ...]] = {"masked": (self.view(cells, plan),)}
         for name in self.objectives.views:
-            again = draws._replace(seed=key(draws.seed, "second"))
-            second = self._draw(cells, again, ratio, context) if name == "second" else plan
-            looks[name] = self.parts_apart(cells) if name == "parts" else (self.look(name, cells, second),)
+            seen = cells
+            if name == "augmented" and context.again is not None:
+                seen = self.modality.split(context.again)._replace(draws=draws)
+            drawn = name in ("second", "augmented")
+            other = self._draw(seen, draws.apart("second"), ratio, context) if drawn else plan
+            looks[name] = self.parts_apart(cells) if name == "parts" else (self.look(name, seen, other),)
         return self.objectives(looks, gather)
 
     def _draw(self, cells: Cells, draws: Draws, ratio: float, context: Context) -> Plan:
@@ -143,7 +146,7 @@ class MaskedAutoencoder(nn.Module):
         return View(cells, plan, latent, self.head(decoded, plan), decoded)
 
     def look(self, name: str, cells: Cells, plan: Plan) -> View:
-        """A view of which nothing is predicted: ``second``, which keeps what ``plan`` says, its ``complement_of_0``, or ``full``."""
+        """A view of which nothing is predicted: what ``plan`` keeps (``second``, ``augmented``), its ``complement_of_0``, or ``full``."""
         if name == "complement_of_0":
             plan = complement(plan)
         elif name == "full":

@@ -40,7 +40,7 @@ class Contrastive(Comparing):
 
 
 class MaskContrastive(Contrastive):
-    """Compares two masks of one sample: free positives, without any augmentation (Mishra et al. 2022, CAN, §3.2)."""
+    """Compares two masks of one sample: free positives; of two augmentations where the pair is so (Mishra et al. 2022, CAN)."""
 
     name = "mask_contrastive"
 

@@ -30,7 +30,9 @@ def extra_looks(config: Mapping[str, Any], kept: int, hidden: int) -> list[int]:
         if view == "parts":
             found += _cells_of_parts(config["modality"])
         else:
-            found.append({"second": kept, "complement_of_0": hidden, "full": _cells(config["modality"])}[view])
+            found.append(
+                {"second": kept, "augmented": kept, "complement_of_0": hidden, "full": _cells(config["modality"])}[view]
+            )
     return found
 
 

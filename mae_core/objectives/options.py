@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mae_core.objectives import OBJECTIVES
 from mae_core.registry import nearest
 
-PAIRS = ("second", "complement_of_0", "full")
+PAIRS = ("second", "augmented", "complement_of_0", "full")
 """Views that a masked view may be compared with."""
 
 

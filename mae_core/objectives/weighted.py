@@ -72,6 +72,12 @@ class Objectives(nn.Module):
             raise ValueError(
                 "masking.strategy loss_ranked is led by a ranking that has to be learned: give objective.loss_ranking a weight, such as 1"
             )
+        led = getattr(masker, "taught", "")
+        if "augmented" in self.views and led:
+            raise ValueError(
+                "objective.pair augmented: the teacher that leads the masks has seen the other picture alone; take pair second, or masks "
+                "that no teacher leads"
+            )
         rest = {what: what in asked for what in ("attention", "difficulty", "features")}
         return Needs(self.latent_blocks if "latent" in asked else 0, **rest)
 

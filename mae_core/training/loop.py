@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from mae_core.training.compiling import compile_blocks, compiles
 from mae_core.training.graphs import Graphs, why_not
 from mae_core.training.optim import set_lr
 from mae_core.training.precision import Precision, choose_precision
+from mae_core.training.progress import Clock, Progress, Said
 from mae_core.training.schedule import lr_at
 from mae_core.training.state import TrainState
 from mae_core.training.world import World, replicate, shard
@@ -72,36 +72,6 @@ class Settings:
     """Whether transformer blocks are compiled, as in ``compiling``."""
     log_grad_norms: bool = False
     """Report how hard each objective pulls at the encoder's output; at reports alone, each objective a backward pass more."""
-
-
-class Progress(NamedTuple):
-    """Where the training is. Loss and norms are of the last step; rates are since the last report."""
-
-    step: int
-    steps: int
-    samples: int
-    epoch: float
-    loss: float
-    lr: float
-    grad_norm: float
-    nonfinite_steps: int
-    samples_per_s: float
-    data_wait: float
-    """Share of the time spent waiting for data, 0..1."""
-    eta_s: float
-    parts: dict[str, float] = {}  # noqa: RUF012 - read, never written to
-    """Of the loss, each without its weight."""
-    grad_norms: dict[str, float] = {}  # noqa: RUF012
-    """Of each objective with its weight, with respect to what the encoder gives; empty unless asked for."""
-    masks: dict[str, float] = {}  # noqa: RUF012
-    """What learned masks showed at the last step that taught them something, by name."""
-
-    def row(self) -> dict[str, Any]:
-        """Everything as plain columns: a part is ``loss_of/<part>``, a norm ``grad_norm_of/<objective>``."""
-        flat = {name: value for name, value in self._asdict().items() if not isinstance(value, dict)}
-        flat |= {f"loss_of/{name}": value for name, value in self.parts.items()}
-        flat |= {f"grad_norm_of/{name}": value for name, value in self.grad_norms.items()}
-        return flat | self.masks
 
 
 class TrainingDiverged(RuntimeError):
@@ -178,7 +148,7 @@ def _train(
     graphs = None
     if settings.graphs and not why_not(state.model, device, world.size, learner is not None):
         graphs = Graphs(state, clip, lambda batch, step: backward(batch, True, step))
-    clock = _Clock(settings.batch_size)
+    clock = Clock(settings.batch_size)
     bad_in_a_row = 0
     while state.step < settings.steps:
         lr = lr_at(state.step, settings.steps, settings.lr, settings.warmup)
@@ -218,7 +188,7 @@ def _train(
             )
         state.step += 1
         if reports:
-            yield clock.progress(state, settings, len(batches.samples), _said(share, world), lr, float(norm))
+            yield clock.progress(state, settings.steps, len(batches.samples), _said(share, world), lr, float(norm))
 
 
 class _Share(NamedTuple):
@@ -230,19 +200,11 @@ class _Share(NamedTuple):
     """By objective, squared norms."""
 
 
-class _Said(NamedTuple):
-    """The same of the whole batch."""
-
-    loss: float
-    parts: dict[str, float]
-    grad_norms: dict[str, float]
-
-
-def _said(share: _Share, world: World) -> _Said:
+def _said(share: _Share, world: World) -> Said:
     """Summed over the ranks, in one piece."""
     loss, *rest = world.sum(torch.stack([share.loss, *share.parts.values(), *share.pulls.values()])).tolist()
     parts, pulls = rest[: len(share.parts)], rest[len(share.parts) :]
-    return _Said(loss, dict(zip(share.parts, parts)), {name: pull**0.5 for name, pull in zip(share.pulls, pulls)})
+    return Said(loss, dict(zip(share.parts, parts)), {name: pull**0.5 for name, pull in zip(share.pulls, pulls)})
 
 
 def pass_size(config: dict[str, Any], settings: Settings, share: int, device: torch.device) -> int:
@@ -294,9 +256,11 @@ def _backward(
         ids = batch.ids[part]
         draws = Draws(settings.seed, state.step, ids, clock)
         gather = partial(world.gather, rows=world.rows(settings.batch_size, i, passes))
-        raw = state.model.modality.augment(batch.raw[part], draws, settings.crop, settings.flip)
+        augment = partial(state.model.modality.augment, batch.raw[part], crop=settings.crop, flip=settings.flip)
+        raw = augment(draws)
+        again = augment(draws.apart("augmented")) if "augmented" in state.model.objectives.views else None
         waiting = getattr(runner, "no_sync", nullcontext)
-        context = progress._replace(teacher=state.taught(raw))
+        context = progress._replace(teacher=state.taught(raw), again=again)
         for look in range(looks):
             plan = None if learner is None else learner.plan(raw, draws, context, look)
             with nullcontext() if (i, look) == (passes - 1, looks - 1) else waiting():
@@ -351,46 +315,3 @@ def check_learner(learner: Any, world: World) -> None:
 def _whole(norm: Any) -> Tensor:
     """The plain tensor of a norm that may be sharded."""
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-
-
-class _Clock:
-    """Times steps between reports."""
-
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
-        self.since = time.perf_counter()
-        self.waited = 0.0
-        self.steps = 0
-
-    def waiting(self) -> _Clock:
-        return self
-
-    def __enter__(self) -> None:
-        self._entered = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.waited += time.perf_counter() - self._entered
-        self.steps += 1
-
-    def progress(self, state: TrainState, settings: Settings, n: int, said: _Said, lr: float, norm: float) -> Progress:
-        now = time.perf_counter()
-        seconds = max(now - self.since, 1e-9)
-        rate = self.steps * self.batch_size / seconds
-        progress = Progress(
-            step=state.step,
-            steps=settings.steps,
-            samples=state.step * self.batch_size,
-            epoch=state.step * self.batch_size / n,
-            loss=said.loss,
-            lr=lr,
-            grad_norm=norm,
-            nonfinite_steps=state.nonfinite_steps,
-            samples_per_s=rate,
-            data_wait=self.waited / seconds,
-            eta_s=(settings.steps - state.step) * self.batch_size / max(rate, 1e-9),
-            parts=said.parts,
-            grad_norms=said.grad_norms,
-            masks={} if state.learner is None else {name: float(part) for name, part in state.learner.parts.items()},
-        )
-        self.since, self.waited, self.steps = now, 0.0, 0
-        return progress

@@ -48,6 +48,14 @@ def config_of(text):
     return resolve(parse_recipe(text, "x"), DATASET).config
 
 
+def test_a_pair_augmented_in_no_way_is_refused():
+    asked = "{objective: {invariance: 1, pair: augmented}, pretrain: {%s}}"
+    with pytest.raises(RecipeError, match=r"objective.pair augmented: nothing is augmented.* pretrain.crop below 1"):
+        resolve(parse_recipe(asked % "crop: 1.0", "x"), DATASET)
+    for done in ("crop: 0.9", "flip: true"):
+        assert resolve(parse_recipe(asked % done, "x"), DATASET).config["objective"]["pair"] == "augmented"
+
+
 def test_a_silent_recipe_is_the_plain_model():
     assert resolve(Recipe(), DATASET).config["objective"] == {"reconstruction": 1.0, "target": "pixels"}
 
@@ -85,6 +93,8 @@ def test_views_and_teachers_are_counted():
     assert forward_flops(full) == pytest.approx(forward_flops(plain) + whole)
     second, other = (forward_flops(more(f"invariance: 1, pair: {p}")) for p in ("second", "complement_of_0"))
     assert forward_flops(plain) < second < other < forward_flops(full)
+    augmented = parse_recipe("{objective: {invariance: 1, pair: augmented}, pretrain: {crop: 0.5}}", "x")
+    assert forward_flops(resolve(augmented, DATASET).config) == second
 
 
 @pytest.fixture

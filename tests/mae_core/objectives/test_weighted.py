@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from mae_core.cells import Context
 from mae_core.draws import Draws
 from mae_core.model import MaskedAutoencoder
-from mae_core.objectives.options import wanted
+from mae_core.objectives.options import PAIRS, wanted
 
 DRAWS = Draws(0, 0, torch.arange(6))
 
@@ -52,7 +53,7 @@ def test_what_is_added_changes_neither_the_first_weights_nor_the_reconstruction(
     assert torch.equal(plain(raw, DRAWS).total, both(raw, DRAWS).parts["reconstruction"])
 
 
-@pytest.mark.parametrize("pair", ["second", "complement_of_0", "full"])
+@pytest.mark.parametrize("pair", PAIRS)
 def test_each_view_is_encoded_once(make, raw, pair):
     model = make(mask_contrastive=1.0, invariance=1.0, variance=1.0, covariance=1.0, pair=pair)
     plans = []
@@ -61,13 +62,36 @@ def test_each_view_is_encoded_once(make, raw, pair):
     first, other = plans
     assert first.keep.shape == (6, 4)
     kept, seen = first.keep.sort(1).values, other.keep.sort(1).values
-    if pair == "second":
+    if pair in ("second", "augmented"):
         assert other.keep.shape == (6, 4) and (kept != seen).any(1).all()
         assert other.keep.unique().numel() > 8, "every sample draws its own"
     elif pair == "full":
         assert torch.equal(seen, torch.arange(16).expand(6, -1))
     else:
         assert torch.equal(torch.cat([kept, seen], 1).sort(1).values, torch.arange(16).expand(6, -1))
+
+
+def test_the_augmented_view_is_of_the_other_picture_and_predicts_nothing(make, raw):
+    model = make(mask_contrastive=1.0, pair="augmented")
+    other = raw.flip(-1)
+    seen = []
+    model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1:3]))
+    found = model(raw, DRAWS, context=Context(again=other))
+    alike = model(raw, DRAWS)
+    (first, plan), (second, again), _, (repeated, same) = seen
+    assert torch.equal(first.values, model.modality.split(raw).values)
+    assert torch.equal(second.values, model.modality.split(other).values)
+    assert torch.equal(repeated.values, first.values), "where nothing was augmented it is the same picture"
+    assert torch.equal(again.keep, same.keep) and (plan.keep.sort(1).values != again.keep.sort(1).values).any()
+    assert torch.equal(found.parts["reconstruction"], alike.parts["reconstruction"])
+    assert found.parts["mask_contrastive"] != alike.parts["mask_contrastive"]
+
+
+@pytest.mark.parametrize("strategy", ["attention", "loss_ranked"])
+def test_masks_that_a_teacher_leads_know_one_picture(make_config, strategy):
+    asked = {"loss_ranking": 1.0, "mask_contrastive": 1.0, "pair": "augmented"}
+    with pytest.raises(ValueError, match="take pair second"):
+        MaskedAutoencoder.build(make_config(masking={"strategy": strategy}, objective=asked))
 
 
 def test_a_plain_model_encodes_one_view(make, raw):

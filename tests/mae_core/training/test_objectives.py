@@ -20,6 +20,7 @@ CONFIGS = {
     "latent": {"objective": {"target": "latent"}},
     "led by attention": {"masking": {"strategy": "attention"}},
     "led by losses, taught": LED,
+    "augmented twice": {"objective": {"invariance": 0.1, "pair": "augmented"}},
     "compared": {"objective": {"mask_contrastive": 0.1, "uniformity": 0.01, "covariance": 0.1, "projector": 4}},
 }
 
@@ -53,7 +54,20 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(make_config, samples, tmp
     assert [p.parts for p in unbroken[3:]] == [p.parts for p in resumed]
     a, b = whole.tensors(), second.tensors()
     assert a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
-    assert any(key.startswith("teacher.") for key in a) == (name != "compared")
+    assert any(key.startswith("teacher.") for key in a) == (name not in ("compared", "augmented twice"))
+
+
+def test_a_pair_is_augmented_apart(make_config, samples, monkeypatch):
+    state = start(make_config(objective={"invariance": 1.0, "pair": "augmented"}), SETTINGS)
+    forward, seen = state.model.forward, []
+    monkeypatch.setattr(
+        state.model, "forward", lambda raw, *rest: seen.append((raw, rest[2].again)) or forward(raw, *rest)
+    )
+    train(state, samples, replace(SETTINGS, flip=True))
+    flipped = torch.cat([(raw != again).flatten(1).any(1) for raw, again in seen])
+    assert 0.3 < flipped.float().mean() < 0.7, "half of them are mirror images of their partners"
+    raw, again = (torch.cat(side) for side in zip(*seen))
+    assert torch.equal(again[flipped], raw[flipped].flip(-1)) and torch.equal(again[~flipped], raw[~flipped])
 
 
 def test_the_teacher_follows_after_every_step_with_the_scheduled_momentum(make_config, samples):
