@@ -113,6 +113,7 @@ def recipe_with(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 @cache
 def opened(root: Path, dataset: str, recipe: str | None) -> tuple[Dataset, Recipe]:
+    """Both by name, each once a process."""
     return open_dataset(root / "data" / dataset), load_recipe(recipe, root) if recipe else Recipe()
 
 

@@ -5,7 +5,6 @@ Three rounds of jobs: everything is fitted, then what was chosen on validation i
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +14,17 @@ from experiments.bank import Banked, fill_bank, write_bank
 from experiments.columns import EMBEDDING_COLUMNS
 from experiments.finetuning import Tuned, answer_tuned, choose, heads, repeat, tune
 from experiments.params import recipe_row
-from experiments.pool import AllOf, Job, counted, pool
+from experiments.pool import AllOf, Job
 from experiments.probes import Fitted, answer_jobs, label_free_of, probe_jobs, rank_of
-from experiments.publish import publish
+from experiments.probing import probing
 from experiments.questions import LABELLED_TASKS, Questions, of_target, questions
 from experiments.recipe import EvaluateSection, load_recipe
-from experiments.runs import claim, fingerprint
 from experiments.scores import Answer, Measure, Origin, rows, write
-from experiments.subjects import Shelf, Subject, device, spread, subjects, target_of
+from experiments.subjects import Shelf, Subject, spread, subjects, target_of
 from mae_core.atomic import replace_file, replace_folder
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.evaluation.embedding_map import LEAST, MOST, embedding_map
 from mae_core.evaluation.linear import LinearProbe, save_probe
-from mae_core.training.precision import choose_precision
 
 JUDGED = ("validation", "test")
 
@@ -41,24 +38,8 @@ def evaluate(recipe: str, root: Path = Path(), workers: int | None = None) -> No
     spec, dataset = load_recipe(recipe, root).evaluate, open_dataset(root / "data" / recipe_row(recipe, root).dataset)
     everyone = subjects(recipe, root)
     asked = of_target(questions(dataset, spec), target_of(everyone))
-    precision = choose_precision("auto", device())
-    mark = fingerprint("evaluate", recipe, precision.name, root)
-    with claim("evaluate", recipe, mark, root) as run:
-        began = time.perf_counter()
-        shelf = Shelf(run.folder / "features")
-        with pool(workers) as run_all:
-            _measure(
-                Origin(recipe, dataset.name, mark), root, dataset, everyone, asked, spec, shelf, counted(run, run_all)
-            )
-        run.timing(
-            seconds=round(time.perf_counter() - began, 2),
-            device=device().type,
-            precision=precision.name,
-            reason=precision.reason,
-        )
-        shelf.clear()
-        run.delivered()
-    publish(root, "evaluate", recipe, mark)
+    with probing("evaluate", recipe, root, workers) as now:
+        _measure(Origin(recipe, dataset.name, now.mark), root, dataset, everyone, asked, spec, now.shelf, now.run_all)
 
 
 def _measure(

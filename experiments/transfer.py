@@ -6,22 +6,18 @@ channel counts are refused. Raw pixels, the baseline, keep their own shape.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 from experiments.params import read_params, recipe_row
-from experiments.pool import counted, pool
 from experiments.probes import Fitted, answer_jobs, probe_jobs
-from experiments.publish import publish
+from experiments.probing import probing
 from experiments.questions import Skip, questions
 from experiments.recipe import NAME, RecipeError, load_recipe
-from experiments.runs import claim, fingerprint
 from experiments.scores import Answer, Origin, rows, write
-from experiments.subjects import Shelf, Subject, device, subjects, unlike
+from experiments.subjects import Subject, subjects, unlike
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.registry import nearest
-from mae_core.training.precision import choose_precision
 
 TASKS = ("knn", "linear", "few_label")
 
@@ -46,27 +42,11 @@ def transfer(name: str, root: Path = Path(), workers: int | None = None) -> None
     _check_shape(everyone, dataset)
     asked = questions(dataset, spec, [task for task in TASKS if task in spec.tasks])
     asked = asked._replace(skipped=[*asked.skipped, *_leaks(recipe_row(pair.recipe, root).dataset, dataset, root)])
-    precision = choose_precision("auto", device())
-    mark = fingerprint("transfer", name, precision.name, root)
-    with claim("transfer", name, mark, root) as run:
-        began = time.perf_counter()
-        shelf = Shelf(run.folder / "features")
-        with pool(workers) as run_all:
-            all_of = counted(run, run_all)
-            fitted: list[list[Fitted]] = all_of(probe_jobs(everyone, dataset, asked, spec, shelf))
-            answers: list[Answer] = [
-                answer for some in all_of(answer_jobs(everyone, dataset, fitted, shelf)) for answer in some
-            ]
-        write(root / "results" / name, rows(Origin(name, dataset.name, mark), answers, []), asked)
-        run.timing(
-            seconds=round(time.perf_counter() - began, 2),
-            device=device().type,
-            precision=precision.name,
-            reason=precision.reason,
-        )
-        shelf.clear()
-        run.delivered()
-    publish(root, "transfer", name, mark)
+    with probing("transfer", name, root, workers) as now:
+        fitted: list[list[Fitted]] = now.run_all(probe_jobs(everyone, dataset, asked, spec, now.shelf))
+        said: list[list[Answer]] = now.run_all(answer_jobs(everyone, dataset, fitted, now.shelf))
+        answers = [answer for some in said for answer in some]
+        write(root / "results" / name, rows(Origin(name, dataset.name, now.mark), answers, []), asked)
 
 
 def pair_of(name: str, root: Path = Path()) -> Pair:
