@@ -12,6 +12,8 @@ from benchmarks.sweep_command import command_line
 from benchmarks.variants import Table, Trial
 
 RATES = (0.5, 1.0, 2.0)
+CROPS = (0.8, 0.6, 0.4)
+"""Least share of a sample that is seen."""
 
 
 def _weights(*settings: Mapping[str, Any]) -> tuple[Trial, ...]:
@@ -33,6 +35,11 @@ VARIANTS: Table = {
             {"mask_contrastive": 0.3, "variance": weight, "covariance": round(0.1 * weight, 6)}
             for weight in (0.03, 0.1, 0.3)
         )
+    ),
+    "cropped": tuple(Trial({"pretrain.crop": crop}) for crop in CROPS),
+    "mask_contrastive_augmented": tuple(
+        Trial({"objective.mask_contrastive": 0.3, "objective.pair": "augmented", "pretrain.crop": crop})
+        for crop in CROPS
     ),
     "vicreg": _weights(
         *(
