@@ -160,7 +160,7 @@ def reconstruct(
 
 @app.command()
 def masks(
-    out: Annotated[Path, typer.Option(help="PNG to write")],
+    out: Annotated[Path, typer.Option(help="PNG to write, or letters where it ends in .txt")],
     modality: Annotated[str, typer.Option(help="whose maskers are shown")] = "image",
     dataset: Annotated[
         str | None, typer.Option(help="a prepared dataset to show them on; default: made-up samples")

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mae_core.atomic import replace_file
+from mae_core.atomic import replace_file, write_text
 from mae_core.data.dataset import open_dataset
-from mae_core.masking.gallery import gallery
+from mae_core.masking.gallery import gallery, text_gallery
 from mae_core.modalities import MODALITIES
 from mae_core.registry import resolve
 
@@ -21,7 +21,10 @@ WIDTH = 64
 def draw_masks(
     out: Path, modality: str, dataset: str | None, ratio: float | None, count: int, root: Path = Path()
 ) -> str:
-    """Writes the gallery of a modality's maskers as a PNG and says where. With a dataset, its modality counts."""
+    """Writes the gallery of a modality's maskers and says where: a picture, in letters where ``out`` ends in .txt.
+
+    With a dataset, its modality counts.
+    """
     if count < 1:
         raise ValueError(f"--count {count}: at least one sample is wanted")
     if dataset is None:
@@ -33,7 +36,11 @@ def draw_masks(
         kind = resolve(MODALITIES, found.modality, "modality")
         config = kind.configure(found.info, kind.default_patch(found.info))
         raw = torch.from_numpy(np.array(found.split("train").samples[:count]))
-    picture = gallery(kind(width=WIDTH, **config), raw, ratio)
+    modality = kind(width=WIDTH, **config)
+    if out.suffix == ".txt":
+        write_text(out, text_gallery(modality, raw, ratio) + "\n")
+        return f"{out}: every mask of one sample"
+    picture = gallery(modality, raw, ratio)
     with replace_file(out) as staging:
         Image.fromarray(picture).save(staging, format="PNG")
     return f"{out}: a row for each mask, {len(raw)} samples"

@@ -1,14 +1,15 @@
-"""Every masker of a modality at a glance: one picture, a row for each, the same samples in every row."""
+"""Every masker of a modality at a glance: one picture with a row for each, or letters for where only text can be shown."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mae_core.cells import Context
+from mae_core.cells import Context, Plan
 from mae_core.draws import Draws
 from mae_core.masking.making import context_for, make_masker, options_of
 from mae_core.masking.plan import plan_from_scores
@@ -23,8 +24,17 @@ NAME, LINE, GAP = 110, 14, 6
 INK, PAPER = (32, 36, 44), (255, 255, 255)
 
 
+HIDDEN, SEEN = "■", "·"
+
+
 def masked_by(modality: Modality, raw: Tensor, strategy: str, ratio: float, seed: int = 0, **options: Any) -> Tensor:
     """Samples like ``raw``, in which what a strategy hides is the modality's ``blank``."""
+    plan = _plan(modality, raw, strategy, ratio, seed, **options)
+    hidden = modality.covers(raw, plan.hide, plan.hide_ok)
+    return torch.where(hidden, torch.full_like(raw, modality.blank), raw)
+
+
+def _plan(modality: Modality, raw: Tensor, strategy: str, ratio: float, seed: int, **options: Any) -> Plan:
     rising = torch.arange(modality.coords.shape[-2]).float().tolist()  # of a map, so that it is seen
     masker = make_masker(
         {"strategy": strategy, "options": options, "weights": rising if strategy == "weight_map" else None}
@@ -32,9 +42,7 @@ def masked_by(modality: Modality, raw: Tensor, strategy: str, ratio: float, seed
     cells = modality.split(raw)
     draws = Draws(seed, 0, torch.arange(len(raw), device=raw.device))
     scored = masker.score(cells, draws, context_for(masker, modality, cells, Context()))
-    plan = plan_from_scores(scored.scores, ratio, cells.valid)
-    hidden = modality.covers(raw, plan.hide, plan.hide_ok)
-    return torch.where(hidden, torch.full_like(raw, modality.blank), raw)
+    return plan_from_scores(scored.scores, ratio, cells.valid)
 
 
 @torch.no_grad()
@@ -45,12 +53,42 @@ def gallery(modality: Modality, raw: Tensor, ratio: float | None = None, seed: i
     """
     ratio = modality.default_ratio if ratio is None else ratio
     rows = {"whole": raw}
+    for strategy, options in _shown(modality):
+        name = "\n".join([strategy, *(f"{key}: {value}" for key, value in options.items())])
+        rows[name] = masked_by(modality, raw, strategy, ratio, seed, **options)
+    return _sheet({name: modality.render(shown).cpu().numpy() for name, shown in rows.items()})
+
+
+@torch.no_grad()
+def text_gallery(modality: Modality, raw: Tensor, ratio: float | None = None, seed: int = 0, abreast: int = 4) -> str:
+    """The same of the first sample in letters, ``abreast`` masks side by side.
+
+    Raises ValueError where the cells do not lie in rows and columns.
+    """
+    coords = modality.coords.long()
+    if coords.shape[-1] != 2 or int((coords.amax(0) + 1).prod()) != len(coords):
+        raise ValueError(f"cells of {type(modality).__name__} do not lie in rows and columns: draw them as a picture")
+    ratio = modality.default_ratio if ratio is None else ratio
+    blocks = []
+    for strategy, options in _shown(modality):
+        marks = np.full(tuple((coords.amax(0) + 1).tolist()), SEEN)
+        rows, columns = coords[_plan(modality, raw[:1], strategy, ratio, seed, **options).hide[0]].T.tolist()
+        marks[rows, columns] = HIDDEN
+        name = " ".join([strategy, *map(str, options.values())])
+        blocks.append([name, *(" ".join(row) for row in marks)])
+    wide = max(len(line) for block in blocks for line in block) + GAP // 2
+    shelves = [blocks[i : i + abreast] for i in range(0, len(blocks), abreast)]
+    texts = ["\n".join("".join(f"{line:<{wide}}" for line in lines).rstrip() for lines in zip(*one)) for one in shelves]
+    return "\n\n".join(texts)
+
+
+def _shown(modality: Modality) -> Iterator[tuple[str, dict[str, str]]]:
+    """Maskers with the options that make another mask of them; those that are a model's own are left out."""
     for strategy in type(modality).maskers:
         if strategy not in OWN:
-            rows[strategy] = masked_by(modality, raw, strategy, ratio, seed)
+            yield strategy, {}
             if "hide" in options_of(strategy):
-                rows[f"{strategy}\nhide: little"] = masked_by(modality, raw, strategy, ratio, seed, hide="little")
-    return _sheet({name: modality.render(shown).cpu().numpy() for name, shown in rows.items()})
+                yield strategy, {"hide": "little"}
 
 
 def _sheet(rows: dict[str, np.ndarray]) -> np.ndarray:

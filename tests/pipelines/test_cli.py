@@ -137,6 +137,13 @@ def test_masks_are_drawn(maestro, project, where):
         assert picture.width > 200 and picture.height > 300 and len(picture.convert("L").getcolors(256) or []) > 3
 
 
+def test_masks_are_drawn_in_letters(maestro, project):
+    assert maestro("masks", "--out", "gallery.txt").out.startswith("gallery.txt: every mask of one sample")
+    text = (project / "gallery.txt").read_text(encoding="utf-8")
+    assert "random" in text and "weight_map" in text and "■" in text and "·" in text
+    assert "draw them as a picture" in maestro("masks", "--out", "gallery.txt", "--modality", "video").err
+
+
 def test_masks_that_cannot_be_drawn_say_why(maestro):
     assert "did you mean 'image'" in maestro("masks", "--out", "a.png", "--modality", "imag").err
     assert "at least one sample" in maestro("masks", "--out", "a.png", "--count", "0").err

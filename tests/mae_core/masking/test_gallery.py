@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
 import pytest
 import torch
 
-from mae_core.masking.gallery import GAP, NAME, gallery, masked_by
+from mae_core.masking.gallery import GAP, HIDDEN, NAME, gallery, masked_by, text_gallery
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import OWN
 from mae_core.modalities.image import ImageModality
@@ -33,3 +38,28 @@ def test_as_much_is_blank_as_the_ratio_says():
     shown = masked_by(modality, raw, "coarse", 0.75)
     blank = shown == modality.blank
     assert (blank.flatten(1).sum(1) == 48).all() and torch.equal(shown[~blank], raw[~blank])
+
+
+def test_letters_show_the_same_masks():
+    modality = ImageModality(16, 1, [8, 8], 2)
+    raw = torch.randint(0, 100, (1, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    lines = text_gallery(modality, raw, 0.75, abreast=1).split("\n")
+    marks = [line.split() for line in lines[lines.index("coarse") + 1 :][:4]]
+    blank = (masked_by(modality, raw, "coarse", 0.75) == modality.blank)[0, 0, ::2, ::2]
+    assert [[mark == HIDDEN for mark in row] for row in marks] == blank.tolist()
+
+
+def test_letters_need_rows_and_columns():
+    kind = resolve(MODALITIES, "text", "modality")
+    example = next(iter(kind.examples().values()))
+    with pytest.raises(ValueError, match="do not lie in rows and columns: draw them as a picture"):
+        text_gallery(kind(width=16, **example.config), example.raw(1, torch.Generator().manual_seed(0)))
+
+
+def test_the_page_shows_what_its_code_draws():
+    page = (Path(__file__).parents[3] / "docs" / "masks.md").read_text(encoding="utf-8")
+    code, shown = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL).groups()
+    said = StringIO()
+    with redirect_stdout(said):
+        exec(code, {})
+    assert said.getvalue() == shown
