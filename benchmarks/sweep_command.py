@@ -22,6 +22,8 @@ from mae_core.flops import train_flops
 from mae_core.training.loop import fit, start
 
 MOST_SEEDS = 60
+REPEATED = tuple("dataset recipe set steps tuned_at seeds most_seeds half_width narrow metric variants named".split())
+"""Options that decide what stands in a table."""
 WARM, TIMED = 5, 40
 """Steps before and during which a step is timed."""
 
@@ -34,9 +36,9 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
     data, _ = opened(given.root, given.dataset, given.recipe)
     whole = tables[data.modality]
     baseline, *others = whole
-    for option in ("variants", "narrow"):
-        if unknown := [one for one in getattr(given, option) if one not in others]:
-            parser.error(f"--{option} {' '.join(unknown)}: the variants are {', '.join(others)}")
+    for option, known in (("variants", others), ("narrow", given.variants or others)):
+        if unknown := [one for one in getattr(given, option) if one not in known]:
+            parser.error(f"--{option} {' '.join(unknown)}: the variants are {', '.join(known)}")
     common = {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in given.set)}
     table = {
         one: tuple(trial._replace(changes={**common, **trial.changes}) for trial in trials)
@@ -91,23 +93,9 @@ def options(about: str | None) -> argparse.ArgumentParser:
 
 def repeated(given: argparse.Namespace, steps: int) -> str:
     """The options that give the same table again, on any machine: ``steps`` in place of minutes."""
-    names = [
-        "dataset",
-        "recipe",
-        "set",
-        "steps",
-        "tuned_at",
-        "seeds",
-        "most_seeds",
-        "half_width",
-        "narrow",
-        "metric",
-        "variants",
-        "named",
-    ]
     asked = {**vars(given), "steps": steps}
     said = {name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in asked.items()}
-    return " ".join(f"--{name.replace('_', '-')} {said[name]}" for name in names if said[name] not in (None, ""))
+    return " ".join(f"--{name.replace('_', '-')} {said[name]}" for name in REPEATED if said[name] not in (None, ""))
 
 
 def baseline_flops(root: Path, dataset: str, recipe: str | None, trial: Trial, steps: int) -> float:

@@ -243,7 +243,9 @@ def run(
     if wide:
         note = f"{'the time was' if late else f'{most_seeds} seeds were'} spent; wider: {', '.join(wide)}"
     else:
-        note = f"half-width of {metric} at most {100 * half_width:g} points: {', '.join(narrow)}"
+        note = (
+            f"half-width of {metric} at most {100 * half_width:g} points: {', '.join(narrow) or 'nothing to compare'}"
+        )
     return Found(chosen, found, note)
 
 

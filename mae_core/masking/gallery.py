@@ -72,8 +72,9 @@ def text_gallery(modality: Modality, raw: Tensor, ratio: float | None = None, se
     blocks = []
     for strategy, options in _shown(modality):
         marks = np.full(tuple((coords.amax(0) + 1).tolist()), SEEN)
-        rows, columns = coords[_plan(modality, raw[:1], strategy, ratio, seed, **options).hide[0]].T.tolist()
-        marks[rows, columns] = HIDDEN
+        plan = _plan(modality, raw[:1], strategy, ratio, seed, **options)
+        hidden = plan.hide[0] if plan.hide_ok is None else plan.hide[0][plan.hide_ok[0]]
+        marks[tuple(coords[hidden].T.tolist())] = HIDDEN
         name = " ".join([strategy, *map(str, options.values())])
         blocks.append([name, *(" ".join(row) for row in marks)])
     wide = max(len(line) for block in blocks for line in block) + GAP // 2
