@@ -36,11 +36,11 @@ def draw_masks(
         kind = resolve(MODALITIES, found.modality, "modality")
         config = kind.configure(found.info, kind.default_patch(found.info))
         raw = torch.from_numpy(np.array(found.split("train").samples[:count]))
-    modality = kind(width=WIDTH, **config)
+    cut = kind(width=WIDTH, **config)
     if out.suffix == ".txt":
-        write_text(out, text_gallery(modality, raw, ratio) + "\n")
+        write_text(out, text_gallery(cut, raw, ratio) + "\n")
         return f"{out}: every mask of one sample"
-    picture = gallery(modality, raw, ratio)
+    picture = gallery(cut, raw, ratio)
     with replace_file(out) as staging:
         Image.fromarray(picture).save(staging, format="PNG")
     return f"{out}: a row for each mask, {len(raw)} samples"
