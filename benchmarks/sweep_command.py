@@ -22,21 +22,9 @@ from mae_core.flops import train_flops
 from mae_core.training.loop import fit, start
 
 MOST_SEEDS = 60
-REPEATED = tuple(
-    [
-        "dataset",
-        "recipe",
-        "set",
-        "steps",
-        "tuned_at",
-        "seeds",
-        "most_seeds",
-        "half_width",
-        "narrow",
-        "metric",
-        "variants",
-        "named",
-    ]
+REPEATED = (
+    *("dataset", "recipe", "set", "steps", "tuned_at", "variants", "metric"),
+    *("seeds", "most_seeds", "half_width", "narrow", "named"),
 )
 """Options that decide what stands in a table."""
 WARM, TIMED = 5, 40
