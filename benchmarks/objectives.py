@@ -14,6 +14,7 @@ from benchmarks.variants import Table, Trial
 RATES = (0.5, 1.0, 2.0)
 CROPS = (0.8, 0.6, 0.4)
 """Least share of a sample that is seen."""
+COLORS = tuple({"pretrain.crop": 0.6, "pretrain.color_jitter": strength} for strength in (0.25, 0.5, 1.0))
 
 
 def _weights(*settings: Mapping[str, Any]) -> tuple[Trial, ...]:
@@ -41,6 +42,10 @@ VARIANTS: Table = {
         Trial({"objective.mask_contrastive": 0.3, "objective.pair": "augmented", "pretrain.crop": crop})
         for crop in CROPS
     ),
+    "recolored": tuple(Trial(changes) for changes in COLORS),
+    "mask_contrastive_recolored": tuple(
+        Trial({"objective.mask_contrastive": 0.3, "objective.pair": "augmented", **changes}) for changes in COLORS
+    ),
     "vicreg": _weights(
         *(
             {"invariance": weight, "variance": weight, "covariance": round(0.1 * weight, 6)}
@@ -56,8 +61,8 @@ VARIANTS: Table = {
     "fourier": tuple(Trial({"objective.target": "fourier"}, rate) for rate in RATES),
 }
 """Of images; the first is the baseline."""
-PICTURES = ("hog", "hog_variance_and_covariance", "fourier")
-"""Targets of images alone."""
+PICTURES = ("recolored", "mask_contrastive_recolored", "hog", "hog_variance_and_covariance", "fourier")
+"""Of images alone."""
 TABLES = {"image": VARIANTS, "audio": {name: trials for name, trials in VARIANTS.items() if name not in PICTURES}}
 
 

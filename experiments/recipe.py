@@ -190,6 +190,9 @@ class PretrainSection(Section):
         1.0, description="smallest share of a random crop: of the area, of series of the time; 1: none"
     )
     flip: bool = False
+    color_jitter: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="strength of random colours of pictures and videos; 0: none"
+    )
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     init_from: str | None = Field(None, description="model folder to start from instead of random weights")
     micro_batch: Annotated[int, Field(ge=0)] | Auto = Field(0, description="samples of a pass; 0: all; auto: what fits")

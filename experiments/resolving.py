@@ -100,11 +100,6 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
     }
     config["masking"] |= masking_details(recipe.masking, config)
     p = recipe.pretrain
-    if recipe.objective.pair == "augmented" and p.crop >= 1 and not p.flip:
-        raise RecipeError(
-            "objective.pair augmented: nothing is augmented, so the pair would be the same sample: set pretrain.crop below 1, such as 0.5, "
-            "or pretrain.flip, or take pair second"
-        )
     if p.micro_batch == "auto":
         try:
             check_pass(config)
@@ -125,10 +120,18 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
         memory_budget_mb=p.memory_budget_mb,
         crop=p.crop,
         flip=p.flip,
+        color_jitter=p.color_jitter,
         teacher_momentum=p.teacher_momentum,
         teacher_momentum_end=p.teacher_momentum_end,
         log_grad_norms=p.log_grad_norms,
     )
+    if wrong := kind.cannot_change(settings.augmentation):
+        raise RecipeError(wrong)
+    if recipe.objective.pair == "augmented" and not settings.augmentation.asked:
+        raise RecipeError(
+            "objective.pair augmented: nothing is augmented, so the pair would be the same sample: set pretrain.crop below 1, such as 0.5, "
+            "pretrain.flip or pretrain.color_jitter, or take pair second"
+        )
     return Resolved(values, config, settings)
 
 

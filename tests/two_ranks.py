@@ -58,6 +58,7 @@ class Case(NamedTuple):
     ema: float = 0.0
     crop: float = 1.0
     flip: bool = False
+    color_jitter: float = 0.0
     recompute: bool = False
     saved_at: int = 5
     network: str = "plain"
@@ -85,6 +86,7 @@ class Case(NamedTuple):
             ema=self.ema,
             crop=self.crop,
             flip=self.flip,
+            color_jitter=self.color_jitter,
             recompute=self.recompute,
             teacher_momentum=0.9,
             log_grad_norms=self.log_grad_norms,

@@ -1,8 +1,10 @@
-"""Batch augmentation on the device, drawn per sample: crops and flips of pictures, excerpts of sounds and series, shifts of any grid."""
+"""Batch augmentation on the device, drawn per sample: crops, flips and colours of pictures, excerpts of sounds and series, shifts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import pi
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +12,39 @@ from torch import Tensor
 
 from mae_core.draws import Draws
 
+JITTERED, GREY = 0.8, 0.2
+"""Shares of the samples whose colours are changed, and that lose them."""
+CONTRAST, HUE = 0.8, 0.2
+"""Of full strength: how far brightness, contrast and saturation stray from 1, and hue, in turns, from where it was."""
 
-def crop_and_flip(raw: Tensor, draws: Draws, crop: float = 1.0, flip: bool = False) -> Tensor:
+
+class Augmentation(NamedTuple):
+    """How a sample is changed at random whenever a training sees it; as it is, by default."""
+
+    crop: float = 1.0
+    """The smallest share that is kept: of a picture's area, of a series' time; 1 = all."""
+    flip: bool = False
+    """Mirror half of the samples left to right."""
+    color_jitter: float = 0.0
+    """Strength of random colours, in [0, 1]; 0 = none."""
+
+    @property
+    def asked(self) -> list[str]:
+        """The names of what changes anything."""
+        return [name for name in self._fields if getattr(self, name) != self._field_defaults[name]]
+
+    def only(self, names: Sequence[str]) -> Augmentation:
+        """Those of ``names``."""
+        return Augmentation(**{name: getattr(self, name) for name in names})
+
+
+def change_pictures(raw: Tensor, draws: Draws, how: Augmentation) -> Tensor:
+    """uint8 (B, C, …, H, W) → uint8 of the same shape; all frames of a clip alike."""
+    cropped = crop_and_flip(raw.flatten(1, -3), draws, how.crop, how.flip).view_as(raw)
+    return color_jitter(cropped, draws, how.color_jitter)
+
+
+def crop_and_flip(raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:
     """uint8 (B, C, H, W) → uint8 of the same shape.
 
     Args:
@@ -29,6 +62,32 @@ def crop_and_flip(raw: Tensor, draws: Draws, crop: float = 1.0, flip: bool = Fal
     grid = F.affine_grid(theta, list(raw.shape), align_corners=False)
     moved = F.grid_sample(raw.float(), grid, padding_mode="border", align_corners=False)
     return moved.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def color_jitter(raw: Tensor, draws: Draws, strength: float) -> Tensor:
+    """uint8 (B, C, …) with another brightness, contrast, saturation and hue, or grey → uint8 of the same shape.
+
+    The chances and ranges of SimCLR (Chen et al. 2020, appendix A), where ``strength`` is 1 on ImageNet and 0.5 on CIFAR. Hue turns
+    about the grey axis, and values are clipped once, at the end. What has not three channels changes in brightness and contrast alone.
+    """
+    if strength <= 0:
+        return raw
+    each = [-1] + [1] * (raw.dim() - 1)
+    u = draws.uniform("color", 6)
+    far = torch.where(u[:, 0] < JITTERED, strength, 0.0)
+    bright, contrast, saturation = (1 + CONTRAST * far[:, None] * (2 * u[:, 1:4] - 1)).T.reshape(3, *each)
+    turn = (2 * pi * HUE * far * (2 * u[:, 4] - 1)).view(each)
+    saturation = torch.where(u[:, 5].view(each) < GREY, 0.0, saturation)
+    x = raw.float()
+    if raw.shape[1] == 3:
+        grey = 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]  # brightness as ITU-R BT.601 weighs it
+        across = (x.roll(1, 1) - x.roll(-1, 1)) / 3**0.5  # by Rodrigues' formula
+        turned = turn.cos() * x + (1 - turn.cos()) * x.mean(1, keepdim=True) + turn.sin() * across
+        x = torch.lerp(grey, turned, saturation)
+    else:
+        grey = x
+    level = grey.flatten(1).mean(1).view(each)
+    return (bright * torch.lerp(level, x, contrast)).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def excerpt(raw: Tensor, draws: Draws, share: float, axes: Sequence[int] = (1, 2)) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Belief, Cells, Plan, gather_cells
-from mae_core.data.augment import excerpt, shift
+from mae_core.data.augment import Augmentation, excerpt, shift
 from mae_core.data.sounds import SUFFIXES
 from mae_core.draws import Draws
 from mae_core.modalities.audio_file import Look, hear
@@ -50,6 +50,7 @@ class AudioModality(Modality):
     default_target = "values"
     targets = ("values", "norm_values", *TAUGHT)
     encoders = ("vit", "conv", "hybrid")
+    augmentations = ("crop",)
     maskers = (
         "random", "line", "stripe", "block", "grid", "multi_block", "coarse", "variance", "motion", "weight_map",
         *OWN,
@@ -277,11 +278,9 @@ class AudioModality(Modality):
         original, seen, found = (self.render(x).cpu().numpy() for x in (raw, masked, filled))
         return picture_rows(original, seen, found, self.error(filled, raw).sqrt().cpu().numpy())
 
-    def augment(self, raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:
+    def augment(self, raw: Tensor, draws: Draws, how: Augmentation) -> Tensor:
         """Excerpts, stretched back: slower and faster, higher and lower speech (random resize crop, Niizumi et al. 2021, BYOL-A)."""
-        if flip:
-            raise ValueError("pretrain.flip is for pictures: sound has no mirror image that is sound")
-        return raw if crop >= 1 else excerpt(raw, draws, crop)
+        return raw if how.crop >= 1 else excerpt(raw, draws, how.crop)
 
     def jitter(self, raw: Tensor, draws: Draws, most: int) -> Tensor:
         """Moved by up to ``most`` frames and bands: speech a little later or earlier, from a longer or shorter throat."""

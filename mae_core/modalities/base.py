@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Belief, Cells, Plan, pool_mean
+from mae_core.data.augment import Augmentation
 from mae_core.draws import Draws
 from mae_core.modalities.panels import Panel, Picture, Piece, Text
 from mae_core.raster import Raster
@@ -76,6 +77,8 @@ class Modality(nn.Module):
     """Rows of ``ENCODERS`` that make sense here; those that read a ``raster`` only where cells tile a map."""
     details: ClassVar[tuple[str, ...]] = ()
     """What ``detail`` can measure."""
+    augmentations: ClassVar[tuple[str, ...]] = ()
+    """Fields of ``Augmentation`` that make sense here."""
     objectives: ClassVar[tuple[str, ...]] = (
         "reconstruction", "mask_contrastive", "invariance", "variance", "covariance", "uniformity", "loss_ranking",
     )  # fmt: skip
@@ -249,10 +252,15 @@ class Modality(nn.Module):
         """RGB uint8 (height, width, 3): a row for each sample: original, masked, reconstruction and where they differ."""
         raise NotImplementedError
 
-    def augment(self, raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:
-        """A training batch, changed at random as the recipe asks. Raises ValueError for changes that make no sense here."""
-        if crop < 1 or flip:
-            raise ValueError(f"pretrain.crop and pretrain.flip are for pictures, not for {type(self).__name__}")
+    @classmethod
+    def cannot_change(cls, how: Augmentation) -> str:
+        """Why samples cannot be changed so; "" where they can."""
+        wrong = [f"pretrain.{name}" for name in how.asked if name not in cls.augmentations]
+        able = ", ".join(f"pretrain.{name}" for name in cls.augmentations) or "nothing"
+        return f"{', '.join(wrong)}: a {cls.noun} cannot be changed so, only by: {able}" if wrong else ""
+
+    def augment(self, raw: Tensor, draws: Draws, how: Augmentation) -> Tensor:
+        """A training batch, changed at random; as it is by default."""
         return raw
 
     def jitter(self, raw: Tensor, draws: Draws, most: int) -> Tensor:

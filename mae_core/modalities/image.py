@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from mae_core.cells import Belief
-from mae_core.data.augment import crop_and_flip, shift
+from mae_core.data.augment import Augmentation, change_pictures, shift
 from mae_core.data.images import SUFFIXES, decode_image
 from mae_core.draws import Draws
 from mae_core.modalities.base import OWN, Example, Mask
@@ -26,6 +26,7 @@ class ImageModality(PixelGrid):
     """Raw uint8 images (B, C, H, W) ↔ cells of P = ph · pw · C values in (row, column, channel) order, rows of patches first."""
 
     default_ratio = 0.75
+    augmentations = Augmentation._fields
     maskers = (
         "random", "grid", "block", "multi_block", "coarse", "variance", "edges", "weight_map", *OWN,
     )  # fmt: skip
@@ -116,9 +117,9 @@ class ImageModality(PixelGrid):
 
         return picture_grid(*(self.render(x).cpu().numpy() for x in (raw, masked, filled)))
 
-    def augment(self, raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:
-        """Random resized crop and flip."""
-        return crop_and_flip(raw, draws, crop, flip)
+    def augment(self, raw: Tensor, draws: Draws, how: Augmentation) -> Tensor:
+        """Random resized crop, flip and colours."""
+        return change_pictures(raw, draws, how)
 
     def jitter(self, raw: Tensor, draws: Draws, most: int) -> Tensor:
         """Moved by up to ``most`` pixels along each axis; what is uncovered repeats the edge."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mae_core.cells import Belief, Cells, Plan
+from mae_core.data.augment import Augmentation
 from mae_core.draws import Draws
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality
@@ -43,6 +44,7 @@ class JointModality(Modality):
     default_target = "parts"
     targets = ("parts", *TAUGHT)
     maskers = ("random", "dirichlet", "whole_kind", "weight_map", *OWN)
+    augmentations = Augmentation._fields
     objectives = (*Modality.objectives, "contrastive")
     blank = BLANK
     axes = ("entries of all parts",)
@@ -302,14 +304,13 @@ class JointModality(Modality):
                 found.append(part.picture(*(self.pull(look, i) for look in looks)))
         return above(found)
 
-    def augment(self, raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:
-        """What changes the parts that can be changed so; the others stay."""
-        if crop >= 1 and not flip:
+    def augment(self, raw: Tensor, draws: Draws, how: Augmentation) -> Tensor:
+        """Each part as far as it can be changed so."""
+        if not how.asked:
             return raw
-        found = []
-        for i, part in enumerate(self.parts):
-            own, able = self.pull(raw, i), type(part).augment is not Modality.augment
-            found.append(part.augment(own, draws, crop, flip) if able else own)
+        found = [
+            part.augment(self.pull(raw, i), draws, how.only(part.augmentations)) for i, part in enumerate(self.parts)
+        ]
         return self.push(raw, found)
 
     def jitter(self, raw: Tensor, draws: Draws, most: int) -> Tensor:

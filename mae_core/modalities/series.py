@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Belief, Cells, Plan, gather_cells, pool_stretches
-from mae_core.data.augment import excerpt
+from mae_core.data.augment import Augmentation, excerpt
 from mae_core.draws import Draws
 from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality, change
 from mae_core.modalities.panels import Curves, Panel
@@ -57,6 +57,7 @@ class SeriesModality(Modality):
     default_ratio = 0.5
     default_target = "series"
     targets = ("series", "raw_series", *TAUGHT)
+    augmentations = ("crop",)
     maskers = (
         "random", "span", "tail", "line", "stripe", "coarse", "variance", "motion", "weight_map", *OWN,
     )  # fmt: skip
@@ -277,11 +278,9 @@ class SeriesModality(Modality):
         """A width for each quarter."""
         return STRETCHES * width
 
-    def augment(self, raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:
-        """Excerpts of at least ``crop`` of the time, stretched back: slower and shifted (window slicing, Le Guennec et al. 2016, §3)."""
-        if flip:
-            raise ValueError("pretrain.flip is for pictures: a series backwards is another one")
-        return raw if crop >= 1 else excerpt(raw, draws, crop, axes=(2,))
+    def augment(self, raw: Tensor, draws: Draws, how: Augmentation) -> Tensor:
+        """Excerpts of so much of the time or more, stretched back: slower and shifted (window slicing, Le Guennec et al. 2016, §3)."""
+        return raw if how.crop >= 1 else excerpt(raw, draws, how.crop, axes=(2,))
 
     def covers(self, raw: Tensor, index: Tensor, ok: Tensor | None = None) -> Tensor:
         """Bool (B, C, T): the moments of the cells ``index`` (B, M) that are there."""

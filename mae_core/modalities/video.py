@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mae_core.cells import Cells
-from mae_core.data.augment import crop_and_flip, shift
+from mae_core.data.augment import Augmentation, change_pictures, shift
 from mae_core.data.videos import SUFFIXES, Look, read_clips
 from mae_core.draws import Draws
 from mae_core.modalities.base import OWN, Example, Mask, change
@@ -35,6 +35,7 @@ class VideoModality(PixelGrid):
     """
 
     default_ratio = 0.9
+    augmentations = Augmentation._fields
     maskers = (
         "random", "tube", "line", "tail", "grid", "multi_block", "coarse", "variance", "edges", "motion", "weight_map",
         *OWN,
@@ -146,9 +147,9 @@ class VideoModality(PixelGrid):
 
         return picture_rows(*(rgb(x.transpose(1, 2)).cpu().numpy() for x in (raw, masked, filled)))
 
-    def augment(self, raw: Tensor, draws: Draws, crop: float, flip: bool) -> Tensor:
-        """Random resized crop and flip, the same for all frames of a clip. A flip turns motion to the left into motion to the right."""
-        return crop_and_flip(raw.flatten(1, 2), draws, crop, flip).view_as(raw)
+    def augment(self, raw: Tensor, draws: Draws, how: Augmentation) -> Tensor:
+        """Random resized crop, flip and colours, the same for all frames. A flip turns motion to the left into motion to the right."""
+        return change_pictures(raw, draws, how)
 
     def jitter(self, raw: Tensor, draws: Draws, most: int) -> Tensor:
         """All frames of a clip moved alike by up to ``most`` pixels; what is uncovered repeats the edge."""

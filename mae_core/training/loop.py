@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Context, Terms
+from mae_core.data.augment import Augmentation
 from mae_core.data.jpeg import JpegFiles
 from mae_core.data.loader import Batch, Batches
 from mae_core.data.shards import InMemory, Shards
@@ -60,6 +61,8 @@ class Settings:
     blocks as that takes; 0 = unlimited, of AUTO what the GPU has."""
     crop: float = 1.0
     flip: bool = False
+    color_jitter: float = 0.0
+    """These three as of ``Augmentation``."""
     max_nonfinite: int = 10
     """Steps in a row that may be skipped for a loss or gradient that is not finite."""
     teacher_momentum: float = 0.996
@@ -72,6 +75,11 @@ class Settings:
     """Whether transformer blocks are compiled, as in ``compiling``."""
     log_grad_norms: bool = False
     """Report how hard each objective pulls at the encoder's output; at reports alone, each objective a backward pass more."""
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How samples are changed."""
+        return Augmentation(self.crop, self.flip, self.color_jitter)
 
 
 class TrainingDiverged(RuntimeError):
@@ -117,8 +125,10 @@ def fit(
         world: this rank. Every draw depends on (seed, step, sample) and every loss on the global batch, so results do not depend on it.
         labels: (n,) of the samples, −1 where there is none; only masks that are rewarded by a probe look at them.
 
-    Raises TrainingDiverged after ``max_nonfinite`` skipped steps in a row.
+    Raises TrainingDiverged after ``max_nonfinite`` skipped steps in a row, ValueError for settings that this model cannot be trained with.
     """
+    if problem := state.model.modality.cannot_change(settings.augmentation):
+        raise ValueError(problem)
     world = world or World()
     device = next(state.model.parameters()).device
     precision = choose_precision(settings.precision, device)
@@ -256,7 +266,7 @@ def _backward(
         ids = batch.ids[part]
         draws = Draws(settings.seed, state.step, ids, clock)
         gather = partial(world.gather, rows=world.rows(settings.batch_size, i, passes))
-        augment = partial(state.model.modality.augment, batch.raw[part], crop=settings.crop, flip=settings.flip)
+        augment = partial(state.model.modality.augment, batch.raw[part], how=settings.augmentation)
         raw = augment(draws)
         again = augment(draws.apart("augmented")) if "augmented" in state.model.objectives.views else None
         waiting = getattr(runner, "no_sync", nullcontext)

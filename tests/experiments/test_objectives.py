@@ -52,7 +52,7 @@ def test_a_pair_augmented_in_no_way_is_refused():
     asked = "{objective: {invariance: 1, pair: augmented}, pretrain: {%s}}"
     with pytest.raises(RecipeError, match=r"objective.pair augmented: nothing is augmented.* pretrain.crop below 1"):
         resolve(parse_recipe(asked % "crop: 1.0", "x"), DATASET)
-    for done in ("crop: 0.9", "flip: true"):
+    for done in ("crop: 0.9", "flip: true", "color_jitter: 0.5"):
         assert resolve(parse_recipe(asked % done, "x"), DATASET).config["objective"]["pair"] == "augmented"
 
 

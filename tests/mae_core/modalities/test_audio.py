@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mae_core.cells import Plan
+from mae_core.data.augment import Augmentation
 from mae_core.draws import Draws
 from mae_core.modalities.audio import AudioModality
 from mae_core.modalities.audio_signal import FLOOR
@@ -148,26 +149,21 @@ def test_render():
     assert (shown[0, :, 3:] == 255).all(), "white behind the end"
 
 
-def test_flips_are_for_pictures():
-    with pytest.raises(ValueError, match=r"pretrain\.flip is for pictures"):
-        audio().augment(noise([8]), Draws(0, 0, torch.arange(1)), 1.0, True)
-
-
 def test_excerpts_stretch_time_and_pitch():
     """Of a plane, an excerpt is a plane of smaller slope that lies within it."""
     draws = Draws(0, 0, torch.arange(50))
     plane = (10 * torch.arange(8.0)[:, None] + torch.arange(8.0)).expand(50, -1, -1)
-    found = audio().augment(plane, draws, 0.36, False)
+    found = audio().augment(plane, draws, Augmentation(crop=0.36))
     over_time, over_bands = found[:, 4, 4] - found[:, 3, 4], found[:, 4, 4] - found[:, 4, 3]
     assert (over_time > 5.99).all() and (over_time < 10.01).all() and over_time.std() > 0.5
     assert (over_bands > 0.599).all() and (over_bands < 1.001).all() and not torch.allclose(over_time, 10 * over_bands)
     assert found.min() >= 0 and found.max() <= 77
-    assert audio().augment(plane, draws, 1.0, False) is plane
+    assert audio().augment(plane, draws, Augmentation()) is plane
 
 
 def test_an_excerpt_keeps_the_end_of_a_sound():
     raw = noise([4] * 20)
-    found = audio().augment(raw, Draws(0, 0, torch.arange(20)), 0.5, False)
+    found = audio().augment(raw, Draws(0, 0, torch.arange(20)), Augmentation(crop=0.5))
     known = ~found.isnan()
     assert torch.equal(known.any(2), known.all(2)) and known.all(2).sum(1).max() <= 6 and known.any((1, 2)).all()
     assert (known.all(2).int().diff(dim=1) <= 0).all(), "padding stays behind"

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from mae_core.cells import Plan
+from mae_core.data.augment import Augmentation
 from mae_core.draws import Draws
 from mae_core.modalities.joint import BLANK, JointModality
 from mae_core.model import MaskedAutoencoder
@@ -222,10 +223,10 @@ def test_measures_fills_and_constants_are_each_parts_own():
 
 def test_augmenting_changes_pictures_alone():
     modality, raw = joint(), samples()
-    found = modality.augment(raw, Draws(0, 0, torch.arange(3)), 0.5, False)
+    found = modality.augment(raw, Draws(0, 0, torch.arange(3)), Augmentation(crop=0.5, color_jitter=1.0))
     assert torch.equal(found[:, PIXELS:].nan_to_num(), raw[:, PIXELS:].nan_to_num())
     assert not torch.equal(found[0, :PIXELS], raw[0, :PIXELS]) and found[2, :PIXELS].isnan().all()
-    assert modality.augment(raw, Draws(0, 0, torch.arange(3)), 1.0, False) is raw
+    assert modality.augment(raw, Draws(0, 0, torch.arange(3)), Augmentation()) is raw
 
 
 @pytest.mark.parametrize("present", ["picture", "words"])

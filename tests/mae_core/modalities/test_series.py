@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mae_core.cells import Plan
+from mae_core.data.augment import Augmentation
 from mae_core.draws import Draws
 from mae_core.modalities.series import SeriesModality
 from mae_core.model import MaskedAutoencoder
@@ -130,11 +131,9 @@ def test_excerpts_stretch_time_alone():
     draws = Draws(0, 0, torch.arange(50))
     lines = torch.stack([torch.arange(12.0), 100 - 10 * torch.arange(12.0)]).expand(50, -1, -1)
     modality = SeriesModality(8, channels=2, length=12, patch=3, mean=[0.0, 0.0], std=[1.0, 1.0])
-    found = modality.augment(lines, draws, 0.5, False)
+    found = modality.augment(lines, draws, Augmentation(crop=0.5))
     slope = found[:, 0, 6] - found[:, 0, 5]
     assert (slope > 0.499).all() and (slope < 1.001).all() and slope.std() > 0.1
     assert torch.allclose(found[:, 1], 100 - 10 * found[:, 0], atol=1e-3)
     assert found[:, 0].min() >= 0 and found[:, 0].max() <= 11
-    assert modality.augment(lines, draws, 1.0, False) is lines
-    with pytest.raises(ValueError, match=r"pretrain\.flip is for pictures"):
-        modality.augment(lines, draws, 1.0, True)
+    assert modality.augment(lines, draws, Augmentation()) is lines

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mae_core.cells import Context
+from mae_core.data.augment import Augmentation
 from mae_core.draws import Draws
 from mae_core.evaluation.video_quality import motion_fill, nearest_fill
 from mae_core.masking import MASKERS
@@ -117,7 +118,12 @@ def test_a_model_looks_at_clips_of_another_size_and_colour():
 def test_augmentation_moves_all_frames_alike():
     still = noise(video(size=(4, 8, 12)))[:, :, :1].expand(-1, -1, 4, -1, -1).contiguous()
     draws = Draws(0, 0, torch.arange(2))
-    for changed in (video().augment(still, draws, 0.5, True), video().jitter(still, draws, 2)):
+    moved, recoloured = Augmentation(crop=0.5, flip=True), Augmentation(color_jitter=1.0)
+    for changed in (
+        video().augment(still, draws, moved),
+        video().augment(still, draws, recoloured),
+        video().jitter(still, draws, 2),
+    ):
         assert changed.shape == still.shape and not torch.equal(changed, still)
         assert torch.equal(changed, changed[:, :, :1].expand_as(changed))
 

@@ -80,7 +80,7 @@ CASES = {
     "fsdp2": Case("fsdp2"),
     "ddp in micro-batches": Case("ddp", micro_batch=2),
     "fsdp2 in micro-batches, more passes than one rank needs": Case("fsdp2", micro_batch=4),
-    "ddp, averaged, cropped, recomputed": Case("ddp", ema=0.9, crop=0.5, flip=True, recompute=True),
+    "ddp, averaged, changed, recomputed": Case("ddp", ema=0.9, crop=0.5, flip=True, color_jitter=0.5, recompute=True),
     "fsdp2, averaged, cropped, recomputed": Case("fsdp2", ema=0.9, crop=0.5, flip=True, recompute=True),
     "ddp, paths dropped, half predicted": Case("ddp", network="all options", micro_batch=2),
     "ddp, convolutions": Case("ddp", network="convolutions"),
