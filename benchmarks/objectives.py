@@ -15,6 +15,7 @@ RATES = (0.5, 1.0, 2.0)
 CROPS = (0.8, 0.6, 0.4)
 """Least share of a sample that is seen."""
 COLORS = tuple({"pretrain.crop": 0.6, "pretrain.color_jitter": strength} for strength in (0.25, 0.5, 1.0))
+"""Other crops and colours every time."""
 
 
 def _weights(*settings: Mapping[str, Any]) -> tuple[Trial, ...]:
