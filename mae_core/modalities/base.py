@@ -255,9 +255,13 @@ class Modality(nn.Module):
     @classmethod
     def cannot_change(cls, how: Augmentation) -> str:
         """Why samples cannot be changed so; "" where they can."""
-        wrong = [f"pretrain.{name}" for name in how.asked if name not in cls.augmentations]
+        wrong = [name for name in how.asked if name not in cls.augmentations]
+        if not wrong:
+            return ""
         able = ", ".join(f"pretrain.{name}" for name in cls.augmentations) or "nothing"
-        return f"{', '.join(wrong)}: a {cls.noun} cannot be changed so, only by: {able}" if wrong else ""
+        back = ", ".join(f"{name}: {str(getattr(Augmentation(), name)).lower()}" for name in wrong)
+        named = ", ".join(f"pretrain.{name}" for name in wrong)
+        return f"{named}: a {cls.noun} cannot be changed so, only by: {able}; take {back}"
 
     def augment(self, raw: Tensor, draws: Draws, how: Augmentation) -> Tensor:
         """A training batch, changed at random; as it is by default."""

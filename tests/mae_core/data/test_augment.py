@@ -80,7 +80,8 @@ def test_each_kind_names_what_it_cannot_be_changed_by(name):
     assert kind.cannot_change(Augmentation()) == ""
     for field, value in (("crop", 0.5), ("flip", True), ("color_jitter", 0.5)):
         problem = kind.cannot_change(Augmentation(**{field: value}))
-        assert (f"pretrain.{field}" in problem) == (field not in kind.augmentations)
+        assert (f"pretrain.{field}: " in problem) == (field not in kind.augmentations)
+        assert not problem or problem.endswith(f"take {field}: {str(Augmentation._field_defaults[field]).lower()}")
 
 
 def test_a_training_refuses_what_makes_no_sense_before_its_first_step(make_config):

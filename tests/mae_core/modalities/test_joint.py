@@ -229,6 +229,14 @@ def test_augmenting_changes_pictures_alone():
     assert modality.augment(raw, Draws(0, 0, torch.arange(3)), Augmentation()) is raw
 
 
+def test_a_flip_leaves_series_as_they_are():
+    curve = {"name": "curve", "kind": "series", "channels": 1, "length": 16, "patch": 4, "mean": [0.0], "std": [1.0]}
+    modality = JointModality(16, [PARTS[0], curve])
+    raw = torch.arange(20.0 * (PIXELS + 16)).remainder(251).view(20, -1)
+    found = modality.augment(raw, Draws(0, 0, torch.arange(20)), Augmentation(flip=True))
+    assert torch.equal(found[:, PIXELS:], raw[:, PIXELS:]) and not torch.equal(found[:, :PIXELS], raw[:, :PIXELS])
+
+
 @pytest.mark.parametrize("present", ["picture", "words"])
 def test_a_sample_with_one_part_trains(present):
     made = model({"contrastive": 0.1})
