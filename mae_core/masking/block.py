@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
@@ -34,9 +35,22 @@ class BlockMasker:
         size = torch.minimum(size.round().clamp_min(1), sides)
         # floor(u * (free + 1)) reaches the last row and column as often as the first
         start = (torch.stack([top, left], -1) * (sides - size + 1)).floor()
-        (y, x), (top, left), (bottom, right) = (
-            at.unsqueeze(axis).unbind(-1) for at, axis in ((coords, 1), (start, 2), (start + size, 2))
+        down, across = (
+            _covering(*one) for one in zip(*(at.unbind(-1) for at in (coords, start, start + size)), strict=True)
         )
-        inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-        order = torch.arange(RECTANGLES, 0, -1, device=coords.device, dtype=torch.uint8)
-        return Scored((inside * order[:, None]).amax(1) + draws.uniform("mask", coords.shape[1]))
+        order = torch.frexp((down & across).float()).exponent  # of the highest bit, counted from 1; of none 0
+        return Scored(order + draws.uniform("mask", coords.shape[1]))
+
+
+def _covering(place: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """(B, N) long: which rectangles lie over each cell along one axis, a bit each, the first drawn the highest.
+
+    Args:
+        place: (B or 1, N): where cells lie.
+        start: (B, RECTANGLES): the first cell of each rectangle.
+        end: (B, RECTANGLES): the one after its last.
+    """
+    bit = (1 << torch.arange(RECTANGLES - 1, -1, -1, device=place.device)).expand(len(start), -1)
+    changes = bit.new_zeros(len(start), place.shape[1] + 1)
+    changes.scatter_add_(1, start.long(), bit).scatter_add_(1, end.long(), -bit)
+    return changes.cumsum(1).gather(1, place.long().expand(len(start), -1))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
 from mae_core.masking.options import whole
-from mae_core.masking.ranks import ranks
+from mae_core.masking.order import ranks
 
 
 class CoarseMasker:

@@ -6,7 +6,7 @@ import torch
 
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
-from mae_core.masking.ranks import ranks
+from mae_core.masking.order import ranks
 
 
 class GridMasker:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
-from mae_core.masking.ranks import ranks
+from mae_core.masking.order import ranks
 
 LEAST = 1e-6
 """Of a drawn share: nothing is divided by zero."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mae_core.cells import Plan
+from mae_core.masking.order import ascending
 
 
 def count_kept(n: int, ratio: float) -> int:
@@ -50,10 +51,10 @@ def plan_from_scores(scores: Tensor, ratio: float, valid: Tensor | None = None) 
         return everything(cells, batch, valid, scores.device)
     n_keep = count_kept(cells, ratio)
     if valid is None:
-        order = scores.argsort(dim=1, stable=True)
+        order = ascending(scores)
         return Plan(order[:, :n_keep], order[:, n_keep:].flip(1))
 
-    order = scores.masked_fill(~valid, float("inf")).argsort(dim=1, stable=True)
+    order = ascending(scores.masked_fill(~valid, float("inf")))
     n_valid = valid.sum(1)
     kept = (n_valid.double() * (1 - ratio) + 1e-9).long().clamp_min(1)
     kept = torch.minimum(kept, (n_valid - 1).clamp_min(1)).minimum(n_valid)
@@ -85,7 +86,7 @@ def plan_of(keep: Tensor, hide: Tensor) -> Plan:
     chosen = []
     for cells in (keep, hide):
         count = cells.sum(1)
-        order = (~cells).long().argsort(dim=1, stable=True)[:, : max(int(count.max()), 1)]
+        order = ascending((~cells).float())[:, : max(int(count.max()), 1)]
         chosen.append((order, torch.arange(order.shape[1], device=order.device) < count[:, None]))
     (kept, keep_ok), (hidden, hide_ok) = chosen
     return Plan(kept, hidden, keep_ok, hide_ok)

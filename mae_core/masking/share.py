@@ -6,6 +6,7 @@ import torch
 
 from mae_core.cells import Plan
 from mae_core.draws import Draws
+from mae_core.masking.order import ascending
 
 
 def check_share(share: float) -> float:
@@ -31,7 +32,7 @@ def shared(plan: Plan, share: float, draws: Draws) -> Plan:
     chance = draws.uniform("share", cells)
     if plan.hide_ok is not None:
         chance = chance.masked_fill(~plan.hide_ok, 2.0)
-    place = chance.argsort(dim=1, stable=True)[:, : count_shared(cells, share)]
+    place = ascending(chance)[:, : count_shared(cells, share)]
     if plan.hide_ok is None:
         return plan._replace(hide=plan.hide.gather(1, place.sort(1).values))
     count = plan.hide_ok.sum(1, keepdim=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
-from mae_core.masking.ranks import ranks
+from mae_core.masking.order import ranks
 
 LENGTH = 4
 """Cells of a run."""
