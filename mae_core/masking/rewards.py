@@ -99,7 +99,7 @@ class ProbeReward:
 
     def prepare(self, samples: np.ndarray, labels: np.ndarray) -> None:
         """The train split: raw samples and (n,) labels, −1 where there is none. Raises ValueError where labels are too few."""
-        self.samples, self.labels = samples, torch.from_numpy(np.asarray(labels, np.int64))
+        self.samples, self.labels = samples, torch.from_numpy(np.array(labels, np.int64))
         self.known = np.flatnonzero(labels >= 0)
         if len(self.known) < 2 or len(set(labels[self.known].tolist())) < 2:
             raise ValueError("reward probe needs labelled samples of two classes in train: choose error or progress")
