@@ -27,6 +27,9 @@ QUIET = {
 }
 """Environment of Ray, where the user has not set it: nothing is sent anywhere, a worker without a GPU sees none, and workers are not
 pushed aside by every other process of the machine (Ray's own niceness is 15)."""
+WORKER = {**ENVIRONMENT, "GOMP_SPINCOUNT": "20000"}
+"""Environment of processes that train: freed memory is kept, and a thread that waits for the others of its process sleeps after some
+microseconds. Left to itself it spins on, which takes the core from whoever it waits for as soon as another program is busy too."""
 
 
 class Machines(NamedTuple):
@@ -81,7 +84,7 @@ def connected(root: Path = Path()) -> Iterator[Machines]:
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": {"PYTHONPATH": str(root.resolve()), **ENVIRONMENT}},
+            runtime_env={"env_vars": {"PYTHONPATH": str(root.resolve()), **WORKER}},
         )
     try:
         yield _resources(address)

@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.cluster import QUIET
+from experiments.cluster import QUIET, WORKER
 from mae_core.memory import MB
-from mae_core.training.allocator import ENVIRONMENT
 
 
 class Used(NamedTuple):
@@ -38,7 +37,7 @@ def measured(module: str, given: dict[str, Any], root: Path, threads: int, *word
     """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
     here = {"PYTHONPATH": os.pathsep.join([str(root.resolve()), os.environ.get("PYTHONPATH", "")])}
-    env = {**os.environ, **QUIET, **ENVIRONMENT, **dict.fromkeys(names, str(threads)), **here}
+    env = {**os.environ, **QUIET, **WORKER, **dict.fromkeys(names, str(threads)), **here}
     done = subprocess.run(
         [sys.executable, "-m", module, *words], input=json.dumps(given), env=env, capture_output=True, text=True
     )
