@@ -40,9 +40,9 @@ def _word(part: int | str) -> int:
 
 def _mix(z: Tensor) -> Tensor:
     """splitmix64's finaliser on int64 bits; ``>>`` is arithmetic in torch, so the sign bits are masked away."""
-    z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * _signed(_M1)
-    z = (z ^ ((z >> 27) & ((1 << 37) - 1))) * _signed(_M2)
-    return z ^ ((z >> 31) & ((1 << 33) - 1))
+    z = (z >> 30).bitwise_and_((1 << 34) - 1).bitwise_xor_(z).mul_(_signed(_M1))
+    z = (z >> 27).bitwise_and_((1 << 37) - 1).bitwise_xor_(z).mul_(_signed(_M2))
+    return (z >> 31).bitwise_and_((1 << 33) - 1).bitwise_xor_(z)
 
 
 def key(*parts: int | str) -> int:
@@ -71,7 +71,7 @@ class Draws(NamedTuple):
         rows = _mix(_mix(self.ids.long() * _signed(_GOLDEN) + self._base(stream)))
         columns = torch.arange(1, prod(shape) + 1, device=self.ids.device) * _signed(_GOLDEN)
         bits = _mix(rows[:, None] + columns)
-        return ((bits >> 40) & 0xFFFFFF).float().div_(1 << 24).reshape(len(self.ids), *shape)
+        return (bits >> 40).bitwise_and_(0xFFFFFF).float().div_(1 << 24).reshape(len(self.ids), *shape)
 
     def _base(self, stream: str) -> int | Tensor:
         """``key(seed, step, stream)`` as int64 bits, of the later looks by a stream of their own."""

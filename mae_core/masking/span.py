@@ -20,14 +20,15 @@ class SpanMasker:
         """Scores (B, N): the drawn rank of a cell's run, plus its place in the run, so that the last run is cut at one end or the other."""
         place = _moment(cells, len(draws.ids))
         start = (draws.uniform("span start") * LENGTH).floor().view(-1, 1)
-        run = ((place + start) // LENGTH).long()
+        runs = (place + start) / LENGTH
+        run = runs.floor()
         rank = draws.uniform("span", int(place.shape[1]) // LENGTH + 2)
-        within = (place + start) % LENGTH / LENGTH
+        within = runs - run
         backwards = draws.uniform("span side").view(-1, 1) < 0.5
         within = torch.where(backwards, 1 - 1 / LENGTH - within, within)
         noise = draws.uniform("mask", place.shape[1])
         order = ranks(rank).float()
-        return Scored(order.gather(1, run.clamp_max(order.shape[1] - 1)) + 0.9 * within + 0.05 * noise)
+        return Scored(order.gather(1, run.long().clamp_max(order.shape[1] - 1)) + 0.9 * within + 0.05 * noise)
 
 
 class TailMasker:
