@@ -12,6 +12,7 @@ from mae_core.building import check_pair
 from mae_core.costs import Cost, Look
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
+from mae_core.masking.cost import learning
 from mae_core.masking.making import looks_of
 from mae_core.masking.plan import count_kept
 from mae_core.masking.ratio import ratios_of
@@ -60,20 +61,20 @@ def costs(config: Mapping[str, Any], ratio: float, plain: bool = False) -> Costs
 
 def forward_flops(config: Mapping[str, Any]) -> float:
     """FLOPs of one masked forward pass of one sample, from a model's config; the mean over the mask ratios that training draws."""
-    shares = ratios_of(config["masking"]).shares()
-    return sum(share * _at_ratio(config, ratio) for share, ratio in shares)
+    return sum(share * sum(part.total for part in found.each) for share, found in _at_ratios(config))
 
 
-def _at_ratio(config: Mapping[str, Any], ratio: float) -> float:
-    return sum(part.total for part in costs(config, ratio).each)
+def _at_ratios(config: Mapping[str, Any]) -> list[tuple[float, Costs]]:
+    """(share of the batches, what the parts cost there) of every mask ratio that training draws."""
+    return [(share, costs(config, ratio)) for share, ratio in ratios_of(config["masking"]).shares()]
 
 
 def train_flops(config: Mapping[str, Any]) -> float:
     """FLOPs of one training step for one sample: backward costs twice the forward pass, and each mask that is tried counts.
 
-    A teacher has no backward pass.
+    A teacher has no backward pass, nor has what a learned mask is rewarded for.
     """
-    return 3 * forward_flops(config) * looks_of(config["masking"]) + _taught(config)
+    return 3 * forward_flops(config) * looks_of(config["masking"]) + _taught(config) + _learned(config)
 
 
 def _taught(config: Mapping[str, Any]) -> float:
@@ -87,6 +88,14 @@ def _taught(config: Mapping[str, Any]) -> float:
         written = resolve(DECODERS, decoder["kind"], "decoder").cost(decoder, look, config["encoder"]["width"], read)
         total += written.total
     return total
+
+
+def _learned(config: Mapping[str, Any]) -> float:
+    """FLOPs of what learned masks take of one sample."""
+    asked = learning(config["masking"], geometry(config).cells, config["encoder"]["width"])
+    view = sum(share * found.encoder.total for share, found in _at_ratios(config))
+    passes = asked.masked * forward_flops(config) + asked.views * view + asked.whole * encode_flops(config)
+    return asked.scorer + passes
 
 
 def encode_flops(config: Mapping[str, Any]) -> float:

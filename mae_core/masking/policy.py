@@ -40,6 +40,11 @@ class Scorer(nn.Module):
         return self.out(F.gelu(self.mix(torch.cat([x, mean.expand_as(x)], -1)))).squeeze(-1)
 
 
+def scorer_flops(cells: int, width: int, hidden: int) -> float:
+    """Of a ``Scorer`` and one sample."""
+    return 2.0 * cells * (width * hidden + 2 * hidden * hidden + hidden)
+
+
 class PolicyMasker(nn.Module):
     """Cells are hidden in the order that a policy draws; training makes masks of high reward likelier.
 

@@ -27,6 +27,17 @@ BANK = 256
 TEMPERATURE = 0.07
 
 
+class Needs(NamedTuple):
+    """What a reward computes beside the training's own passes, all without backward."""
+
+    passes: int = 0
+    """Of the model, for each sample."""
+    views: int = 0
+    """Of the encoder over what is visible, for each mask."""
+    bank: int = 0
+    """Whole samples that are encoded once a step."""
+
+
 class Seen(NamedTuple):
     """One mask of some samples, and what came of it."""
 
@@ -47,6 +58,8 @@ class Seen(NamedTuple):
 class ErrorReward:
     """The mean reconstruction error of the hidden cells, before the step."""
 
+    needs = Needs()
+
     def before(self, model: Any, seen: Seen) -> Tensor | None:
         """Nothing."""
         return None
@@ -65,6 +78,7 @@ class ProgressReward:
     """
 
     same_for_all_plans = True
+    needs = Needs(passes=2)
 
     def before(self, model: Any, seen: Seen) -> Tensor | None:
         """(B,): the error under the probe mask."""
@@ -90,6 +104,7 @@ class ProbeReward:
     """
 
     needs_labels = True
+    needs = Needs(views=1, bank=BANK)
 
     def __init__(self) -> None:
         self.samples: np.ndarray | None = None

@@ -1,0 +1,65 @@
+"""What learned masks are said to cost beside what torch counts in trainings of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mae_core.flops import train_flops
+from mae_core.masking.cost import BATCH
+from mae_core.training.loop import Settings, fit, start
+
+SETTINGS = Settings(steps=2, batch_size=BATCH, lr=1e-3, precision="fp32")
+LABELS = np.arange(2 * BATCH + 1) % 3
+ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, *_, **__: (
+        4 * q[0] * q[1] * q[2] * q[3] * k[2]
+    ),
+}
+
+
+def policy(**options):
+    return {"strategy": "policy", "ratio": 0.75, "options": {"random": 0.0, "hidden": 16, "plans": 1, **options}}
+
+
+def counted(config, raw):
+    """FLOPs of training, for each sample of a step."""
+    state = start(config, SETTINGS)
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+        for _ in fit(state, raw.numpy(), SETTINGS, report_every=1, labels=LABELS):
+            pass
+    return counter.get_total_flops() / (SETTINGS.steps * SETTINGS.batch_size)
+
+
+@pytest.fixture
+def beside(make_config, make_raw):
+    """Masking → what it costs more than random masks of the same ratio: as torch counts it, and as it is said."""
+
+    def found(masking):
+        plain, config = (make_config(masking=one) for one in ({"strategy": "random", "ratio": 0.75}, masking))
+        raw = make_raw(len(LABELS), config)
+        return counted(config, raw) - counted(plain, raw), train_flops(config) - train_flops(plain)
+
+    return found
+
+
+@pytest.mark.parametrize("update", ["reinforce", "ppo"])
+@pytest.mark.parametrize("reward", ["error", "progress", "probe"])
+def test_rewards_and_the_policys_own_training_are_counted(beside, reward, update):
+    real, said = beside(policy(reward=reward, update=update))
+    assert said == pytest.approx(real, rel=0.1)
+
+
+def test_a_bandit_measures_itself_once_a_round(beside):
+    real, said = beside({"strategy": "bandit", "ratio": 0.5, "options": {"families": ["random", "grid"], "every": 1}})
+    assert said == pytest.approx(real, rel=0.5)
+
+
+def test_batches_masked_at_random_ask_for_nothing(make_config):
+    whole, half, none = (
+        train_flops(make_config(masking=policy(reward="progress", random=share))) for share in (0.0, 0.5, 1.0)
+    )
+    plain = make_config(masking={"strategy": "random", "ratio": 0.75})
+    assert none == train_flops(plain) and half == pytest.approx((whole + none) / 2)
