@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mae_core.cells import Cells, Context, Plan, Scored
 from mae_core.draws import Draws
 from mae_core.masking import MASKERS
+from mae_core.masking.cost import BATCH, Learning
 from mae_core.masking.making import context_for
 from mae_core.masking.options import choice, number, whole
 from mae_core.masking.plan import count_kept, plan_from_scores
@@ -89,6 +90,11 @@ class BanditMasker(nn.Module):
     def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """What the family of a drawn arm says."""
         return self.family(self.arm(draws, draws.step)).score(cells, draws, context)
+
+    @staticmethod
+    def learning(options: Mapping[str, Any], cells: int, width: int) -> Learning:
+        """What measuring the model once a round costs."""
+        return Learning(masked=PROBE / BATCH / options["every"])
 
     def learner(self, model: Any) -> BanditLearner:
         """What pays the arms beside ``model``."""

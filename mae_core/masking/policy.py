@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
 from mae_core.layers import Positions, init_linear
+from mae_core.masking.cost import BATCH, Learning
 from mae_core.masking.gumbel import gumbel
 from mae_core.masking.options import choice, number, whole
 from mae_core.masking.rewards import REWARDS
@@ -39,10 +41,10 @@ class Scorer(nn.Module):
         mean = (x * there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp_min(1)
         return self.out(F.gelu(self.mix(torch.cat([x, mean.expand_as(x)], -1)))).squeeze(-1)
 
-
-def scorer_flops(cells: int, width: int, hidden: int) -> float:
-    """Of a ``Scorer`` and one sample."""
-    return 2.0 * cells * (width * hidden + 2 * hidden * hidden + hidden)
+    @staticmethod
+    def flops(cells: int, width: int, hidden: int) -> float:
+        """Of a forward pass of one sample."""
+        return 2.0 * cells * (width * hidden + 2 * hidden * hidden + hidden)
 
 
 class PolicyMasker(nn.Module):
@@ -106,6 +108,16 @@ class PolicyMasker(nn.Module):
             return Scored(noise)
         logits = self.logits(cells, None if context is None else context.embedding)
         return Scored(logits + noise, logits)
+
+    @staticmethod
+    def learning(options: Mapping[str, Any], cells: int, width: int) -> Learning:
+        """What the policy's network, its training and its rewards cost."""
+        needs = resolve(REWARDS, options["reward"], "reward").needs
+        passes = 1 + 3 * resolve(UPDATES, options["update"], "update").epochs
+        learned = 1 - options["random"]  # batches that are masked at random teach nothing
+        drawn = learned * options["plans"]
+        scorer = drawn * passes * Scorer.flops(cells, width, options["hidden"])
+        return Learning(learned * needs.passes, drawn * needs.views, learned * needs.bank / BATCH, scorer)
 
     def learner(self, model: Any) -> Any:
         """What trains this policy beside ``model``."""

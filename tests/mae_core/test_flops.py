@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from contract import DECODER_SIZES, ENCODER_SIZES, EXAMPLES, KINDS
-from torch.utils.flop_counter import FlopCounterMode
+from counting import counter
 
 from mae_core.building import fits
 from mae_core.decoders import DECODERS
@@ -25,22 +25,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
 PAIRS = [(e, d, m) for m in CASES for e in KINDS[m].encoders for d in DECODERS if fits(e, d)]
 
 
-def attention_flops(q: Any, k: Any, *_: Any, **__: Any) -> int:
-    """Of torch's fused kernel for CPUs, which its counter does not know: two products."""
-    return 4 * q[0] * q[1] * q[2] * q[3] * k[2]
-
-
-COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops}
-
-
 def counted(model: MaskedAutoencoder, raw: torch.Tensor, whole: bool = False) -> float:
     """What torch counts for a sample."""
-    with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter, torch.no_grad():
+    with counter() as found, torch.no_grad():
         if whole:
             model.encode(raw, "mean")
         else:
             model(raw, Draws(0, 0, torch.arange(len(raw))))
-    return counter.get_total_flops() / len(raw)
+    return found.get_total_flops() / len(raw)
 
 
 def config_of(encoder: str, decoder: str, modality: str = "image", /, **changes: Any) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch.utils.flop_counter import FlopCounterMode
+from counting import counter
 
 from mae_core.flops import train_flops
 from mae_core.masking.cost import BATCH
@@ -13,11 +12,6 @@ from mae_core.training.loop import Settings, fit, start
 
 SETTINGS = Settings(steps=2, batch_size=BATCH, lr=1e-3, precision="fp32")
 LABELS = np.arange(2 * BATCH + 1) % 3
-ATTENTION = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, *_, **__: (
-        4 * q[0] * q[1] * q[2] * q[3] * k[2]
-    ),
-}
 
 
 def policy(**options):
@@ -27,10 +21,10 @@ def policy(**options):
 def counted(config, raw):
     """FLOPs of training, for each sample of a step."""
     state = start(config, SETTINGS)
-    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+    with counter() as found:
         for _ in fit(state, raw.numpy(), SETTINGS, report_every=1, labels=LABELS):
             pass
-    return counter.get_total_flops() / (SETTINGS.steps * SETTINGS.batch_size)
+    return found.get_total_flops() / (SETTINGS.steps * SETTINGS.batch_size)
 
 
 @pytest.fixture
@@ -38,7 +32,8 @@ def beside(make_config, make_raw):
     """Masking → what it costs more than random masks of the same ratio: as torch counts it, and as it is said."""
 
     def found(masking):
-        plain, config = (make_config(masking=one) for one in ({"strategy": "random", "ratio": 0.75}, masking))
+        random = {"strategy": "random", "ratio": masking["ratio"]}
+        plain, config = (make_config(masking=one) for one in (random, masking))
         raw = make_raw(len(LABELS), config)
         return counted(config, raw) - counted(plain, raw), train_flops(config) - train_flops(plain)
 
@@ -54,7 +49,8 @@ def test_rewards_and_the_policys_own_training_are_counted(beside, reward, update
 
 def test_a_bandit_measures_itself_once_a_round(beside):
     real, said = beside({"strategy": "bandit", "ratio": 0.5, "options": {"families": ["random", "grid"], "every": 1}})
-    assert said == pytest.approx(real, rel=0.5)
+    before = said / SETTINGS.steps  # the first round is measured at its start too, which is not counted
+    assert said + before == pytest.approx(real, rel=0.05)
 
 
 def test_batches_masked_at_random_ask_for_nothing(make_config):
