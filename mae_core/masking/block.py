@@ -14,6 +14,8 @@ RECTANGLES = 16
 AREA = (0.1, 0.35)
 """Share of the grid one rectangle covers: smallest, largest."""
 ASPECT = (0.3, 1 / 0.3)
+FLOAT_BIAS = 127
+"""What the exponent of 1.0 reads in the bits of a float32."""
 
 
 class BlockMasker:
@@ -35,22 +37,24 @@ class BlockMasker:
         size = torch.minimum(size.round().clamp_min(1), sides)
         # floor(u * (free + 1)) reaches the last row and column as often as the first
         start = (torch.stack([top, left], -1) * (sides - size + 1)).floor()
-        down, across = (
-            _covering(*one) for one in zip(*(at.unbind(-1) for at in (coords, start, start + size)), strict=True)
-        )
-        order = torch.frexp((down & across).float()).exponent  # of the highest bit, counted from 1; of none 0
+        down, across = _covering(coords.mT, start.mT, (start + size).mT).unbind(1)
+        exponent = (down & across).float().view(
+            torch.int32
+        ) >> 23  # of the highest bit, in a float's own code; of none 0
+        order = (exponent - (FLOAT_BIAS - 1)).clamp_min_(0)
         return Scored(order + draws.uniform("mask", coords.shape[1]))
 
 
 def _covering(place: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """(B, N) long: which rectangles lie over each cell along one axis, a bit each, the first drawn the highest.
+    """(B, axes, N) int: which rectangles lie over each cell along each axis, a bit each, the first drawn the highest.
 
     Args:
-        place: (B or 1, N): where cells lie.
-        start: (B, RECTANGLES): the first cell of each rectangle.
-        end: (B, RECTANGLES): the one after its last.
+        place: (B or 1, axes, N): where cells lie.
+        start: (B, axes, RECTANGLES): the first cell of each rectangle.
+        end: (B, axes, RECTANGLES): the one after its last.
     """
-    bit = (1 << torch.arange(RECTANGLES - 1, -1, -1, device=place.device)).expand(len(start), -1)
-    changes = bit.new_zeros(len(start), place.shape[1] + 1)
-    changes.scatter_add_(1, start.long(), bit).scatter_add_(1, end.long(), -bit)
-    return changes.cumsum(1).gather(1, place.long().expand(len(start), -1))
+    bit = 1 << torch.arange(RECTANGLES - 1, -1, -1, dtype=torch.int32, device=place.device)
+    edges = torch.cat([start, end], -1).long()
+    changes = bit.new_zeros(*edges.shape[:2], place.shape[2] + 1)
+    changes.scatter_add_(2, edges, torch.cat([bit, -bit]).expand_as(edges))
+    return changes.cumsum(2, dtype=torch.int32).gather(2, place.long().expand(len(edges), -1, -1))
