@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#666666")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "hexagon", "triangle-down")
-BLUE, ORANGE, GREEN, GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#8A94A0"
+BLUE, ORANGE, GREEN, GREY, PALE = COLOURS[0], COLOURS[1], COLOURS[2], "#8A94A0", "#EAF2F8"
 MOST_POINTS = 2000
 AXES = {"lr": "learning rate", "grad_norm": "gradient norm"}
 MOST_SCATTERED = 20_000
@@ -264,6 +264,22 @@ def scatter_map(points: pd.DataFrame, x: str, y: str, classes: Sequence[str]) ->
     figure.update_xaxes(showticklabels=False, showgrid=False)
     figure.update_yaxes(showticklabels=False, showgrid=False, scaleanchor="x")
     figure.update_layout(dragmode="lasso")
+    return figure
+
+
+def heat(grid: np.ndarray, title: str) -> go.Figure:
+    """(rows, columns) of 0 to 100 as squares, the first row on top; nothing where a place is NaN."""
+    figure = go.Figure(
+        go.Heatmap(
+            z=grid, zmin=0, zmax=100, colorscale=[[0, PALE], [1, BLUE]], colorbar={"title": words(title)}, xgap=1, ygap=1,
+            hoverongaps=False, hovertemplate="row %{y}, column %{x}: %{z:.0f} %<extra></extra>",
+        )
+    )  # fmt: skip
+    _styled(figure, 320)
+    figure.update_xaxes(showgrid=False, constrain="domain")
+    figure.update_yaxes(
+        showgrid=False, autorange="reversed", scaleanchor="x" if len(grid) > 1 else None, constrain="domain"
+    )
     return figure
 
 

@@ -55,6 +55,17 @@ class Restored(NamedTuple):
     seconds: float
 
 
+class OwnMasks(NamedTuple):
+    """Masks that a model draws as it was trained with."""
+
+    sheet: np.ndarray
+    """(H, W, 3) uint8: samples whole, then under each draw."""
+    often: np.ndarray
+    """(rows, columns): share of the samples in which a cell is hidden, NaN where there is no cell."""
+    evenness: float
+    samples: int
+
+
 class Completed(NamedTuple):
     """One sample whose missing entries were filled in."""
 
@@ -147,6 +158,25 @@ def stacked(pictures: list[np.ndarray], across: bool = False, gap: int = 4) -> n
         wide = ((0, height - len(picture)), (0, gap)) if across else ((0, gap), (0, width - picture.shape[1]))
         padded.append(np.pad(picture, (*wide, (0, 0)), constant_values=255))
     return np.concatenate(padded, 1 if across else 0)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _own_masks(stamp: Stamp, raw: np.ndarray, shown: int, ratio: float) -> OwnMasks:
+    import torch
+
+    from mae_core.masking.coverage import coverage
+    from mae_core.masking.gallery import own_gallery
+
+    model, batch = _load(*stamp).eval(), torch.from_numpy(np.array(raw))
+    with LOCK:
+        found = coverage(model, batch, ratio)
+        return OwnMasks(own_gallery(model, batch[:shown], ratio), found.grid(), found.evenness, found.samples)
+
+
+def own_masks(model: Model, raw: np.ndarray, shown: int, ratio: float) -> OwnMasks:
+    """What a model's own masks hide of (n, …) raw samples; the first ``shown`` are drawn."""
+    load(model)
+    return _own_masks(_stamp(model), np.ascontiguousarray(raw), shown, ratio)
 
 
 @st.cache_data(max_entries=512, show_spinner=False)

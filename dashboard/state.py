@@ -71,6 +71,12 @@ def empty(sentence: str, command: str = "dvc repro") -> None:
         st.code(command, language="bash")
 
 
+def unusable(path: str, why: object, command: str) -> None:
+    """Names a file that cannot be used, and what makes it anew."""
+    st.error(f"**{plain(path)}** cannot be used: {plain(why, 240)}", icon=":material/error:")
+    st.code(command, language="bash")
+
+
 def problems(found: Store) -> None:
     """What could not be read while the page was drawn; corrupt files are shown at once, absent ones on request."""
     corrupt = [p for p in found.problems if p.kind == "corrupt"]

@@ -7,8 +7,9 @@ SCORE_COLUMNS = [
     "n_train", "n_test", "value", "low", "high", "fingerprint",
 ]  # fmt: skip
 HISTORY_COLUMNS = ["seed", "step", "samples", "epoch", "loss", "lr", "grad_norm", "nonfinite_steps"]
-PART_PREFIXES = ("loss_of/", "grad_norm_of/")
-"""Of the columns behind those of the history: a part of the loss without its weight, and how hard an objective pulls at the encoder."""
+PART_PREFIXES = ("loss_of/", "grad_norm_of/", "mask/")
+"""Of the columns behind those of the history: a part of the loss without its weight, how hard an objective pulls at the encoder, and what
+learned masks do."""
 
 
 def parts_of(columns: Iterable[str]) -> list[str]:

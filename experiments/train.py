@@ -104,9 +104,9 @@ def train_here(job: Job, world: World, device: torch.device, reading: Reading = 
 
 
 def labels_of(state: TrainState, job: Job) -> np.ndarray | None:
-    """The labels of the train split, for masks that are rewarded by a probe; no other training opens them."""
+    """The labels of the train split, for the probe beside learned masks; no other training opens them."""
     path = Path(job.samples).with_name("train-labels.npy")
-    if state.learner is None or not state.learner.needs_labels or not path.is_file():
+    if state.learner is None or not path.is_file():
         return None
     return np.load(path, allow_pickle=False)
 

@@ -165,13 +165,20 @@ def masks(
     dataset: Annotated[
         str | None, typer.Option(help="a prepared dataset to show them on; default: made-up samples")
     ] = None,
-    ratio: Annotated[float | None, typer.Option(help="share hidden; default: the modality's")] = None,
+    ratio: Annotated[float | None, typer.Option(help="share hidden; default: the modality's, or the model's")] = None,
     count: Annotated[int, typer.Option(help="samples in a row")] = 4,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="a trained model: its own masks, as it learned them, and how often each cell is hidden"),
+    ] = None,
 ) -> None:
-    """Draw what every mask hides of a few samples."""
-    from pipelines.masks import draw_masks
+    """Draw what every mask hides of a few samples, or the masks of one model."""
+    from pipelines.masks import draw_masks, draw_own_masks
 
-    print(draw_masks(out, modality, dataset, ratio, count, ROOT))
+    if model is not None:
+        print(draw_own_masks(out, model, dataset, ratio, count, ROOT))
+    else:
+        print(draw_masks(out, modality, dataset, ratio, count, ROOT))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What every mask hides, drawn on real or made-up samples: what ``maestro masks`` does."""
+"""What masks hide, every strategy or those of a trained model, on real or made-up samples: what ``maestro masks`` does."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ import numpy as np
 import torch
 from PIL import Image
 
+from experiments.subjects import unlike
 from mae_core.atomic import replace_file, write_text
 from mae_core.data.dataset import open_dataset
-from mae_core.masking.gallery import gallery, text_gallery
+from mae_core.masking.coverage import Coverage, coverage
+from mae_core.masking.gallery import gallery, own_gallery, text_gallery
 from mae_core.modalities import MODALITIES
+from mae_core.model import MaskedAutoencoder
 from mae_core.registry import resolve
 
 WIDTH = 64
 """Of an embedding that nothing reads."""
+COUNTED = 256
+"""Samples that a model's masks are counted over."""
 
 
 def draw_masks(
@@ -44,3 +49,33 @@ def draw_masks(
     with replace_file(out) as staging:
         Image.fromarray(picture).save(staging, format="PNG")
     return f"{out}: a row for each mask, {len(raw)} samples"
+
+
+def draw_own_masks(out: Path, folder: Path, dataset: str | None, ratio: float | None, count: int, root: Path) -> str:
+    """Writes a picture of what a trained model hides of the first samples of a dataset; returns how often it hides each cell.
+
+    Raises ValueError where the dataset is none that the model takes.
+    """
+    if count < 1:
+        raise ValueError(f"--count {count}: at least one sample is wanted")
+    if dataset is None:
+        raise ValueError("--model: name a prepared dataset too, with --dataset")
+    model, found = MaskedAutoencoder.load(folder).eval(), open_dataset(root / "data" / dataset)
+    if problem := unlike(model, found):
+        raise ValueError(f"{folder}: {problem}")
+    ratio = (model.ratio or model.modality.default_ratio) if ratio is None else ratio
+    raw = torch.from_numpy(np.array(found.split("train").samples[: max(count, COUNTED)]))
+    picture = own_gallery(model, raw[:count], ratio)
+    with replace_file(out) as staging:
+        Image.fromarray(picture).save(staging, format="PNG")
+    return "\n".join([*_said(coverage(model, raw, ratio), ratio), str(out)])
+
+
+def _said(found: Coverage, ratio: float) -> list[str]:
+    """How often each cell is hidden, in percent, as cells lie."""
+    rows = [" ".join("   " if np.isnan(one) else f"{100 * one:3.0f}" for one in row).rstrip() for row in found.grid()]
+    return [
+        f"how often each cell is hidden, % of {found.samples} samples at {ratio:.0%}:",
+        *rows,
+        f"evenness {found.evenness:.2f} (1: all cells alike)",
+    ]

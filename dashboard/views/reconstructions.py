@@ -24,10 +24,7 @@ def results(models: list[Model], raw: np.ndarray, ratio: float, strategy: str, s
         try:
             made.append((model, inference.restore(model, raw, ratio, strategy, seed, index)))
         except inference.Unusable as error:
-            st.error(
-                f"**{state.plain(error.path)}** cannot be used: {state.plain(error, 240)}", icon=":material/error:"
-            )
-            st.code(error.command, language="bash")
+            state.unusable(error.path, error, error.command)
     return made
 
 

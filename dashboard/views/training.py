@@ -74,11 +74,16 @@ def page(found: Store) -> None:
                 history,
                 quantity,
             )
-    if parts := [*parts_of(history.columns), *(name for name in history.columns if name.startswith(PART_PREFIXES[1]))]:
-        st.subheader("Parts of the loss, without their weights", anchor=False)
-        part = state.choose("Part", parts, "part")
-        having = history[history[part].notna()]
-        state.chart(figures.curves(having, part, x, log, smoothing, legend=False), having, part)
+    _, pulls, masks = ([name for name in history.columns if name.startswith(prefix)] for prefix in PART_PREFIXES)
+    for heading, label, some in (
+        ("Parts of the loss, without their weights", "Part", [*parts_of(history.columns), *pulls]),
+        ("What learned masks do", "Measure", masks),
+    ):
+        if some:
+            st.subheader(heading, anchor=False)
+            one = state.choose(label, some, label.lower())
+            having = history[history[one].notna()]
+            state.chart(figures.curves(having, one, x, log, smoothing, legend=False), having, one)
     st.subheader("Where each run ended", anchor=False)
     number = st.column_config.NumberColumn
     columns = {"samples seen": number(format="localized"), "epochs": number(format="%.1f")}

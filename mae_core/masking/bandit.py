@@ -62,8 +62,8 @@ class BanditMasker(nn.Module):
         """(A,): log-weights of exp3; sums of payments of ucb."""
         self.count = nn.Parameter(torch.zeros(arms), requires_grad=False)
         """(A,): rounds of each arm."""
-        self.memory = nn.Parameter(torch.zeros(4), requires_grad=False)
-        """What the model scored when the round began; mean and mean square of payments, and their weight."""
+        self.memory = nn.Parameter(torch.zeros(5), requires_grad=False)
+        """What the model scored when the round began; mean and mean square of payments, and their weight; the last of them."""
 
     def probabilities(self) -> list[float]:
         """(A,) of each arm to mask the next round; families one after another, within one its ratios."""
@@ -116,7 +116,6 @@ class BanditLearner:
         if len(masker.value) < 2:
             raise ValueError("a bandit with one arm has nothing to choose: give masking.options families or ratios")
         self.masker, self.model = masker, model
-        self.parts: dict[str, Tensor] = {}
         self._samples: np.ndarray | None = None
         self._arm: tuple[int, int] | None = None
 
@@ -146,7 +145,7 @@ class BanditLearner:
         if (step + 1) % masker.every or self._arm is None:
             return
         (_, arm), after = self._arm, self._probe()
-        before, mean, square, weight = masker.memory.unbind()
+        before, mean, square, weight, _ = masker.memory.unbind()
         gain = (before.clamp_min(1e-12) / after.clamp_min(1e-12)).log() / self._cost(arm)
         deviation = (square - mean.square()).clamp_min(1e-12).sqrt()
         paid = torch.where(weight > 0.3, ((gain - mean) / deviation).sigmoid(), 0.5)
@@ -154,11 +153,16 @@ class BanditLearner:
         kept = MEMORY * weight
         fresh = 1 - MEMORY
         mean, square = ((kept * old + fresh * new) / (kept + fresh) for old, new in ((mean, gain), (square, gain**2)))
-        masker.memory.copy_(torch.stack([after, mean, square, kept + fresh]))
-        chances = masker.probabilities()
-        self.parts = {"mask/reward": gain} | {
-            f"mask/{name}": gain.new_tensor(chance) for name, chance in zip(masker.names(), chances)
-        }
+        masker.memory.copy_(torch.stack([after, mean, square, kept + fresh, gain]))
+
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """The last payment, and how likely each arm is in the next round: of the state, so that a resumed training tells it too."""
+        masker = self.masker
+        if not masker.count.any():
+            return {}
+        chances = masker.count.new_tensor(masker.probabilities())
+        return {"mask/reward": masker.memory[4]} | dict(zip((f"mask/{name}" for name in masker.names()), chances))
 
     def _pay(self, arm: int, paid: Tensor) -> None:
         masker = self.masker

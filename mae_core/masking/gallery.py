@@ -29,7 +29,10 @@ HIDDEN, SEEN = "■", "·"
 
 def masked_by(modality: Modality, raw: Tensor, strategy: str, ratio: float, seed: int = 0, **options: Any) -> Tensor:
     """Samples like ``raw``, in which what a strategy hides is the modality's ``blank``."""
-    plan = _plan(modality, raw, strategy, ratio, seed, **options)
+    return _blanked(modality, raw, _plan(modality, raw, strategy, ratio, seed, **options))
+
+
+def _blanked(modality: Modality, raw: Tensor, plan: Plan) -> Tensor:
     hidden = modality.covers(raw, plan.hide, plan.hide_ok)
     return torch.where(hidden, torch.full_like(raw, modality.blank), raw)
 
@@ -56,6 +59,16 @@ def gallery(modality: Modality, raw: Tensor, ratio: float | None = None, seed: i
     for strategy, options in _shown(modality):
         name = "\n".join([strategy, *(f"{key}: {value}" for key, value in options.items())])
         rows[name] = masked_by(modality, raw, strategy, ratio, seed, **options)
+    return _sheet({name: modality.render(shown).cpu().numpy() for name, shown in rows.items()})
+
+
+@torch.no_grad()
+def own_gallery(model: Any, raw: Tensor, ratio: float, seed: int = 0, draws: int = 3) -> np.ndarray:
+    """RGB uint8 likewise: the samples whole, then under so many masks as the model was trained with, and as it learned them."""
+    modality, strategy = model.modality, model.config["masking"]["strategy"]
+    rows = {"whole": raw}
+    for draw in range(draws):
+        rows[f"{strategy}\nseed {seed + draw}"] = _blanked(modality, raw, model.plan(raw, ratio, strategy, seed + draw))
     return _sheet({name: modality.render(shown).cpu().numpy() for name, shown in rows.items()})
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mae_core.cells import Context, Plan
 from mae_core.draws import Draws
+from mae_core.masking.coverage import evenness, times_hidden
 from mae_core.masking.gumbel import gumbel, order_log_prob
 from mae_core.masking.making import context_for
 from mae_core.masking.plan import plan_from_scores
@@ -119,20 +120,15 @@ class PolicyLearner:
     @torch.no_grad()
     def _tell(self, seen: list[Seen], rewards: list[Tensor], entropy: Tensor, total: Tensor, world: Any) -> None:
         n = self.masker.coverage.shape[0]
-        hidden = torch.zeros(n, device=total.device)
-        for one in seen:
-            ok = torch.ones_like(one.plan.hide) if one.plan.hide_ok is None else one.plan.hide_ok.long()
-            hidden.scatter_add_(0, one.plan.hide.flatten(), ok.flatten().float())
+        hidden = torch.stack([times_hidden(one.plan, n) for one in seen]).sum(0)
         coverage = world.sum(hidden) / total
         self.masker.coverage.lerp_(coverage, 1 - COVERAGE_DECAY)
-        share = coverage / coverage.sum().clamp_min(TINY)
-        even = (-(share * share.clamp_min(TINY).log()).sum()).exp() / n
         self.parts = {
             "mask/reward": world.sum(torch.cat(rewards).sum()) / total * self.masker.sign,
             "mask/entropy": entropy,
             "mask/hidden_most": coverage.max(),
             "mask/hidden_least": coverage.min(),
-            "mask/evenness": even,
+            "mask/evenness": evenness(coverage),
         }
 
 

@@ -30,6 +30,7 @@ from mae_core.training.precision import Precision, choose_precision
 from mae_core.training.progress import Clock, Progress, Said
 from mae_core.training.schedule import lr_at
 from mae_core.training.state import TrainState
+from mae_core.training.watching import Watch
 from mae_core.training.world import World, replicate, shard
 
 
@@ -123,7 +124,7 @@ def fit(
         state: model, optimiser and step, on the device to train on; at a yield it may be saved, and later resumed exactly.
         samples: (n, …) raw samples, usually memory-mapped, in shards, or photographs that are decoded as they are read.
         world: this rank. Every draw depends on (seed, step, sample) and every loss on the global batch, so results do not depend on it.
-        labels: (n,) of the samples, −1 where there is none; only masks that are rewarded by a probe look at them.
+        labels: (n,) of the samples, −1 where there is none; a probe looks at them while masks are learned, and nothing else does.
 
     Raises TrainingDiverged after ``max_nonfinite`` skipped steps in a row, ValueError for settings that this model cannot be trained with.
     """
@@ -134,15 +135,23 @@ def fit(
     precision = choose_precision(settings.precision, device)
     rows = pass_size(state.model.config, settings, -(-settings.batch_size // world.size), device)
     settings = replace(settings, micro_batch=world.least(rows))  # from here on a number, the same on every rank
+    watch = None
     if state.learner is not None:
         check_learner(state.learner, world)
         state.learner.prepare(samples, labels)
+        watch = Watch(samples, labels)
     with closing(Batches(samples, settings.batch_size, settings.seed, world, device)) as batches:
-        yield from _train(state, batches, settings, world, precision, report_every)
+        yield from _train(state, batches, settings, world, precision, report_every, watch)
 
 
 def _train(
-    state: TrainState, batches: Batches, settings: Settings, world: World, precision: Precision, report_every: int
+    state: TrainState,
+    batches: Batches,
+    settings: Settings,
+    world: World,
+    precision: Precision,
+    report_every: int,
+    watch: Watch | None,
 ) -> Generator[Progress, None, None]:
     """The steps of ``fit``."""
     device, learner = batches.device, state.learner
@@ -198,7 +207,9 @@ def _train(
             )
         state.step += 1
         if reports:
-            yield clock.progress(state, settings.steps, len(batches.samples), _said(share, world), lr, float(norm))
+            masks = {} if watch is None else watch.says(state.model, learner.parts)
+            said = _said(share, world)._replace(masks=masks)
+            yield clock.progress(state, settings.steps, len(batches.samples), said, lr, float(norm))
 
 
 class _Share(NamedTuple):

@@ -28,7 +28,7 @@ class Progress(NamedTuple):
     grad_norms: dict[str, float] = {}  # noqa: RUF012
     """Of each objective with its weight, with respect to what the encoder gives; empty unless asked for."""
     masks: dict[str, float] = {}  # noqa: RUF012
-    """What learned masks showed at the last step that taught them something, by name."""
+    """What learned masks showed at the last step that taught them something, and a probe of the features now, by name."""
 
     def row(self) -> dict[str, Any]:
         """Everything as plain columns: a part is ``loss_of/<part>``, a norm ``grad_norm_of/<objective>``."""
@@ -44,6 +44,7 @@ class Said(NamedTuple):
     loss: float
     parts: dict[str, float]
     grad_norms: dict[str, float]
+    masks: dict[str, float] = {}  # noqa: RUF012
 
 
 class Clock:
@@ -85,7 +86,7 @@ class Clock:
             eta_s=(steps - state.step) * self.batch_size / max(rate, 1e-9),
             parts=said.parts,
             grad_norms=said.grad_norms,
-            masks={} if state.learner is None else {name: float(part) for name, part in state.learner.parts.items()},
+            masks=said.masks,
         )
         self.since, self.waited, self.steps = now, 0.0, 0
         return progress

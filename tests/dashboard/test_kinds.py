@@ -153,4 +153,5 @@ def test_gaps_are_shaded_and_lines_meet_at_their_ends():
 def test_masks_of_every_kind_are_drawn(kind, kinds, monkeypatch):
     app = opened("masks", kinds, monkeypatch, dataset=kind)
     checked(app)
-    assert len(app.image) == 1 and not app.error
+    assert len(app.image) == 2 and not app.error, "every strategy, and those of the model"
+    assert "Evenness" in " ".join(caption.value for caption in app.caption)

@@ -236,3 +236,16 @@ def test_parts_of_a_loss_are_drawn_one_at_a_time(trees, tmp_path, monkeypatch):
     menu.select("loss_of/uniformity").run()
     assert not app.exception
     assert "Parts of the loss" not in check(opened("training", trees["many"], monkeypatch), "training")
+
+
+def test_what_learned_masks_do_is_drawn(trees, tmp_path, monkeypatch):
+    root = tmp_path / "masks"
+    shutil.copytree(trees["many"], root)
+    path = root / "results" / "digits" / "history.csv"
+    table = pd.read_csv(path)
+    table.assign(**{"mask/probe": 0.5, "mask/reward": table["loss"]}).to_csv(path, index=False)
+    app = opened("training", root, monkeypatch)
+    assert "What learned masks do" in check(app, "training")
+    (menu,) = (box for box in app.selectbox if box.label == "Measure")
+    assert menu.options == ["mask/probe", "mask/reward"]
+    assert "What learned masks do" not in check(opened("training", trees["many"], monkeypatch), "training")

@@ -137,6 +137,15 @@ def test_parts_reach_the_history_the_report_and_the_app(root):
     assert MaskedAutoencoder.load(root / "models" / "tiny" / "seed-0").config["objective"]["uniformity"] == 0.1
 
 
+def test_what_learned_masks_do_reaches_the_history(root):
+    change(root, masking={"strategy": "policy", "options": {"random": 0.0}})
+    stage.pretrain("tiny", root)
+    table = Store(root).history("tiny")
+    measures = ["entropy", "evenness", "hidden_least", "hidden_most", "probe", "reward"]
+    assert [name for name in table if name.startswith("mask/")] == [f"mask/{name}" for name in measures]
+    assert table["mask/probe"].between(0, 1).all() and table["mask/entropy"].between(0.9, 1.001).all()
+
+
 def test_a_loss_of_one_part_is_drawn_once(root):
     stage.pretrain("tiny", root)
     store = Store(root)

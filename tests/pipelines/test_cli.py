@@ -147,6 +147,7 @@ def test_masks_are_drawn_in_letters(maestro, project):
 def test_masks_that_cannot_be_drawn_say_why(maestro):
     assert "did you mean 'image'" in maestro("masks", "--out", "a.png", "--modality", "imag").err
     assert "at least one sample" in maestro("masks", "--out", "a.png", "--count", "0").err
+    assert "--dataset" in maestro("masks", "--out", "a.png", "--model", "models/tiny/seed-0").err
 
 
 def test_alone_it_lists_its_commands(maestro):

@@ -104,7 +104,7 @@ def test_a_resumed_training_is_an_unbroken_one(make_config, make_raw, tmp_path, 
     config = make_config(masking=bandit())
     raw = make_raw(24, config)
     whole = start(config, SETTINGS)
-    rows(whole, raw)
+    told = [progress.masks for progress in rows(whole, raw)]
     state = start(config, SETTINGS)
     for progress in fit(state, raw.numpy(), SETTINGS, report_every=1):
         if progress.step == at:
@@ -112,7 +112,7 @@ def test_a_resumed_training_is_an_unbroken_one(make_config, make_raw, tmp_path, 
             break
     again = start(config, SETTINGS)
     assert load_checkpoint(again, tmp_path, "x") == at
-    rows(again, raw)
+    assert [progress.masks for progress in rows(again, raw)] == told[at:]
     a, b = whole.tensors(), again.tensors()
     assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 

@@ -1,0 +1,78 @@
+"""How often masks hide each cell, where these lie, and the pictures of a model's own masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mae_core.cells import Plan
+from mae_core.masking.coverage import Coverage, coverage, evenness, times_hidden
+from mae_core.masking.gallery import GAP, NAME, own_gallery
+from mae_core.modalities.table import TableModality
+from mae_core.model import MaskedAutoencoder
+
+
+def of(coords, often=None):
+    coords = torch.tensor(coords, dtype=torch.float)
+    return Coverage(torch.arange(len(coords)).float() if often is None else often, coords, 1.0, 1)
+
+
+def test_hidden_cells_are_counted_and_padding_is_not():
+    plan = Plan(
+        torch.tensor([[0], [1]]), torch.tensor([[1, 2], [2, 0]]), None, torch.tensor([[True, True], [True, False]])
+    )
+    assert times_hidden(plan, 4).tolist() == [0, 1, 2, 0]
+    assert times_hidden(plan._replace(hide_ok=None), 4).tolist() == [1, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("often", "even"), [([0.5] * 8, 1.0), ([1.0] + [0.0] * 7, 1 / 8), ([0.3, 0.3] + [0.0] * 6, 2 / 8)]
+)
+def test_evenness_counts_the_cells_that_are_hidden(often, even):
+    assert float(evenness(torch.tensor(often))) == pytest.approx(even, abs=1e-4)
+
+
+def test_cells_lie_as_in_the_sample():
+    assert of([[0], [1], [2]]).grid().tolist() == [[0, 1, 2]]
+    assert of([[1, 0], [0, 0], [0, 1], [1, 1]]).grid().tolist() == [[1, 2], [0, 3]]
+    film = of([[t, y, x] for t in range(2) for y in range(2) for x in range(2)]).grid()
+    np.testing.assert_array_equal(film, [[0, 1, np.nan, 4, 5], [2, 3, np.nan, 6, 7]])
+    assert of([[0, 0], [0, 0]]).grid().tolist() == [[0, 1]], "cells of several parts, at one place"
+
+
+def test_a_random_mask_hides_all_alike_and_a_led_one_what_it_is_told_to(make_config, make_raw):
+    raw = make_raw(400, config := make_config())
+    model = MaskedAutoencoder.build(config)
+    found = coverage(model, raw)
+    assert found.samples == 400 and float(found.often.mean()) == pytest.approx(model.ratio)
+    assert (found.often - model.ratio).abs().max() < 0.12 and found.evenness > 0.99
+    weights = [1.0] * 8 + [0.0] * 8
+    led = MaskedAutoencoder.build(make_config(masking={"strategy": "weight_map", "ratio": 0.5, "weights": weights}))
+    assert coverage(led, raw).often.tolist() == weights
+
+
+def test_cells_that_no_sample_has_are_not_counted(make_config):
+    example = next(iter(TableModality.examples().values()))
+    model = MaskedAutoencoder.build(
+        {
+            **make_config(),
+            "modality": {"kind": "table", **example.config},
+            "objective": {"reconstruction": 1.0, "target": "columns"},
+        }
+    )
+    raw = example.raw(40, torch.Generator().manual_seed(0))
+    raw[:, 0] = float("nan")
+    often = coverage(model, raw, 0.5).often
+    assert often[0].isnan() and not often[1:].isnan().any()
+
+
+def test_a_models_own_masks_are_drawn(make_config, make_raw):
+    weights = [1.0] * 8 + [0.0] * 8
+    model = MaskedAutoencoder.build(make_config(masking={"strategy": "weight_map", "ratio": 0.5, "weights": weights}))
+    sheet = own_gallery(model, make_raw(2, model.config), 0.5, draws=2)
+    high = sheet.shape[0] // 3
+    whole, first, second = (sheet[i * high : (i + 1) * high - GAP, NAME:] for i in range(3))
+    assert (first == second).all(), "half of the cells always, the other never"
+    middle = whole.shape[0] // 2
+    assert (first[middle:] == whole[middle:]).all() and (first[:middle] != whole[:middle]).any()
