@@ -18,6 +18,11 @@ def parts_of(columns: Iterable[str]) -> list[str]:
     return found if len(found) > 1 else []
 
 
+def masks_of(columns: Iterable[str]) -> list[str]:
+    """Of the columns of a history: what learned masks do."""
+    return [name for name in columns if name.startswith(PART_PREFIXES[2])]
+
+
 TRIAL_COLUMNS = ["trial", "rung", "origin", "status", "seed", "steps", "flops", "parameters", "score", "loss"]
 MORE_TRIAL_COLUMNS = ["encode_flops", "parent"]
 """Of trials.parquet since schema 2 of search.json, before one ``proxy.<name>`` for each proxy and the searched keys."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments import words
-from experiments.columns import parts_of
+from experiments.columns import masks_of, parts_of
 from experiments.markup import Markup, details, table, tag, text
 from experiments.report_proxies import front, percent, schedule, trusted
 from experiments.results import Store, best_trial, last_rungs
@@ -165,6 +165,7 @@ def training(found: Store, recipes: Sequence[str]) -> Markup:
     losses: list[Line] = []
     rates: list[Line] = []
     pieces: list[Line] = []
+    masks: list[Line] = []
     ends: list[list[Any]] = []
     for recipe in recipes:
         history = found.history(recipe)
@@ -173,10 +174,12 @@ def training(found: Store, recipes: Sequence[str]) -> Markup:
             name = f"{words.short(recipe, 18)}, seed {seed:g}"
             losses.append(Line(name, step, loss, len(losses)))
             rates.append(Line(name, step, rate, len(rates)))
-            for part in parts_of(rows.columns):
-                label = f"{words.short(recipe, 18)}: {words.short(part.partition('/')[2], 24)}"
-                if seed == history["seed"].min() and rows[part].notna().any():
-                    pieces.append(Line(label, step, rows[part].to_numpy(dtype=float), len(pieces)))
+            first = seed == history["seed"].min()
+            for into, parts in ((pieces, parts_of(rows.columns)), (masks, masks_of(rows.columns))):
+                for part in parts:
+                    label = f"{words.short(recipe, 18)}: {words.short(part.partition('/')[2], 24)}"
+                    if first and rows[part].notna().any():
+                        into.append(Line(label, step, rows[part].to_numpy(dtype=float), len(into)))
             last = rows.iloc[-1]
             bad = int(rows["nonfinite_steps"].max())
             ends.append(
@@ -208,20 +211,27 @@ def training(found: Store, recipes: Sequence[str]) -> Markup:
             ),
             class_="pair",
         ),
-        _pieces(pieces),
+        _of_first_seed(
+            pieces,
+            "parts of the training loss by step",
+            "without weight",
+            "What the loss is made of, before weighting",
+            True,
+        ),
+        _of_first_seed(
+            masks, "measures of learned masks by step", "as docs/masks.md says", "What learned masks do", False
+        ),
         details("Where each run ended", table(columns, ends, numbers=range(1, 6))),
     )
 
 
-def _pieces(pieces: list[Line]) -> Markup | None:
-    """The parts of losses that have several, of the first seed."""
-    if not pieces:
+def _of_first_seed(curves: list[Line], title: str, y: str, about: str, log_y: bool) -> Markup | None:
+    """What only some recipes log, of the first seed."""
+    if not curves:
         return None
-    drawn = lines(pieces[:MOST_CURVES], "parts of the training loss by step", "step", "without weight", log_y=True)
-    more = f" {MOST_CURVES} of {len(pieces)} are drawn." if len(pieces) > MOST_CURVES else ""
-    return tag(
-        "figure", drawn, tag("figcaption", f"What the loss is made of, before weighting, of the first seed.{more}")
-    )
+    drawn = lines(curves[:MOST_CURVES], title, "step", y, log_y=log_y)
+    more = f" {MOST_CURVES} of {len(curves)} are drawn." if len(curves) > MOST_CURVES else ""
+    return tag("figure", drawn, tag("figcaption", f"{about}, of the first seed.{more}"))
 
 
 # Provenance and cost
