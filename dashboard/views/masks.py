@@ -12,8 +12,7 @@ from experiments.results import Dataset, Model, Store
 from mae_core.modalities.base import OWN
 
 SHOWN = 6
-COUNTED = 256
-"""Training samples that a model's masks are counted over."""
+COUNTED = 256  # training samples that a model's masks are counted over
 
 
 def every_strategy(dataset: Dataset, samples: np.ndarray, ratio: float) -> None:
