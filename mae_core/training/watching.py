@@ -24,10 +24,10 @@ class Watch:
     """
 
     def __init__(self, samples: Samples, labels: np.ndarray | None) -> None:
-        known = np.flatnonzero(labels >= 0) if labels is not None else np.zeros(0, np.int64)
+        labels = np.full(len(samples), -1) if labels is None else labels
+        known = np.flatnonzero(labels >= 0)
         rows = known[permutation(len(known), "watched")[:WATCHED].numpy()]
-        self.labels = labels[rows] if labels is not None else rows
-        self.samples = samples[rows] if len(rows) > 1 else None
+        self.samples, self.labels = samples[rows] if len(rows) > 1 else None, labels[rows]
 
     def says(self, model: Any, parts: dict[str, Tensor]) -> dict[str, float]:
         """What a learner of masks tells, by name, and ``mask/probe`` behind it where there are labels."""
