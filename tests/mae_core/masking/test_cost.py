@@ -8,6 +8,7 @@ from counting import counter
 
 from mae_core.flops import train_flops
 from mae_core.masking.cost import BATCH
+from mae_core.training import watching
 from mae_core.training.loop import Settings, fit, start
 
 SETTINGS = Settings(steps=2, batch_size=BATCH, lr=1e-3, precision="fp32")
@@ -28,8 +29,12 @@ def counted(config, raw):
 
 
 @pytest.fixture
-def beside(make_config, make_raw):
-    """Masking → what it costs more than random masks of the same ratio: as torch counts it, and as it is said."""
+def beside(make_config, make_raw, monkeypatch):
+    """Masking → what it costs more than random masks of the same ratio: as torch counts it, and as it is said.
+
+    The probe of a report is a measurement, as evaluation is: it is left out of both.
+    """
+    monkeypatch.setattr(watching, "WATCHED", 0)
 
     def found(masking):
         random = {"strategy": "random", "ratio": masking["ratio"]}
