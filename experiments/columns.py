@@ -7,20 +7,20 @@ SCORE_COLUMNS = [
     "n_train", "n_test", "value", "low", "high", "fingerprint",
 ]  # fmt: skip
 HISTORY_COLUMNS = ["seed", "step", "samples", "epoch", "loss", "lr", "grad_norm", "nonfinite_steps"]
-PART_PREFIXES = ("loss_of/", "grad_norm_of/", "mask/")
+LOSSES, PULLS, MASKS = PART_PREFIXES = ("loss_of/", "grad_norm_of/", "mask/")
 """Of the columns behind those of the history: a part of the loss without its weight, how hard an objective pulls at the encoder, and what
 learned masks do."""
 
 
 def parts_of(columns: Iterable[str]) -> list[str]:
     """Of the columns of a history: the parts of a loss that has several."""
-    found = [name for name in columns if name.startswith(PART_PREFIXES[0])]
+    found = [name for name in columns if name.startswith(LOSSES)]
     return found if len(found) > 1 else []
 
 
 def masks_of(columns: Iterable[str]) -> list[str]:
     """Of the columns of a history: what learned masks do."""
-    return [name for name in columns if name.startswith(PART_PREFIXES[2])]
+    return [name for name in columns if name.startswith(MASKS)]
 
 
 TRIAL_COLUMNS = ["trial", "rung", "origin", "status", "seed", "steps", "flops", "parameters", "score", "loss"]

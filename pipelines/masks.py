@@ -30,8 +30,7 @@ def draw_masks(
 
     With a dataset, its modality counts.
     """
-    if count < 1:
-        raise ValueError(f"--count {count}: at least one sample is wanted")
+    _check(count)
     if dataset is None:
         kind = resolve(MODALITIES, modality, "modality")
         example = next(iter(kind.examples().values()))
@@ -45,9 +44,7 @@ def draw_masks(
     if out.suffix == ".txt":
         write_text(out, text_gallery(cut, raw, ratio) + "\n")
         return f"{out}: every mask of one sample"
-    picture = gallery(cut, raw, ratio)
-    with replace_file(out) as staging:
-        Image.fromarray(picture).save(staging, format="PNG")
+    _save(gallery(cut, raw, ratio), out)
     return f"{out}: a row for each mask, {len(raw)} samples"
 
 
@@ -56,8 +53,9 @@ def draw_own_masks(out: Path, folder: Path, dataset: str | None, ratio: float | 
 
     Raises ValueError where the dataset is none that the model takes.
     """
-    if count < 1:
-        raise ValueError(f"--count {count}: at least one sample is wanted")
+    _check(count)
+    if out.suffix == ".txt":
+        raise ValueError(f"--out {out}: masks of a model are drawn as a picture, name a .png")
     if dataset is None:
         raise ValueError("--model: name a prepared dataset too, with --dataset")
     model, found = MaskedAutoencoder.load(folder).eval(), open_dataset(root / "data" / dataset)
@@ -65,10 +63,18 @@ def draw_own_masks(out: Path, folder: Path, dataset: str | None, ratio: float | 
         raise ValueError(f"{folder}: {problem}")
     ratio = (model.ratio or model.modality.default_ratio) if ratio is None else ratio
     raw = torch.from_numpy(np.array(found.split("train").samples[: max(count, COUNTED)]))
-    picture = own_gallery(model, raw[:count], ratio)
+    _save(own_gallery(model, raw[:count], ratio), out)
+    return "\n".join([*_said(coverage(model, raw, ratio), ratio), str(out)])
+
+
+def _check(count: int) -> None:
+    if count < 1:
+        raise ValueError(f"--count {count}: at least one sample is wanted")
+
+
+def _save(picture: np.ndarray, out: Path) -> None:
     with replace_file(out) as staging:
         Image.fromarray(picture).save(staging, format="PNG")
-    return "\n".join([*_said(coverage(model, raw, ratio), ratio), str(out)])
 
 
 def _said(found: Coverage, ratio: float) -> list[str]:

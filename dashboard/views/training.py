@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard import figures, state
 from experiments import words
-from experiments.columns import PART_PREFIXES, masks_of, parts_of
+from experiments.columns import PULLS, masks_of, parts_of
 from experiments.results import Store, repro
 
 SMALL = {"lr": "Learning rate", "grad_norm": "Gradient norm"}
@@ -74,7 +74,7 @@ def page(found: Store) -> None:
                 history,
                 quantity,
             )
-    pulls = [name for name in history.columns if name.startswith(PART_PREFIXES[1])]
+    pulls = [name for name in history.columns if name.startswith(PULLS)]
     for heading, label, some in (
         ("Parts of the loss, without their weights", "Part", [*parts_of(history.columns), *pulls]),
         ("What learned masks do", "Measure", masks_of(history.columns)),

@@ -64,7 +64,7 @@ def gallery(modality: Modality, raw: Tensor, ratio: float | None = None, seed: i
 
 @torch.no_grad()
 def own_gallery(model: Any, raw: Tensor, ratio: float, seed: int = 0, draws: int = 3) -> np.ndarray:
-    """RGB uint8 likewise: the samples whole, then under so many masks as the model was trained with, and as it learned them."""
+    """RGB uint8 likewise: the samples whole, then under ``draws`` masks of the model, by the strategy and state of its training."""
     modality, strategy = model.modality, model.config["masking"]["strategy"]
     rows = {"whole": raw}
     for draw in range(draws):

@@ -249,3 +249,21 @@ def test_what_learned_masks_do_is_drawn(trees, tmp_path, monkeypatch):
     (menu,) = (box for box in app.selectbox if box.label == "Measure")
     assert menu.options == ["mask/probe", "mask/reward"]
     assert "What learned masks do" not in check(opened("training", trees["many"], monkeypatch), "training")
+
+
+def test_masks_of_a_damaged_model_are_named_and_the_gallery_is_drawn(trees, tmp_path, monkeypatch):
+    root = tmp_path / "damaged"
+    shutil.copytree(trees["one"], root)
+    for weights in (root / "models").rglob("model.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:100])
+    app = opened("masks", root, monkeypatch)
+    assert "cannot be used" in check(app, "masks") and len(app.image) == 1
+
+
+def test_without_a_model_the_masks_page_says_how_to_train_one(trees, tmp_path, monkeypatch):
+    root = tmp_path / "untrained"
+    shutil.copytree(trees["one"], root)
+    for folder in ("models", "controls"):
+        shutil.rmtree(root / folder, ignore_errors=True)
+    app = opened("masks", root, monkeypatch)
+    assert "No trained model takes samples of this dataset yet" in check(app, "masks") and len(app.image) == 1

@@ -47,3 +47,8 @@ def test_samples_that_the_model_does_not_take_are_refused(root, model):
     with pytest.raises(ValueError, match="seed-0: the model takes samples of modality image, tiny holds video"):
         draw_own_masks(root / "own.png", model, "tiny", None, 4, root)
     assert not (root / "own.png").exists()
+
+
+def test_letters_are_for_every_strategy_alone(root, model):
+    with pytest.raises(ValueError, match=r"own\.txt: masks of a model are drawn as a picture, name a \.png"):
+        draw_own_masks(root / "own.txt", model, "tiny", None, 4, root)
