@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,12 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import torch
-
+from experiments.pool import begin_worker
 from mae_core.atomic import write_text
-
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""What numpy and scikit-learn of a fresh process read."""
 
 
 class Cell(Protocol):
@@ -42,7 +37,7 @@ def spread(
     Args:
         wanted: cells; with several processes they have to be picklable, like ``measure``, and are started in this order.
         measure: gives the text of a cell's file, which is written in one step.
-        processes: started afresh, each with one thread; 1 = measured here.
+        processes: started afresh, each with one thread, and gone when this one is; 1 = measured here.
         until: of ``time.time()``; what would begin later is left out.
     """
     missing = []
@@ -56,10 +51,9 @@ def spread(
     if processes == 1 or len(missing) < 2:
         yield from ((cell, text) for cell in missing if (text := one(cell)) is not None)
         return
-    os.environ.update(ONE_THREAD)
     # spawned, for a forked process can neither use a GPU that its parent has used nor torch's threads
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(missing)), context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(min(processes, len(missing)), context, begin_worker) as pool:
         running = {pool.submit(one, cell): cell for cell in missing}
         try:
             for done in as_completed(running):

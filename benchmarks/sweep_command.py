@@ -54,7 +54,9 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
     flops = baseline_flops(given.root, given.dataset, given.recipe, first, steps)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if given.device == "auto" else given.device
     until = time.time() + 60 * given.most_minutes
-    tuning = flops * (given.tuned_at or steps) / steps
+    if given.tuned_at and given.tuned_at >= steps:
+        parser.error(f"--tuned-at {given.tuned_at}: trials are to be shorter than the {steps} steps that are compared")
+    tuning = flops * given.tuned_at / steps if given.tuned_at else flops
     sweep = Sweep(given.root, given.dataset, given.recipe, flops, tuning, folder, device, given.workers, until)
     trainings = sum(map(len, table.values())) + given.seeds * len(table)
     print(
@@ -77,7 +79,7 @@ def options(about: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--recipe", help="what variants change; default: the schema's own values")
     parser.add_argument("--minutes", type=float, default=1.0, help="of one baseline training on this machine")
     parser.add_argument("--steps", type=int, help="of it, in place of --minutes")
-    parser.add_argument("--tuned-at", type=int, help="steps of the trials, if these are to be shorter")
+    parser.add_argument("--tuned-at", type=int, help="steps of the trials; the best few are then trained again")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the recipe, for everybody")
     parser.add_argument("--seeds", type=int, default=LEAST_SEEDS, help="of everybody")
     parser.add_argument("--most-seeds", type=int, default=MOST_SEEDS, help="while an interval is wider than asked")

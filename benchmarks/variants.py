@@ -1,10 +1,11 @@
 """Recipes that differ in one thing, each at its best of as many trials, at equal FLOPs: what the sweeps over masks and objectives share.
 
-A sweep has a baseline and variants, each with trials. Every trial is trained with a seed of its own and the best on validation is kept;
-then baseline and variants are trained with the same fresh seeds and compared on test, pair by pair. After the first seeds the sweep goes
-on with the baseline and what is best on validation by then (or what ``--narrow`` names), until that interval is as narrow as was asked or
-the time is spent; the others keep the intervals of the first seeds. The length is that of the baseline's training; a variant with dearer
-steps gets fewer of them, teachers and views counted. Every finished model is a file, so a sweep that was stopped goes on.
+A sweep has a baseline and variants, each with trials. Every trial is trained with a seed of its own and the best on validation is kept
+(where trials are shorter than what is compared, the best few are trained again at its length first); then baseline and variants are
+trained with the same fresh seeds and compared on test, pair by pair. After the first seeds the sweep goes on with the baseline and what
+is best on validation by then (or what ``--narrow`` names), until that interval is as narrow as was asked or the time is spent; the others
+keep the intervals of the first seeds. The length is that of the baseline's training; a variant with dearer steps gets fewer of them,
+teachers and views counted. Every finished model is a file, so a sweep that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from mae_core.training.loop import Settings, fit, start
 
 TUNED_ON = 1000
 """Seed of the trials; those of the comparison begin at 0."""
+FINALISTS = 3
+"""At most, of shorter trials: the better half of them is trained again."""
 NEIGHBOURS = 20
 PROBED = 10_000
 """Labelled training samples that probes learn from, at most."""
@@ -179,9 +182,8 @@ class Sweep(NamedTuple):
     until: float
     """Of ``time.time()``: after it no training is begun."""
 
-    def task(self, trial: Trial, seed: int) -> Task:
+    def task(self, trial: Trial, seed: int, flops: float) -> Task:
         """A training of it."""
-        flops = self.tuning_flops if seed == TUNED_ON else self.flops
         return Task(self.root, self.dataset, self.recipe, trial, seed, flops, self.device)
 
     def cells(self, tasks: Sequence[Task]) -> list[Cell | None]:
@@ -218,19 +220,15 @@ def run(
 
     ``narrow``: names of variants; of none given it is the one that is best on validation after the first seeds.
     """
-    trials = [(name, trial) for name, some in table.items() for trial in some]
-    scored: dict[str, list[tuple[float, Trial]]] = {}
-    for (name, trial), cell in zip(trials, sweep.cells([sweep.task(trial, TUNED_ON) for _, trial in trials])):
-        if cell is not None:
-            scored.setdefault(name, []).append((cell.validation[metric], trial))
-    chosen = {name: max(some, key=lambda one: one[0])[1] for name, some in scored.items()}
+    chosen = choose(sweep, table, metric)
     baseline = next(iter(table))
     others = [name for name in chosen if name != baseline]
     found: dict[str, dict[int, Cell]] = {name: {} for name in chosen}
     asked, upto = list(chosen), min(seeds, most_seeds)
     while True:
         pairs = [(name, seed) for seed in range(upto) for name in asked]
-        for (name, seed), cell in zip(pairs, sweep.cells([sweep.task(chosen[name], seed) for name, seed in pairs])):
+        tasks = [sweep.task(chosen[name], seed, sweep.flops) for name, seed in pairs]
+        for (name, seed), cell in zip(pairs, sweep.cells(tasks)):
             if cell is not None:
                 found[name][seed] = cell
         if others and not narrow:
@@ -247,6 +245,28 @@ def run(
             f"half-width of {metric} at most {100 * half_width:g} points: {', '.join(narrow) or 'nothing to compare'}"
         )
     return Found(chosen, found, note)
+
+
+def choose(sweep: Sweep, table: Table, metric: str) -> dict[str, Trial]:
+    """Of each name the trial that is best on validation; names of which nothing was trained in time are left out.
+
+    Shorter trials choose finalists alone, which are trained again as long as what is compared: the rate that is best for half a minute
+    is too low for two, and a baseline that has nothing but rates to choose from would carry it into every comparison.
+    """
+    ranked: dict[str, list[Trial]] = {}
+    for flops in sorted({sweep.tuning_flops, sweep.flops}):
+        left = {name: some[: min(FINALISTS, -(-len(some) // 2))] for name, some in ranked.items()} or table
+        pairs = [(name, trial) for name, some in left.items() for trial in some]
+        scored: dict[str, list[tuple[float, Trial]]] = {}
+        for (name, trial), cell in zip(pairs, sweep.cells([sweep.task(trial, TUNED_ON, flops) for _, trial in pairs])):
+            if cell is not None:
+                scored.setdefault(name, []).append((cell.validation[metric], trial))
+        ranked |= {name: _best_first(some) for name, some in scored.items()}
+    return {name: some[0] for name, some in ranked.items()}
+
+
+def _best_first(scored: list[tuple[float, Trial]]) -> list[Trial]:
+    return [trial for _, trial in sorted(scored, key=lambda one: -one[0])]
 
 
 def best_on_validation(cells: Mapping[str, Mapping[int, Cell]], metric: str) -> str:

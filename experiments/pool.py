@@ -42,7 +42,7 @@ def pool(workers: int | None = None) -> Iterator[RunAll]:
         return
     # spawned, not forked: a fork of a process whose OpenMP threads run can hang
     before = set(active_children())
-    executor = ProcessPoolExecutor(workers, get_context("spawn"), _begin)
+    executor = ProcessPoolExecutor(workers, get_context("spawn"), begin_worker)
     try:
         yield lambda jobs: (future.result() for future in [executor.submit(j.function, *j.arguments) for j in jobs])
     except BaseException:
@@ -69,7 +69,8 @@ def counted(run: Run, run_all: RunAll) -> AllOf:
     return all_of
 
 
-def _begin() -> None:
+def begin_worker() -> None:
+    """What a process of a pool does first: it computes on one thread and ends when its parent is gone."""
     end_with_parent()
     # a worker has nothing to put away, and an exception out of a handler would only end the job it is at
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -75,41 +75,45 @@ def test_the_best_trial_on_validation_is_compared_at_equal_cost(sweep, monkeypat
     }
     found = run(sweep, table, "knn", seeds=2, most_seeds=2, half_width=0.01)
     files = [json.loads(path.read_text()) for path in sweep.folder.glob("*.json")]
-    assert len(files) == 2 * 2 + 2 * 2 and {one["seed"] for one in files} == {0, 1, variants.TUNED_ON}
-    tuned = {one["trial"]: one["validation"]["knn"] for one in files if one["seed"] == variants.TUNED_ON}
-    assert tuned[str(found.chosen["two"])] == max(tuned[str(trial)] for trial in table["two"])
-    assert {one["steps"] for one in files if one["trial"].startswith("rate")} == {10, 20}, "trials are half as long"
     data, recipe = variants.opened(sweep.root, "tiny", "small")
+    short, seeds = {}, []
     for one in files:
         trial = next(t for trials in table.values() for t in trials if str(t) == one["trial"])
         settings = resolve(recipe_with(recipe, trial.changes), data.info)
-        cost = one["steps"] * train_flops(settings.config) * settings.settings.batch_size
-        asked = sweep.tuning_flops if one["seed"] == variants.TUNED_ON else sweep.flops
-        assert cost == pytest.approx(asked, rel=0.1)
+        share = one["steps"] * train_flops(settings.config) * settings.settings.batch_size / sweep.flops
+        assert share == pytest.approx(1, rel=0.1) or share == pytest.approx(0.5, rel=0.1)
+        if share < 0.75:
+            assert one["seed"] == variants.TUNED_ON, "only trials are half as long"
+            short[one["trial"]] = one["validation"]["knn"]
+        else:
+            seeds.append(one["seed"])
+    assert len(short) == 4 and sorted(seeds) == sorted(2 * [0, 1, variants.TUNED_ON]), "of two trials one goes on"
+    assert short[str(found.chosen["two"])] == max(short[str(trial)] for trial in table["two"])
     assert "2 seeds were spent" in found.note
     monkeypatch.setattr(variants, "start", lambda *_: pytest.fail("trained again"))
     assert run(sweep, table, "knn", 2, 2, 0.01).cells == found.cells
 
 
 class Told:
-    """A sweep whose cells are made up: every seed is worth a point to all, and each name what it is told."""
+    """A sweep whose cells are made up: every trial is worth what it is told at each seed and length."""
+
+    flops, tuning_flops = 1.0, 1.0
 
     def __init__(self, worth, until=None):
-        self.worth, self.until, self.asked = worth, time.time() + 1000 if until is None else until, []
+        self.worth, self.until = worth, time.time() + 1000 if until is None else until
 
-    def task(self, trial, seed):
-        return trial, seed
+    def task(self, trial, seed, flops):
+        return str(trial), seed, flops
 
     def cells(self, tasks):
-        self.asked += [(str(trial), seed) for trial, seed in tasks]
-        return [_cell(self.worth[str(trial)](seed), [0] * 8) for trial, seed in tasks]
+        return [_cell(self.worth[trial](seed, flops), [0] * 8) for trial, seed, flops in tasks]
 
 
 def test_after_the_first_seeds_the_best_goes_on_until_its_interval_is_narrow():
     table = {name: (Trial({name: 1}),) for name in ("plain", "good", "poor")}
     noise = {name: np.random.default_rng(at).normal(0, 0.02, 100) for at, name in enumerate(table)}
     means = {"plain": 0.5, "good": 0.6, "poor": 0.3}
-    told = Told({f"{name} 1": lambda seed, name=name: means[name] + noise[name][seed % 100] for name in table})
+    told = Told({f"{name} 1": lambda seed, _, name=name: means[name] + noise[name][seed % 100] for name in table})
     found = run(told, table, "knn", seeds=5, most_seeds=60, half_width=0.01)
     counts = {name: len(cells) for name, cells in found.cells.items()}
     assert counts["poor"] == 5 and 10 <= counts["plain"] == counts["good"] < 60
@@ -123,6 +127,35 @@ def test_after_the_first_seeds_the_best_goes_on_until_its_interval_is_narrow():
     assert named.note == "10 seeds were spent; wider: poor"
     late = run(Told(told.worth, until=0.0), table, "knn", 5, 60, 0.001)
     assert late.note == "the time was spent; wider: good" and all(len(cells) == 5 for cells in late.cells.values())
+
+
+class Short(Told):
+    """Its trials have a tenth of the length; of the others ``asked`` keeps which were trained whole."""
+
+    tuning_flops, late = 0.1, False
+
+    def cells(self, tasks):
+        if self.late and tasks[0][2] == 1:
+            return [None] * len(tasks)
+        self.asked = [trial for trial, _, flops in tasks if flops == 1]
+        return super().cells(tasks)
+
+
+def test_short_trials_choose_finalists_alone():
+    worth = {0.5: (0.9, 0.3), 0.7: (0.8, 0.4), 1: (0.7, 0.5), 1.4: (0.6, 0.9), 2: (0.5, 0.9)}
+    table = {"plain": tuple(Trial({}, rate) for rate in worth)}
+    told = Short({f"rate × {rate}": lambda _, flops, two=two: two[flops == 1] for rate, two in worth.items()})
+    assert variants.choose(told, table, "knn")["plain"].rate == 1, "the best of three at the whole length"
+    assert told.asked == ["rate × 0.5", "rate × 0.7", "rate × 1"]
+    told.late = True
+    assert variants.choose(told, table, "knn")["plain"].rate == 0.5, "without time for them the short ones decide"
+
+
+def test_trials_as_long_as_what_is_compared_are_refused_as_shorter(root, tmp_path, capsys):
+    asked = ["--dataset", "tiny", "--recipe", "small", "--steps", "4", "--root", str(root), "--out", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        mask_ratio.main([*asked, "--tuned-at", "4"])
+    assert "--tuned-at 4: trials are to be shorter than the 4 steps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--variants", "--narrow"])
@@ -148,7 +181,7 @@ def one_thread():
 
 
 def test_processes_give_the_same_cells(sweep, tmp_path, one_thread):
-    tasks = [sweep.task(Trial({"masking.ratio": ratio}), 0) for ratio in (0.5, 0.75)]
+    tasks = [sweep.task(Trial({"masking.ratio": ratio}), 0, sweep.flops) for ratio in (0.5, 0.75)]
     alone = [variants.read_cell(variants.train(task)) for task in tasks]
     together = sweep._replace(workers=2).cells(tasks)
     assert [cell._replace(seconds=0.0) for cell in together] == [cell._replace(seconds=0.0) for cell in alone]
