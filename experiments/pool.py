@@ -71,7 +71,7 @@ def counted(run: Run, run_all: RunAll) -> AllOf:
 
 def begin_worker() -> None:
     """What a process of a pool does first: it computes on one thread and ends when its parent is gone."""
-    end_with_parent()
+    end_with_parent(os.getppid)  # nobody else: what outlives its shell, as a long sweep may, keeps its workers
     # a worker has nothing to put away, and an exception out of a handler would only end the job it is at
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _limit()

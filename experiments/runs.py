@@ -15,7 +15,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -131,12 +131,22 @@ def _hold(lock: IO[str], folder: Path) -> None:
     lock.flush()
 
 
-def end_with_parent(every: float = 0.5) -> None:
-    """Interrupts this process once its parent, or the shell's parent that started it, is gone."""
-    family = _ancestors()
+def _ancestors() -> tuple[int, int]:
+    """The parent's pid and the grandparent's (0 where it cannot be told): DVC starts commands through a shell."""
+    parent = os.getppid()
+    try:
+        stat = Path(f"/proc/{parent}/stat").read_text()
+        return parent, int(stat.rsplit(")", 1)[1].split()[1])
+    except (OSError, IndexError, ValueError):
+        return parent, 0
+
+
+def end_with_parent(kin: Callable[[], object] = _ancestors, every: float = 0.5) -> None:
+    """Interrupts this process once ``kin`` says something else: its parent, or the shell's parent that started it, is gone."""
+    family = kin()
 
     def watch() -> None:
-        while _ancestors() == family:
+        while kin() == family:
             time.sleep(every)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(20)
@@ -148,16 +158,6 @@ def end_with_parent(every: float = 0.5) -> None:
 
 def _exit(*_: object) -> None:
     raise SystemExit(143)
-
-
-def _ancestors() -> tuple[int, int]:
-    """The parent's pid and the grandparent's (0 where it cannot be told): DVC starts commands through a shell."""
-    parent = os.getppid()
-    try:
-        stat = Path(f"/proc/{parent}/stat").read_text()
-        return parent, int(stat.rsplit(")", 1)[1].split()[1])
-    except (OSError, IndexError, ValueError):
-        return parent, 0
 
 
 def fingerprint(stage: str, recipe: str, precision: str = "", root: Path = Path()) -> str:

@@ -39,15 +39,19 @@ def _alive(pid):
         return False
 
 
-def test_a_killed_sweep_leaves_no_worker_behind(tmp_path):
+def test_workers_outlive_the_shell_and_end_with_their_sweep(tmp_path):
     script = tmp_path / "sweep.py"
     script.write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    sweep = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env=environment)
-    try:
-        assert _until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
-    finally:
-        sweep.send_signal(signal.SIGKILL)
-        sweep.wait()
-    workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    started = ["sh", "-c", '"$0" "$1" "$2" </dev/null & echo $!; read line', sys.executable, str(script), str(tmp_path)]
+    with subprocess.Popen(started, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        sweep = int(shell.stdout.readline())
+        try:
+            assert _until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+            workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+            shell.kill()
+            time.sleep(2)  # several of their looks
+            assert all(_alive(pid) for pid in workers)
+        finally:
+            os.kill(sweep, signal.SIGKILL)
     assert _until(lambda: not any(_alive(pid) for pid in workers), 30)
