@@ -3,7 +3,7 @@
 Twenty-four configurations, listed beforehand in ``benchmarks/proxies.yaml``, are trained at a tenth and at the whole of the final run's
 FLOPs. Every proxy, and the training loss, is rank-correlated at a tenth with the linear probe of the whole run on test; the regret of
 choosing by it stands beside the spread over seeds. Then the platform's own search is compared with the best of twenty configurations
-made by hand, every run at equal FLOPs. Each training is a cell of ``benchmarks/out/proxies-<recipe>-<steps>.jsonl``: the same command
+made by hand, every run at equal FLOPs. Each training is a file of ``benchmarks/out/proxies-<recipe>``: the same command
 goes on from there.
 """
 
@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,22 +23,20 @@ import torch
 import yaml
 
 from benchmarks.rows import OUT, Row, publish
-from benchmarks.variants import gain_facts, recipe_with
+from benchmarks.spread import spread
+from benchmarks.variants import gain_facts, probe, recipe_with
 from experiments.goals import PROXIES, oriented
 from experiments.halving import Job, Outcome, Player, halving, most
 from experiments.params import recipe_row
 from experiments.proxies import Subject, measure_proxies
 from experiments.recipe import Recipe, SearchSection, load_recipe
-from experiments.resolving import resolve
-from experiments.runs import append_line
+from experiments.resolving import Resolved, resolve
 from experiments.space import narrow, parse_space
 from mae_core.data.dataset import Dataset, open_dataset
-from mae_core.evaluation.features import extract
-from mae_core.evaluation.linear import fit_linear
+from mae_core.draws import key
 from mae_core.evaluation.statistics import over_seeds, rank_correlation
 from mae_core.flops import encode_flops, train_flops
-from mae_core.model import MaskedAutoencoder
-from mae_core.training.loop import fit, start
+from mae_core.training.loop import Settings, fit, start
 
 COMMAND = "python -m benchmarks.proxies"
 LISTED = Path(__file__).with_name("proxies.yaml")
@@ -48,18 +47,42 @@ FINALS = (0, 1, 2, 3, 4)
 """Seeds of the search's pick and of the best by hand; everything else is trained from the first."""
 
 
-class Cell(NamedTuple):
-    """One training."""
+class Course(NamedTuple):
+    """How everything of a bench is trained."""
 
+    root: Path
+    recipe: str
+    steps: int | None = None
+    """Of a final run, in place of the recipe's."""
+    batch: int | None = None
+    """In place of the recipe's, with steps that see as many samples."""
+    rate: float = 1.0
+    """Times the recipe's peak learning rate."""
+
+
+class Opened(NamedTuple):
+    """A recipe in which nothing that the lists name is pinned, on its dataset."""
+
+    recipe: Recipe
+    dataset: Dataset
+    modality: str
+
+
+class Cell(NamedTuple):
+    """One training: all that a process needs to do it."""
+
+    course: Course
     chosen: dict[str, Any]
     share: float
     """FLOPs over those of the final run."""
     seed: int
 
     @property
-    def name(self) -> str:
-        """The same for the same work."""
-        return json.dumps([self.chosen, round(self.share, 9), self.seed], sort_keys=True)
+    def file(self) -> str:
+        """Another one for everything that changes what is trained; of what the code does it knows nothing."""
+        resolved, settings = planned(self)
+        told = [opened(self.course).dataset.folder.name, resolved.config, asdict(settings), self.share == WHOLE]
+        return f"{key(json.dumps(told, sort_keys=True)):016x}.json"
 
 
 class Measured(NamedTuple):
@@ -67,9 +90,9 @@ class Measured(NamedTuple):
 
     proxies: dict[str, float]
     """On validation; ``loss`` among them."""
-    test: float | None
-    """Accuracy of the linear probe, its strength chosen on validation; None of shorter runs, which nobody chooses."""
-    validation: float | None
+    test: float
+    """Accuracy of the linear probe, its strength chosen on validation; NaN of shorter runs, which nobody chooses."""
+    validation: float
     """Of the same probe."""
     flops: float
     encode_flops: float
@@ -78,104 +101,84 @@ class Measured(NamedTuple):
     seconds: float
 
 
-class Bench(NamedTuple):
-    """A recipe on its dataset, and the cells that are known."""
-
-    recipe: Recipe
-    dataset: Dataset
-    modality: str
-    ledger: Path
-    known: dict[str, Measured]
-    rate: float = 1.0
-    """Times the recipe's peak learning rate."""
-
-    def get(self, cell: Cell) -> Measured:
-        """Trains a cell, or reads it."""
-        if cell.name not in self.known:
-            self.known[cell.name] = found = self._train(cell)
-            append_line(self.ledger, json.dumps({"cell": cell._asdict(), **found._asdict()}))
-            print(
-                f"  {cell.chosen} × {cell.share:g} seed {cell.seed}: knn {found.proxies.get('knn', np.nan):.4f}, {found.seconds:.0f} s",
-                flush=True,
-            )
-        return self.known[cell.name]
-
-    def _train(self, cell: Cell) -> Measured:
-        began = time.perf_counter()
-        resolved = resolve(self.recipe, self.dataset.info, cell.chosen, self.modality)
-        steps = max(round(cell.share * resolved.settings.steps), 1)
-        settings = replace(resolved.settings, steps=steps, seed=cell.seed, lr=self.rate * resolved.settings.lr)
-        state = start(resolved.config, settings, "cuda" if torch.cuda.is_available() else "cpu")
-        every = max(steps // 100, 1)
-        losses = [
-            (p.step, p.loss) for p in fit(state, self.dataset.split("train").samples, settings, report_every=every)
-        ]
-        model = state.result()
-        proxies = measure_proxies(Subject(model, self.dataset, settings.precision), [], list(PROXIES)).values
-        proxies["loss"] = float(np.mean([loss for step, loss in losses if step > 0.9 * steps]))
-        test, validation = self._probe(model, settings.precision) if cell.share == WHOLE else (None, None)
-        return Measured(
-            proxies,
-            test,
-            validation,
-            steps * settings.batch_size * train_flops(resolved.config),
-            encode_flops(resolved.config),
-            sum(p.numel() for p in model.parameters()),
-            steps,
-            time.perf_counter() - began,
-        )
-
-    def _probe(self, model: MaskedAutoencoder, precision: str) -> tuple[float, float]:
-        """Accuracies on test and on validation."""
-        x, y = {}, {}
-        for name in ("train", "validation", "test"):
-            split = self.dataset.split(name)
-            rows = np.flatnonzero(split.labels >= 0)
-            x[name], y[name] = extract(model, split.samples[rows], precision=precision), split.labels[rows]
-        probe = fit_linear(x["train"], y["train"], x["validation"], y["validation"])
-        return float(np.mean(probe.predict(x["test"]) == y["test"])), probe.validation
-
-    def final(self, chosen: dict[str, Any], seed: int = SEEDS[0]) -> tuple[float, float]:
-        """Accuracies of a whole run on test and on validation."""
-        found = self.get(Cell(chosen, WHOLE, seed))
-        assert found.test is not None and found.validation is not None, "every whole run is probed"
-        return found.test, found.validation
-
-
-def opened(
-    recipe: str,
-    steps: int | None,
-    root: Path = Path(),
-    out: Path = OUT,
-    batch: int | None = None,
-    rate: float = 1.0,
-) -> Bench:
-    """The bench of a recipe; ``steps`` and ``batch`` stand in for the recipe's, another batch with steps that see as many samples.
-
-    What had been measured with the same is read again.
-    """
-    described, row = load_recipe(recipe, root), recipe_row(recipe, root)
-    pretrain = described.pretrain if steps is None else described.pretrain.model_copy(update={"steps": steps})
-    ledger = f"proxies-{recipe}-{pretrain.steps}"
-    if batch is not None:
-        length = {"steps": pretrain.steps * pretrain.batch_size // batch, "batch_size": batch}
-        pretrain, ledger = pretrain.model_copy(update=length), f"{ledger}-batch-{batch}"
-    ledger += f"-rate-{rate:g}" if rate != 1 else ""
+@cache
+def opened(course: Course) -> Opened:
+    """By name, once a process."""
+    described, row = load_recipe(course.recipe, course.root), recipe_row(course.recipe, course.root)
+    pretrain = described.pretrain.model_dump()
+    pretrain["steps"] = course.steps or pretrain["steps"]
+    if course.batch:
+        pretrain["steps"] = pretrain["steps"] * pretrain["batch_size"] // course.batch
+        pretrain["batch_size"] = course.batch
     listed = yaml.safe_load(LISTED.read_text())
-    named = {key for one in (*listed["listed"], *listed["handmade"], listed["space"]) for key in one}
+    named = {name for one in (*listed["listed"], *listed["handmade"], listed["space"]) for name in one}
     free: dict[str, Any] = dict.fromkeys([*named, "model.encoder.heads", "model.decoder.heads"], "auto")
-    free |= {"pretrain": pretrain.model_dump(), "search": {"space": recipe}}
-    path, known = out / f"{ledger}.jsonl", {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            found = json.loads(line)
-            cell = Cell(**found.pop("cell"))
-            known[cell.name] = Measured(**found)
-        except (ValueError, TypeError, KeyError):
-            continue  # the writer was killed inside this line: that cell is trained again
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset = open_dataset(root / "data" / row.dataset)
-    return Bench(recipe_with(described, free), dataset, row.modality, path, known, rate)
+    free |= {"pretrain": pretrain, "search": {"space": course.recipe}}
+    return Opened(recipe_with(described, free), open_dataset(course.root / "data" / row.dataset), row.modality)
+
+
+def planned(cell: Cell) -> tuple[Resolved, Settings]:
+    """What a cell's model is, and how it is trained."""
+    of = opened(cell.course)
+    resolved = resolve(of.recipe, of.dataset.info, cell.chosen, of.modality)
+    steps = max(round(cell.share * resolved.settings.steps), 1)
+    rate = cell.course.rate * resolved.settings.lr
+    return resolved, replace(resolved.settings, steps=steps, seed=cell.seed, lr=rate)
+
+
+def train(cell: Cell) -> str:
+    """Trains and measures; what a cell's file says."""
+    began = time.perf_counter()
+    dataset, (resolved, settings) = opened(cell.course).dataset, planned(cell)
+    state = start(resolved.config, settings, "cuda" if torch.cuda.is_available() else "cpu")
+    every = max(settings.steps // 100, 1)
+    losses = [(p.step, p.loss) for p in fit(state, dataset.split("train").samples, settings, report_every=every)]
+    model = state.result()
+    proxies = measure_proxies(Subject(model, dataset, settings.precision), [], list(PROXIES)).values
+    proxies["loss"] = float(np.mean([loss for step, loss in losses if step > 0.9 * settings.steps]))
+    validation, test = (
+        (found["linear"] for found in probe(model, dataset)[:2]) if cell.share == WHOLE else (np.nan, np.nan)
+    )
+    found = Measured(
+        proxies,
+        test,
+        validation,
+        settings.steps * settings.batch_size * train_flops(resolved.config),
+        encode_flops(resolved.config),
+        sum(p.numel() for p in model.parameters()),
+        settings.steps,
+        round(time.perf_counter() - began, 1),
+    )
+    return json.dumps({**found._asdict(), "chosen": cell.chosen, "share": cell.share, "seed": cell.seed}) + "\n"
+
+
+def read_measured(text: str) -> Measured:
+    """What ``train`` said."""
+    told = json.loads(text)
+    return Measured(**{name: told[name] for name in Measured._fields})
+
+
+class Bench(NamedTuple):
+    """A course, and where what it gave is kept."""
+
+    course: Course
+    folder: Path
+    workers: int = 1
+    measure: Callable[[Cell], str] = train
+
+    def cell(self, chosen: dict[str, Any], share: float, seed: int = SEEDS[0]) -> Cell:
+        """A training of it."""
+        return Cell(self.course, chosen, share, seed)
+
+    def run(self, cells: Sequence[Cell]) -> list[Measured]:
+        """Trains what is not there yet, and says what is done."""
+        files, found = [cell.file for cell in cells], {}
+        once = list(dict(zip(files, cells)).values())
+        for cell, text in spread(once, self.folder, self.measure, self.workers):
+            found[cell.file] = one = read_measured(text)
+            knn = one.proxies.get("knn", np.nan)
+            print(f"  {cell.chosen} × {cell.share:g} seed {cell.seed}: knn {knn:.4f}, {one.seconds:.0f} s", flush=True)
+        return [found[file] for file in files]
 
 
 def ranking(bench: Bench, configurations: list[dict[str, Any]], short: Bench) -> Iterator[Row]:
@@ -183,26 +186,29 @@ def ranking(bench: Bench, configurations: list[dict[str, Any]], short: Bench) ->
 
     ``short`` trains the tenths: ``bench`` itself, or one with another batch or rate.
     """
-    early = [short.get(Cell(one, TENTH, SEEDS[0])) for one in configurations]
-    final = np.array([bench.final(one)[0] for one in configurations])
-    noise = 100 * float(np.std([bench.final(configurations[0], seed)[0] for seed in SEEDS], ddof=1))
+    early = short.run([short.cell(one, TENTH) for one in configurations])
+    again = [bench.cell(configurations[0], WHOLE, seed) for seed in SEEDS[1:]]
+    whole = [found.test for found in bench.run([*(bench.cell(one, WHOLE) for one in configurations), *again])]
+    final = np.array(whole[: len(configurations)])
+    noise = 100 * float(np.std([final[0], *whole[len(configurations) :]], ddof=1))
     found: dict[str, dict[str, Any]] = {}
     for name in (*PROXIES, "loss"):
         values = np.array([oriented(name, one.proxies.get(name, np.nan)) for one in early])
         if not np.isfinite(values).any():
             continue
-        whole, top = rank_correlation(values, final), final >= np.median(final)
-        if not np.isfinite(whole.mean):  # a proxy that is the same everywhere ranks nothing
+        rank, top = rank_correlation(values, final), final >= np.median(final)
+        if not np.isfinite(rank.mean):  # a proxy that is the same everywhere ranks nothing
             continue
         better = rank_correlation(values[top], final[top])
         regret = 100 * float(final.max() - final[int(np.nanargmax(values))])
         facts = {"top_half": better.mean, "top_low": better.low, "top_high": better.high, "regret_points": regret}
-        found[name] = {"whole": whole, "facts": {**facts, "seed_sd_points": noise}}
+        seconds = float(np.mean([one.seconds for one in early]))
+        found[name] = {"rank": rank, "facts": {**facts, "seed_sd_points": noise, "seconds": seconds}}
     for name, one in found.items():
-        whole, told = one["whole"], {key: _none(value) for key, value in one["facts"].items()}
-        against = _none(found["loss"]["whole"].mean) if name != "loss" and "loss" in found else None
+        rank, told = one["rank"], {key: _none(value) for key, value in one["facts"].items()}
+        against = _none(found["loss"]["rank"].mean) if name != "loss" and "loss" in found else None
         row = f"{name}_at_a_tenth_rank_correlation" + ("_vs_training_loss" if name != "loss" else "")
-        yield Row(row, float(whole.mean), against, None, _none(whole.low), _none(whole.high), whole.n, COMMAND, told)
+        yield Row(row, float(rank.mean), against, None, _none(rank.low), _none(rank.high), rank.n, COMMAND, told)
 
 
 def _none(value: float) -> float | None:
@@ -216,18 +222,23 @@ def against_hand(
 
     What each cost in final runs stands beside them; seeds after the first are for the comparison, and in no cost.
     """
-    narrowed = narrow(parse_space(space, str(LISTED)), bench.recipe, bench.dataset.info, bench.modality)
+    of = opened(bench.course)
+    narrowed = narrow(parse_space(space, str(LISTED)), of.recipe, of.dataset.info, of.modality)
     player = Player(halving(narrowed, rules), {})
     spent = 0.0
     while player.found is None:
-        job = player.next()
-        assert job is not None, "a batch is whole when its jobs are"
-        spent += job.share
-        player.take(_outcome(job, bench.get(Cell(job.chosen, job.share, job.seed)), rules))
+        jobs = list(iter(player.next, None))
+        for job, found in zip(jobs, bench.run([bench.cell(job.chosen, job.share, job.seed) for job in jobs])):
+            spent += job.share
+            player.take(_outcome(job, found, rules))
     won = next((o.job.chosen for o in player.found.rungs[0] if o.job.trial == player.found.winner), {})
     pick = won if player.found.chosen == "winner" else narrowed.defaults
-    by_hand = max(handmade, key=lambda one: bench.final(one)[1])
-    ours, theirs = (np.array([bench.final(one, seed)[0] for seed in FINALS]) for one in (pick, by_hand))
+    tried = bench.run([bench.cell(one, WHOLE) for one in handmade])
+    by_hand = handmade[int(np.argmax([one.validation for one in tried]))]
+    finals = [
+        one.test for one in bench.run([bench.cell(one, WHOLE, seed) for one in (pick, by_hand) for seed in FINALS])
+    ]
+    ours, theirs = np.array(finals).reshape(2, len(FINALS))
     facts = {
         **gain_facts("gain", over_seeds(ours - theirs, "paired, pretraining seeds")),
         "chosen": str(pick), "by_hand": str(by_hand), "verdict": player.found.verdict,
@@ -259,32 +270,32 @@ def main() -> None:
     parser.add_argument("--first", type=int, help="of each list alone: shows that it runs, says nothing")
     parser.add_argument("--short-batch", type=int, help="of the tenths: samples of a step, as many in all")
     parser.add_argument("--short-rate", type=float, default=1.0, help="of the tenths: times the learning rate")
+    parser.add_argument("--workers", type=int, default=1, help="trainings at once, each with one thread")
     given = parser.parse_args()
+    torch.set_num_threads(1)
     lists = yaml.safe_load(LISTED.read_text())
     listed, handmade = lists["listed"][: given.first], lists["handmade"][: given.first]
-    bench = opened(given.recipe, given.steps)
-    short = bench
-    if given.short_batch or given.short_rate != 1:
-        short = opened(given.recipe, given.steps, batch=given.short_batch, rate=given.short_rate)
+    course = Course(Path(), given.recipe, given.steps)
+    bench = Bench(course, OUT / f"proxies-{given.recipe}", given.workers)
+    short = bench._replace(course=course._replace(batch=given.short_batch, rate=given.short_rate))
     few = {"trials": given.first} if given.first else {}
-    alone = given.ranking_alone or short is not bench
+    alone = given.ranking_alone or short != bench
     searches = {
         name: SearchSection(space=given.recipe, **rules | few)
         for name, rules in ({} if alone else lists["searches"]).items()
     }
     whole = cost(searches.values(), len(listed), 0 if alone else len(handmade))
-    print(
-        f"at most {whole:.1f} final runs of {bench.recipe.pretrain.steps} steps; {len(bench.known)} trainings are known"
-    )
+    print(f"at most {whole:.1f} final runs of {opened(course).recipe.pretrain.steps} steps", flush=True)
     rows = list(ranking(bench, listed, short))
     rows += [against_hand(bench, handmade, lists["space"], *one) for one in searches.items()]
-    words = {"recipe": given.recipe, "steps": given.steps, "short-batch": given.short_batch}
-    words |= {"short-rate": given.short_rate if given.short_rate != 1 else None}
+    shortened = {"short-batch": given.short_batch, "short-rate": given.short_rate if given.short_rate != 1 else None}
+    words = {"recipe": given.recipe, "steps": given.steps, **shortened}
     command = COMMAND + "".join(f" --{option} {value}" for option, value in words.items() if value is not None)
-    name = "proxies-first" if given.first else "proxies" if short is bench else short.ledger.stem
+    command += " --ranking-alone" if given.ranking_alone else ""
+    told = [f"{option}-{value}" for option, value in shortened.items() if value is not None]
+    name = "-".join(["proxies", given.recipe, *told, *(["first"] if given.first else [])])
     publish(name, [row._replace(command=command) for row in rows])
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     main()
