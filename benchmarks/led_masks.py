@@ -36,7 +36,9 @@ def table(modality: str) -> Table:
             + [_masked("policy", 0.65, {"reward": "error", "seek": "high", "random": 0.6})]
         ),
         "policy_progress": tuple(
-            _masked("policy", r, {"reward": "progress", "plans": 1}) for r in (0.4, 0.55, 0.65, 0.75, 0.85)
+            _masked("policy", r, {"reward": "progress", "plans": 1, **options})
+            for options, ratios in (({}, (0.75, 0.85)), ({"floor": 0.97}, (0.65, 0.75, 0.85)))
+            for r in ratios
         ),
         "policy_probe": tuple(
             [_masked("policy", r, {"reward": "probe", "seek": seek}) for r in ratios for seek in ("high", "low")]
