@@ -63,6 +63,8 @@ class OwnMasks(NamedTuple):
     often: np.ndarray
     """(rows, columns): share of the samples in which a cell is hidden, NaN where there is no cell."""
     evenness: float
+    agreement: float
+    """Of two masks of a sample: 0 as two random ones, 1 where they are always the same."""
     samples: int
 
 
@@ -170,7 +172,8 @@ def _own_masks(stamp: Stamp, raw: np.ndarray, shown: int, ratio: float) -> OwnMa
     model, batch = _load(*stamp).eval(), torch.from_numpy(np.array(raw))
     with LOCK:
         found = coverage(model, batch, ratio)
-        return OwnMasks(own_gallery(model, batch[:shown], ratio), found.grid(), found.evenness, found.samples)
+        sheet = own_gallery(model, batch[:shown], ratio)
+        return OwnMasks(sheet, found.grid(), found.evenness, found.agreement, found.samples)
 
 
 def own_masks(model: Model, raw: np.ndarray, shown: int, ratio: float) -> OwnMasks:

@@ -84,4 +84,5 @@ def _said(found: Coverage, ratio: float) -> list[str]:
         f"how often each cell is hidden, % of {found.samples} samples at {ratio:.0%}:",
         *rows,
         f"evenness {found.evenness:.2f} (1: all cells alike)",
+        f"agreement {found.agreement:.2f} (of two masks of a sample; 0: as two random ones, 1: the same)",
     ]

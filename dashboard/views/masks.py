@@ -45,8 +45,9 @@ def of_a_model(models: list[Model], dataset: Dataset, samples: np.ndarray, ratio
     state.chart(figures.heat(100 * found.often, "hidden, %"), table, "how-often")
     st.caption(
         f"How often masks of {state.plain(strategy_of(model))} hide each cell of {found.samples} training samples; {100 * ratio:.0f} % "
-        f"on the whole. Evenness {found.evenness:.2f}: 1 where all cells are hidden alike. A cell that is always or never hidden may be "
-        "a trick by which a learned mask won its reward; curves of reward, entropy and a probe are under Training."
+        f"on the whole. Evenness {found.evenness:.2f}: 1 where all cells are hidden alike. Agreement {found.agreement:.2f}: 0 where two "
+        "masks of a sample are as unlike as two random ones, 1 where they are the same. What is always or never hidden may be a trick by "
+        "which a learned mask won its reward; curves of reward, entropy, agreement and a probe are under Training."
     )
     st.code(
         f"maestro masks --model {model.origin}/{model.name} --dataset {dataset.name} --ratio {ratio:.2f} --count {SHOWN} --out own.png",

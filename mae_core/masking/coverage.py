@@ -1,4 +1,7 @@
-"""Where masks lie: how often each cell is hidden. A learned mask that has found a trick shows it here."""
+"""Where masks lie: how often each cell is hidden, and how alike two masks of a sample are.
+
+A learned mask that has found a trick shows it here.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ class Coverage(NamedTuple):
     """(N, K): the place of each cell on its grid."""
     evenness: float
     """1 where all cells are hidden alike, 1 / N where it is always the same one."""
+    agreement: float
+    """Of two masks of a sample: 0 as two random ones, 1 where they are always the same."""
     samples: int
 
     def grid(self) -> np.ndarray:
@@ -43,22 +48,43 @@ class Coverage(NamedTuple):
 def coverage(
     model: Any, raw: Tensor, ratio: float | None = None, strategy: str | None = None, seed: int = 0
 ) -> Coverage:
-    """How often a model's masks hide each cell of (B, …) ``raw``, one mask each; ratio and strategy default to the training's."""
+    """How often a model's masks hide each cell of (B, …) ``raw``, two masks each; ratio and strategy default to the training's."""
     ratio = (model.ratio or model.modality.default_ratio) if ratio is None else ratio
     strategy = strategy or model.config["masking"]["strategy"]
     n = model.modality.coords.shape[-2]
-    hidden, there = torch.zeros(n, device=raw.device), torch.zeros(n, device=raw.device)
+    hidden, there, shared = (torch.zeros(size, device=raw.device) for size in (n, n, 2))
     for ids in torch.arange(len(raw), device=raw.device).split(BATCH):
-        hidden += times_hidden(model.plan(raw[ids], ratio, strategy, seed, ids), n)
+        one, other = (hides(model.plan(raw[ids], ratio, strategy, seed + again, ids), n) for again in (0, 1))
         valid = model.modality.split(raw[ids]).valid
+        hidden += one.sum(0)
         there += len(ids) if valid is None else valid.sum(0)
-    return Coverage(hidden / there, model.modality.coords, float(evenness(hidden / there.clamp_min(1))), len(raw))
+        shared += agreed(one, other, valid)
+    often = hidden / there
+    even = evenness(hidden / there.clamp_min(1))
+    return Coverage(often, model.modality.coords, float(even), float(agreement(shared)), len(raw))
 
 
-def times_hidden(plan: Plan, n: int) -> Tensor:
-    """(n,): in how many samples a plan hides each cell."""
+def hides(plan: Plan, n: int) -> Tensor:
+    """(B, n) float: 1 where a plan hides a cell."""
     ok = torch.ones_like(plan.hide) if plan.hide_ok is None else plan.hide_ok
-    return torch.zeros(n, device=plan.hide.device).scatter_add_(0, plan.hide.flatten(), ok.flatten().float())
+    return plan.hide.new_zeros(len(plan.hide), n, dtype=torch.float).scatter_add_(1, plan.hide, ok.float())
+
+
+def agreed(one: Tensor, other: Tensor, valid: Tensor | None) -> Tensor:
+    """(2,): cells that two masks of a sample both hide beyond what two random ones would, and the most that could be; sums over samples.
+
+    Args:
+        one, other: (B, n), of ``hides``, as many of each sample.
+        valid: (B, n) bool: cells that are there.
+    """
+    cells = one.shape[1] if valid is None else valid.sum(1).clamp_min(1)
+    by_chance = one.sum(1).square() / cells
+    return torch.stack([((one * other).sum(1) - by_chance).sum(), (one.sum(1) - by_chance).sum()])
+
+
+def agreement(sums: Tensor) -> Tensor:
+    """Scalar: of the sums of ``agreed``, 0 where masks agree by chance and 1 where they are the same; 0 where they cannot differ."""
+    return sums[0] / sums[1].clamp_min(TINY)
 
 
 def evenness(often: Tensor) -> Tensor:

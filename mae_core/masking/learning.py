@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mae_core.cells import Context, Plan
 from mae_core.draws import Draws
-from mae_core.masking.coverage import evenness, times_hidden
+from mae_core.masking.coverage import agreed, agreement, evenness, hides
 from mae_core.masking.gumbel import gumbel, order_log_prob
 from mae_core.masking.making import context_for
 from mae_core.masking.plan import plan_from_scores
@@ -59,7 +59,8 @@ class PolicyLearner:
         """The plan of one look at these samples; drawn at random, and not learned from, in a share of the batches."""
         cells = self.model.modality.split(raw)
         ratio = self.model.ratios.at(draws, context.progress)
-        noise = gumbel(draws, f"mask {look}" if look else "mask", cells.coords.shape[-2])
+        n = cells.coords.shape[-2]
+        noise = gumbel(draws, f"mask {look}" if look else "mask", n)
         if draws.shared("random batch") < self.masker.random:
             return plan_from_scores(noise, ratio, cells.valid)
         embedding = context_for(self.masker, self.model.modality, cells, context).embedding
@@ -68,7 +69,9 @@ class PolicyLearner:
         plan = plan_from_scores(logits + noise, ratio, cells.valid)
         picks = order_log_prob(logits, plan.hide, plan.hide_ok, cells.valid)
         plan = plan._replace(log_prob=picks.sum(1))
-        seen = Seen(raw, draws, cells, embedding, plan, picks)
+        another = plan_from_scores(logits + gumbel(draws, f"another mask {look}", n), ratio, cells.valid)
+        alike = agreed(hides(plan, n), hides(another, n), cells.valid)
+        seen = Seen(raw, draws, cells, embedding, plan, picks, alike)
         self._seen.append(seen._replace(before=self.reward.before(self.model, seen)))
         return plan
 
@@ -120,12 +123,13 @@ class PolicyLearner:
     @torch.no_grad()
     def _tell(self, seen: list[Seen], rewards: list[Tensor], entropy: Tensor, total: Tensor, world: Any) -> None:
         n = self.masker.coverage.shape[0]
-        hidden = torch.stack([times_hidden(one.plan, n) for one in seen]).sum(0)
+        hidden = torch.stack([hides(one.plan, n).sum(0) for one in seen]).sum(0)
         coverage = world.sum(hidden) / total
         self.masker.coverage.lerp_(coverage, 1 - COVERAGE_DECAY)
         self.parts = {
             "mask/reward": world.sum(torch.cat(rewards).sum()) / total * self.masker.sign,
             "mask/entropy": entropy,
+            "mask/agreement": agreement(world.sum(torch.stack([one.agreed for one in seen]).sum(0))),
             "mask/hidden_most": coverage.max(),
             "mask/hidden_least": coverage.min(),
             "mask/evenness": evenness(coverage),

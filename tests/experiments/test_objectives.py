@@ -141,7 +141,7 @@ def test_what_learned_masks_do_reaches_the_history(root):
     change(root, masking={"strategy": "policy", "options": {"random": 0.0}})
     stage.pretrain("tiny", root)
     table = Store(root).history("tiny")
-    measures = ["entropy", "evenness", "hidden_least", "hidden_most", "probe", "reward"]
+    measures = ["agreement", "entropy", "evenness", "hidden_least", "hidden_most", "probe", "reward"]
     assert [name for name in table if name.startswith("mask/")] == [f"mask/{name}" for name in measures]
     assert "tiny: probe" in str(training(Store(root), ["tiny"]))
     assert table["mask/probe"].between(0, 1).all() and table["mask/entropy"].between(0.9, 1.001).all()

@@ -36,7 +36,8 @@ def test_they_are_drawn_and_counted(root, model):
     lines = draw_own_masks(root / "own.png", model, "tiny", None, 4, root).splitlines()
     assert re.fullmatch(r"how often each cell is hidden, % of \d+ samples at 50%:", lines[0])
     assert [line.split() for line in lines[1:5]] == [["100"] * 4] * 2 + [["0"] * 4] * 2
-    assert lines[5] == "evenness 0.50 (1: all cells alike)" and lines[6] == str(root / "own.png")
+    assert lines[5] == "evenness 0.50 (1: all cells alike)" and lines[6].startswith("agreement 1.00 ")
+    assert lines[7] == str(root / "own.png")
     with Image.open(root / "own.png") as picture:
         assert picture.width > 300 and picture.height > 200
 

@@ -7,23 +7,37 @@ import pytest
 import torch
 
 from mae_core.cells import Plan
-from mae_core.masking.coverage import Coverage, coverage, evenness, times_hidden
+from mae_core.draws import Draws
+from mae_core.masking.coverage import Coverage, agreed, agreement, coverage, evenness, hides
 from mae_core.masking.gallery import GAP, NAME, own_gallery
+from mae_core.masking.plan import plan_from_scores
 from mae_core.modalities.table import TableModality
 from mae_core.model import MaskedAutoencoder
 
 
 def of(coords, often=None):
     coords = torch.tensor(coords, dtype=torch.float)
-    return Coverage(torch.arange(len(coords)).float() if often is None else often, coords, 1.0, 1)
+    return Coverage(torch.arange(len(coords)).float() if often is None else often, coords, 1.0, 0.0, 1)
 
 
 def test_hidden_cells_are_counted_and_padding_is_not():
     plan = Plan(
         torch.tensor([[0], [1]]), torch.tensor([[1, 2], [2, 0]]), None, torch.tensor([[True, True], [True, False]])
     )
-    assert times_hidden(plan, 4).tolist() == [0, 1, 2, 0]
-    assert times_hidden(plan._replace(hide_ok=None), 4).tolist() == [1, 1, 2, 0]
+    assert hides(plan, 4).tolist() == [[0, 1, 1, 0], [0, 0, 1, 0]]
+    assert hides(plan._replace(hide_ok=None), 4).tolist() == [[0, 1, 1, 0], [1, 0, 1, 0]]
+
+
+def test_masks_agree_by_chance_or_always():
+    draws = Draws(0, 0, torch.arange(3000))
+    one, other = (hides(plan_from_scores(draws.uniform(stream, 9), 0.6), 9) for stream in "ab")
+    assert abs(float(agreement(agreed(one, other, None)))) < 0.03
+    assert float(agreement(agreed(one, one, None))) == pytest.approx(1)
+    assert float(agreement(agreed(torch.ones(4, 9), torch.ones(4, 9), None))) == 0, "all hidden: nothing could differ"
+    valid = torch.arange(9) < torch.tensor([2, 5, 9]).repeat(1000)[:, None]
+    one, other = (hides(plan_from_scores(draws.uniform(stream, 9), 0.6, valid), 9) for stream in "ab")
+    assert abs(float(agreement(agreed(one, other, valid)))) < 0.03
+    assert float(agreement(agreed(one, one, valid))) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +61,11 @@ def test_a_random_mask_hides_all_alike_and_a_led_one_what_it_is_told_to(make_con
     found = coverage(model, raw)
     assert found.samples == 400 and float(found.often.mean()) == pytest.approx(model.ratio)
     assert (found.often - model.ratio).abs().max() < 0.12 and found.evenness > 0.99
+    assert abs(found.agreement) < 0.1
     weights = [1.0] * 8 + [0.0] * 8
     led = MaskedAutoencoder.build(make_config(masking={"strategy": "weight_map", "ratio": 0.5, "weights": weights}))
-    assert coverage(led, raw).often.tolist() == weights
+    found = coverage(led, raw)
+    assert found.often.tolist() == weights and found.agreement == pytest.approx(1)
 
 
 def test_cells_that_no_sample_has_are_not_counted(make_config):

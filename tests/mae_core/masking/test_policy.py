@@ -121,6 +121,7 @@ def test_a_known_reward_is_found(make_config, make_raw, update):
     keep = state.model.plan(make_raw(200, config, seed=9), 0.75, "policy", seed=1).keep
     assert (keep == 0).any(1).float().mean() > 0.6
     assert last.masks["mask/reward"] > 0.5 and 0 < last.masks["mask/entropy"] <= 1
+    assert 0.1 < last.masks["mask/agreement"] <= 1
     assert (
         last.masks["mask/hidden_least"] < 0.5 < last.masks["mask/hidden_most"] <= 1
         and last.masks["mask/evenness"] > 0.5
