@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import yaml
+from scipy.stats import rankdata
 
 from benchmarks.rows import OUT, Row, publish
 from benchmarks.spread import spread
 from benchmarks.variants import gain_facts, probe, recipe_with
-from experiments.goals import PROXIES, oriented
+from experiments.goals import LOSS, METRICS, PROXIES, oriented
 from experiments.halving import Job, Outcome, Player, halving, most
 from experiments.params import recipe_row
 from experiments.proxies import Subject, measure_proxies
@@ -135,7 +136,7 @@ def train(cell: Cell) -> str:
     losses = [(p.step, p.loss) for p in fit(state, dataset.split("train").samples, settings, report_every=every)]
     model = state.result()
     proxies = measure_proxies(Subject(model, dataset, settings.precision), [], list(PROXIES)).values
-    proxies["loss"] = float(np.mean([loss for step, loss in losses if step > 0.9 * settings.steps]))
+    proxies[LOSS] = float(np.mean([loss for step, loss in losses if step > 0.9 * settings.steps]))
     validation, test = (
         (found["linear"] for found in probe(model, dataset)[:2]) if cell.share == WHOLE else (np.nan, np.nan)
     )
@@ -182,7 +183,7 @@ class Bench(NamedTuple):
 
 
 def ranking(bench: Bench, configurations: list[dict[str, Any]], short: Bench) -> Iterator[Row]:
-    """A row per proxy: its rank correlation at a tenth with the whole run's probe, and the regret of choosing by it in points.
+    """A row per metric of a search: its rank correlation at a tenth with the whole run's probe, and the regret of choosing by it in points.
 
     ``short`` trains the tenths: ``bench`` itself, or one with another batch or rate.
     """
@@ -192,8 +193,8 @@ def ranking(bench: Bench, configurations: list[dict[str, Any]], short: Bench) ->
     final = np.array(whole[: len(configurations)])
     noise = 100 * float(np.std([final[0], *whole[len(configurations) :]], ddof=1))
     found: dict[str, dict[str, Any]] = {}
-    for name in (*PROXIES, "loss"):
-        values = np.array([oriented(name, one.proxies.get(name, np.nan)) for one in early])
+    for name in (*METRICS, LOSS):
+        values = judged(name, early)
         if not np.isfinite(values).any():
             continue
         rank, top = rank_correlation(values, final), final >= np.median(final)
@@ -206,9 +207,15 @@ def ranking(bench: Bench, configurations: list[dict[str, Any]], short: Bench) ->
         found[name] = {"rank": rank, "facts": {**facts, "seed_sd_points": noise, "seconds": seconds}}
     for name, one in found.items():
         rank, told = one["rank"], {key: _none(value) for key, value in one["facts"].items()}
-        against = _none(found["loss"]["rank"].mean) if name != "loss" and "loss" in found else None
-        row = f"{name}_at_a_tenth_rank_correlation" + ("_vs_training_loss" if name != "loss" else "")
+        against = _none(found[LOSS]["rank"].mean) if name != LOSS and LOSS in found else None
+        row = f"{name}_at_a_tenth_rank_correlation" + ("_vs_training_loss" if name != LOSS else "")
         yield Row(row, float(rank.mean), against, None, _none(rank.low), _none(rank.high), rank.n, COMMAND, told)
+
+
+def judged(name: str, found: Sequence[Measured]) -> np.ndarray:
+    """(n,): what a metric or the loss says of each, more is better; of a metric of several proxies the mean of their ranks."""
+    columns = [[oriented(p, one.proxies.get(p, np.nan)) for one in found] for p in METRICS.get(name, (name,))]
+    return np.array(columns[0]) if len(columns) == 1 else np.mean([rankdata(column) for column in columns], 0)
 
 
 def _none(value: float) -> float | None:
@@ -251,7 +258,7 @@ def against_hand(
 
 def _outcome(job: Job, found: Measured, rules: SearchSection) -> Outcome:
     measures = {rules.metric: found.proxies[rules.metric]}
-    loss, numbers = found.proxies["loss"], (found.parameters, found.steps, found.flops)
+    loss, numbers = found.proxies[LOSS], (found.parameters, found.steps, found.flops)
     return Outcome(job, measures, loss, *numbers, "", found.proxies, found.encode_flops)
 
 

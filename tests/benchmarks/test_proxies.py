@@ -89,6 +89,8 @@ def test_rows_hold_correlation_regret_and_the_loss_beside_it(bench):
     loss = rows["loss_at_a_tenth_rank_correlation"]
     assert loss.ours == pytest.approx(-1) and loss.facts["regret_points"] == pytest.approx(100 * 0.3 * 0.6)
     assert not any(name.startswith("alpha_req") for name in rows), "a proxy that never changes ranks nothing"
+    both = rows["label_free_at_a_tenth_rank_correlation_vs_training_loss"]
+    assert both.ours == pytest.approx(1), "the mean rank of two that see the truth"
 
 
 def test_the_automatic_pick_stands_beside_the_best_by_hand_with_both_costs(bench):
