@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.spread import file_of
 from mae_core.building import fits
 from mae_core.decoders import DECODERS
-from mae_core.draws import key
 from mae_core.encoders import ENCODERS
 from mae_core.modalities.image import ImageModality
 
@@ -74,8 +73,7 @@ class Case(NamedTuple):
     def file(self) -> str:
         """Where its outcome lies: another for every change of what is trained, and for another kind of device, whose seconds are others."""
         _, steps, batch_size, device, data = self.common
-        said = [self.config, self.lr, self.seed, steps, batch_size, device, data.name]
-        return f"{key(json.dumps(said, sort_keys=True)):016x}.json"
+        return file_of(self.config, self.lr, self.seed, steps, batch_size, device, data.name)
 
 
 def case(name: str, network: Mapping[str, Any], lr: float, seed: int, common: Common) -> Case:

@@ -24,7 +24,7 @@ import yaml
 from scipy.stats import rankdata
 
 from benchmarks.rows import OUT, Row, publish
-from benchmarks.spread import spread
+from benchmarks.spread import file_of, spread
 from benchmarks.variants import gain_facts, probe, recipe_with
 from experiments.goals import LOSS, METRICS, PROXIES, oriented
 from experiments.halving import Job, Outcome, Player, halving, most
@@ -34,7 +34,6 @@ from experiments.recipe import Recipe, SearchSection, load_recipe
 from experiments.resolving import Resolved, resolve
 from experiments.space import narrow, parse_space
 from mae_core.data.dataset import Dataset, open_dataset
-from mae_core.draws import key
 from mae_core.evaluation.statistics import over_seeds, rank_correlation
 from mae_core.flops import encode_flops, train_flops
 from mae_core.training.loop import Settings, fit, start
@@ -80,10 +79,9 @@ class Cell(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Another one for everything that changes what is trained; of what the code does it knows nothing."""
+        """Another one for everything that changes what is trained and measured."""
         resolved, settings = planned(self)
-        told = [opened(self.course).dataset.folder.name, resolved.config, asdict(settings), self.share == WHOLE]
-        return f"{key(json.dumps(told, sort_keys=True)):016x}.json"
+        return file_of(opened(self.course).dataset.folder.name, resolved.config, asdict(settings), self.share == WHOLE)
 
 
 class Measured(NamedTuple):

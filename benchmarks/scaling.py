@@ -20,12 +20,11 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.rows import OUT, Row, publish
-from benchmarks.spread import spread
+from benchmarks.spread import file_of, spread
 from experiments.proxies import Subject, measure_proxies
 from experiments.recipe import Recipe
 from experiments.resolving import Resolved, resolve
 from mae_core.data.dataset import open_dataset
-from mae_core.draws import key
 from mae_core.flops import train_flops
 from mae_core.scaling import Run, fit_law
 from mae_core.training.loop import fit, start
@@ -49,8 +48,8 @@ class Cell(NamedTuple):
     def file(self) -> str:
         """Of what it gave; another one for everything that changes what is trained."""
         resolved = self.resolved()
-        told = json.dumps([self.dataset, resolved.config, asdict(resolved.settings)], sort_keys=True)
-        return f"{self.width}-{self.steps}-{self.seed}-{key(told):016x}.json"
+        told = file_of(self.dataset, resolved.config, asdict(resolved.settings))
+        return f"{self.width}-{self.steps}-{self.seed}-{told}"
 
     def resolved(self) -> Resolved:
         """The default recipe at this width, predicting plain pixels; the decoder is half as wide."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import multiprocessing
 import time
@@ -9,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from experiments.pool import begin_worker
 from mae_core.atomic import write_text
+from mae_core.draws import key
 
 
 class Cell(Protocol):
@@ -23,6 +25,11 @@ class Cell(Protocol):
 
 
 Some = TypeVar("Some", bound=Cell)
+
+
+def file_of(*told: Any) -> str:
+    """A file's name, another one for everything that is told (of what JSON holds); of what the code does it knows nothing."""
+    return f"{key(json.dumps(told, sort_keys=True)):016x}.json"
 
 
 def spread(

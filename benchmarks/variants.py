@@ -22,11 +22,10 @@ import numpy as np
 import torch
 
 from benchmarks.rows import Row
-from benchmarks.spread import spread
+from benchmarks.spread import file_of, spread
 from experiments.recipe import Recipe, load_recipe
 from experiments.resolving import resolve
 from mae_core.data.dataset import Dataset, open_dataset
-from mae_core.draws import key
 from mae_core.evaluation.features import extract
 from mae_core.evaluation.knn import knn_predict
 from mae_core.evaluation.linear import fit_linear
@@ -80,9 +79,9 @@ class Task(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Another one for everything that changes what is trained; of what the code does it knows nothing."""
+        """Another one for everything that changes what is trained."""
         resolved, settings = _resolved(self)
-        return f"{key(json.dumps([self.dataset, resolved.config, asdict(settings)], sort_keys=True)):016x}.json"
+        return file_of(self.dataset, resolved.config, asdict(settings))
 
 
 class Cell(NamedTuple):

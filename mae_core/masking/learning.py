@@ -70,8 +70,9 @@ class PolicyLearner:
         picks = order_log_prob(logits, plan.hide, plan.hide_ok, cells.valid)
         plan = plan._replace(log_prob=picks.sum(1))
         another = plan_from_scores(logits + gumbel(draws, f"another mask {look}", n), ratio, cells.valid)
-        alike = agreed(hides(plan, n), hides(another, n), cells.valid)
-        seen = Seen(raw, draws, cells, embedding, plan, picks, alike)
+        hidden = hides(plan, n)
+        alike = agreed(hidden, hides(another, n), cells.valid)
+        seen = Seen(raw, draws, cells, embedding, plan, picks, hidden.sum(0), alike)
         self._seen.append(seen._replace(before=self.reward.before(self.model, seen)))
         return plan
 
@@ -122,9 +123,7 @@ class PolicyLearner:
 
     @torch.no_grad()
     def _tell(self, seen: list[Seen], rewards: list[Tensor], entropy: Tensor, total: Tensor, world: Any) -> None:
-        n = self.masker.coverage.shape[0]
-        hidden = torch.stack([hides(one.plan, n).sum(0) for one in seen]).sum(0)
-        coverage = world.sum(hidden) / total
+        coverage = world.sum(torch.stack([one.hidden for one in seen]).sum(0)) / total
         self.masker.coverage.lerp_(coverage, 1 - COVERAGE_DECAY)
         self.parts = {
             "mask/reward": world.sum(torch.cat(rewards).sum()) / total * self.masker.sign,

@@ -49,6 +49,8 @@ class Seen(NamedTuple):
     plan: Plan
     picks: Tensor
     """(B, M): the log-probability of each pick when it was drawn."""
+    hidden: Tensor
+    """(N,): in how many of the samples each cell is hidden."""
     agreed: Tensor
     """(2,): what this mask shares with another one that the policy draws of the same samples, as ``coverage.agreed`` sums it."""
     before: Tensor | None = None
