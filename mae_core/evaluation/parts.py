@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mae_core.cells import Plan
+from mae_core.evaluation.features import Samples, extract
+from mae_core.modalities.joint import JointModality
 from mae_core.model import MaskedAutoencoder
 
 BATCH = 256
 
 
-@torch.no_grad()
-def encode_part(model: MaskedAutoencoder, samples: np.ndarray, name: str, batch: int = BATCH) -> np.ndarray:
-    """(n, S) joint raw samples → (n, D) float32 features of the part ``name`` alone: the others are taken away before anything is read."""
-    blocks = [
-        model.encode(model.modality.only(torch.from_numpy(np.array(samples[at : at + batch])), name)).float()
-        for at in range(0, len(samples), batch)
-    ]
-    return torch.cat(blocks).numpy()
+@dataclass(frozen=True)
+class OfPart:
+    """Joint samples, each without all parts but ``name``: the others are taken away as they are read."""
+
+    samples: Samples
+    name: str
+    modality: JointModality
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        return self.modality.only(torch.from_numpy(np.array(self.samples[rows])), self.name).numpy()
+
+
+def encode_part(model: MaskedAutoencoder, samples: Samples, name: str, batch: int | None = None) -> np.ndarray:
+    """(n, S) joint raw samples → (n, D) float32 features of the part ``name`` alone."""
+    return extract(model, OfPart(samples, name, model.modality), batch, precision="fp32")
 
 
 def ranks(queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
