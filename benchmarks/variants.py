@@ -180,6 +180,8 @@ class Sweep(NamedTuple):
     workers: int
     until: float
     """Of ``time.time()``: after it no training is begun."""
+    finalists: int = FINALISTS
+    """At most so many of shorter trials are trained again at the whole length; of one nothing is left to choose."""
 
     def task(self, trial: Trial, seed: int, flops: float) -> Task:
         """A training of it."""
@@ -254,7 +256,9 @@ def choose(sweep: Sweep, table: Table, metric: str) -> dict[str, Trial]:
     """
     ranked: dict[str, list[Trial]] = {}
     for flops in sorted({sweep.tuning_flops, sweep.flops}):
-        left = {name: some[: min(FINALISTS, -(-len(some) // 2))] for name, some in ranked.items()} or table
+        left = {name: some[: min(sweep.finalists, -(-len(some) // 2))] for name, some in ranked.items()} or table
+        if ranked and all(len(some) == 1 for some in left.values()):
+            break
         pairs = [(name, trial) for name, some in left.items() for trial in some]
         scored: dict[str, list[tuple[float, Trial]]] = {}
         for (name, trial), cell in zip(pairs, sweep.cells([sweep.task(trial, TUNED_ON, flops) for _, trial in pairs])):

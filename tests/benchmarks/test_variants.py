@@ -87,7 +87,7 @@ def test_the_best_trial_on_validation_is_compared_at_equal_cost(sweep, monkeypat
             short[one["trial"]] = one["validation"]["knn"]
         else:
             seeds.append(one["seed"])
-    assert len(short) == 4 and sorted(seeds) == sorted(2 * [0, 1, variants.TUNED_ON]), "of two trials one goes on"
+    assert len(short) == 4 and sorted(seeds) == sorted(2 * [0, 1]), "of two trials one goes on, and needs no second one"
     assert short[str(found.chosen["two"])] == max(short[str(trial)] for trial in table["two"])
     assert "2 seeds were spent" in found.note
     monkeypatch.setattr(variants, "start", lambda *_: pytest.fail("trained again"))
@@ -132,7 +132,7 @@ def test_after_the_first_seeds_the_best_goes_on_until_its_interval_is_narrow():
 class Short(Told):
     """Its trials have a tenth of the length; of the others ``asked`` keeps which were trained whole."""
 
-    tuning_flops, late = 0.1, False
+    tuning_flops, late, finalists = 0.1, False, 3
 
     def cells(self, tasks):
         if self.late and tasks[0][2] == 1:
@@ -149,6 +149,8 @@ def test_short_trials_choose_finalists_alone():
     assert told.asked == ["rate × 0.5", "rate × 0.7", "rate × 1"]
     told.late = True
     assert variants.choose(told, table, "knn")["plain"].rate == 0.5, "without time for them the short ones decide"
+    told.late, told.finalists, told.asked = False, 1, []
+    assert variants.choose(told, table, "knn")["plain"].rate == 0.5 and not told.asked, "of one nothing is left to choose"
 
 
 def test_trials_as_long_as_what_is_compared_are_refused_as_shorter(root, tmp_path, capsys):
