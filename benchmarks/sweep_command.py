@@ -57,7 +57,9 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
     if given.tuned_at and given.tuned_at >= steps:
         parser.error(f"--tuned-at {given.tuned_at}: trials are to be shorter than the {steps} steps that are compared")
     tuning = flops * given.tuned_at / steps if given.tuned_at else flops
-    sweep = Sweep(given.root, given.dataset, given.recipe, flops, tuning, folder, device, given.workers, until, given.finalists)
+    sweep = Sweep(
+        given.root, given.dataset, given.recipe, flops, tuning, folder, device, given.workers, until, given.finalists
+    )
     trainings = sum(map(len, table.values())) + given.seeds * len(table)
     print(
         f"{name} on {given.dataset}: at least {trainings} trainings of what {steps} steps of {baseline} cost",
@@ -80,7 +82,7 @@ def options(about: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=1.0, help="of one baseline training on this machine")
     parser.add_argument("--steps", type=int, help="of it, in place of --minutes")
     parser.add_argument("--tuned-at", type=int, help="steps of the trials; the best few are then trained again")
-    parser.add_argument("--finalists", type=int, default=FINALISTS, help="so many at most; of one nothing is left to choose")
+    parser.add_argument("--finalists", type=int, default=FINALISTS, help="of --tuned-at, at most; 1: none again")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the recipe, for everybody")
     parser.add_argument("--seeds", type=int, default=LEAST_SEEDS, help="of everybody")
     parser.add_argument("--most-seeds", type=int, default=MOST_SEEDS, help="while an interval is wider than asked")

@@ -150,7 +150,9 @@ def test_short_trials_choose_finalists_alone():
     told.late = True
     assert variants.choose(told, table, "knn")["plain"].rate == 0.5, "without time for them the short ones decide"
     told.late, told.finalists, told.asked = False, 1, []
-    assert variants.choose(told, table, "knn")["plain"].rate == 0.5 and not told.asked, "of one nothing is left to choose"
+    assert variants.choose(told, table, "knn")["plain"].rate == 0.5 and not told.asked, (
+        "of one nothing is left to choose"
+    )
 
 
 def test_trials_as_long_as_what_is_compared_are_refused_as_shorter(root, tmp_path, capsys):
