@@ -16,6 +16,8 @@ CROPS = (0.8, 0.6, 0.4)
 """Least share of a sample that is seen."""
 COLORS = tuple({"pretrain.crop": 0.6, "pretrain.color_jitter": strength} for strength in (0.25, 0.5, 1.0))
 """Other crops and colours every time."""
+AUGMENTED_PAIR = {"objective.mask_contrastive": 0.3, "objective.pair": "augmented"}
+"""A second look at the sample augmented anew."""
 
 
 def _weights(*settings: Mapping[str, Any]) -> tuple[Trial, ...]:
@@ -39,14 +41,9 @@ VARIANTS: Table = {
         )
     ),
     "cropped": tuple(Trial({"pretrain.crop": crop}) for crop in CROPS),
-    "mask_contrastive_augmented": tuple(
-        Trial({"objective.mask_contrastive": 0.3, "objective.pair": "augmented", "pretrain.crop": crop})
-        for crop in CROPS
-    ),
+    "mask_contrastive_augmented": tuple(Trial({**AUGMENTED_PAIR, "pretrain.crop": crop}) for crop in CROPS),
     "recolored": tuple(Trial(changes) for changes in COLORS),
-    "mask_contrastive_recolored": tuple(
-        Trial({"objective.mask_contrastive": 0.3, "objective.pair": "augmented", **changes}) for changes in COLORS
-    ),
+    "mask_contrastive_recolored": tuple(Trial({**AUGMENTED_PAIR, **changes}) for changes in COLORS),
     "vicreg": _weights(
         *(
             {"invariance": weight, "variance": weight, "covariance": round(0.1 * weight, 6)}
@@ -59,10 +56,13 @@ VARIANTS: Table = {
     "hog_variance_and_covariance": _weights(
         *({"target": "hog", "variance": weight, "covariance": round(0.1 * weight, 6)} for weight in (0.03, 0.1, 0.3))
     ),
+    "hog_mask_contrastive_recolored": tuple(
+        Trial({"objective.target": "hog", **AUGMENTED_PAIR, **changes}, 0.5) for changes in COLORS
+    ),
     "fourier": tuple(Trial({"objective.target": "fourier"}, rate) for rate in RATES),
 }
 """Of images; the first is the baseline."""
-PICTURES = ("recolored", "mask_contrastive_recolored", "hog", "hog_variance_and_covariance", "fourier")
+PICTURES = tuple(name for name in VARIANTS if any(word in name for word in ("recolored", "hog", "fourier")))
 """Of images alone."""
 TABLES = {"image": VARIANTS, "audio": {name: trials for name, trials in VARIANTS.items() if name not in PICTURES}}
 
