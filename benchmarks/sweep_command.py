@@ -56,6 +56,8 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
     until = time.time() + 60 * given.most_minutes
     if given.tuned_at and given.tuned_at >= steps:
         parser.error(f"--tuned-at {given.tuned_at}: trials are to be shorter than the {steps} steps that are compared")
+    if given.finalists < 1:
+        parser.error(f"--finalists {given.finalists}: at least 1, which trains no trial again")
     tuning = flops * given.tuned_at / steps if given.tuned_at else flops
     sweep = Sweep(
         given.root, given.dataset, given.recipe, flops, tuning, folder, device, given.workers, until, given.finalists

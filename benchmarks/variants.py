@@ -181,7 +181,7 @@ class Sweep(NamedTuple):
     until: float
     """Of ``time.time()``: after it no training is begun."""
     finalists: int = FINALISTS
-    """At most so many of shorter trials are trained again at the whole length; of one nothing is left to choose."""
+    """At most so many of shorter trials are trained again at the whole length."""
 
     def task(self, trial: Trial, seed: int, flops: float) -> Task:
         """A training of it."""
@@ -252,14 +252,13 @@ def choose(sweep: Sweep, table: Table, metric: str) -> dict[str, Trial]:
     """Of each name the trial that is best on validation; names of which nothing was trained in time are left out.
 
     Shorter trials choose finalists alone, which are trained again as long as what is compared: the rate that is best for half a minute
-    is too low for two, and a baseline that has nothing but rates to choose from would carry it into every comparison.
+    is too low for two, and a baseline that has nothing but rates to choose from would carry it into every comparison. A name with one
+    finalist has nothing left to choose, and trains none again.
     """
     ranked: dict[str, list[Trial]] = {}
     for flops in sorted({sweep.tuning_flops, sweep.flops}):
         left = {name: some[: min(sweep.finalists, -(-len(some) // 2))] for name, some in ranked.items()} or table
-        if ranked and all(len(some) == 1 for some in left.values()):
-            break
-        pairs = [(name, trial) for name, some in left.items() for trial in some]
+        pairs = [(name, trial) for name, some in left.items() for trial in some if len(some) > 1 or not ranked]
         scored: dict[str, list[tuple[float, Trial]]] = {}
         for (name, trial), cell in zip(pairs, sweep.cells([sweep.task(trial, TUNED_ON, flops) for _, trial in pairs])):
             if cell is not None:

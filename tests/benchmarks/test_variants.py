@@ -162,6 +162,13 @@ def test_trials_as_long_as_what_is_compared_are_refused_as_shorter(root, tmp_pat
     assert "--tuned-at 4: trials are to be shorter than the 4 steps" in capsys.readouterr().err
 
 
+def test_no_finalists_are_refused(root, tmp_path, capsys):
+    asked = ["--dataset", "tiny", "--recipe", "small", "--steps", "4", "--root", str(root), "--out", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        mask_ratio.main([*asked, "--tuned-at", "2", "--finalists", "0"])
+    assert "--finalists 0: at least 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--variants", "--narrow"])
 def test_a_variant_that_is_not_there_is_refused(option, root, tmp_path, capsys):
     asked = ["--dataset", "tiny", "--recipe", "small", "--steps", "4", "--root", str(root), "--out", str(tmp_path)]
