@@ -30,7 +30,7 @@ from torch import nn
 
 from benchmarks.peers import Peer, ours, vit_pytorch, vitmae
 from benchmarks.rows import OUT, Row, compare, publish
-from benchmarks.variants import recipe_with
+from benchmarks.training import recipe_with
 from experiments.recipe import Recipe
 from experiments.resolving import Resolved, resolve
 from mae_core.atomic import write_text

@@ -58,6 +58,8 @@ class Common(NamedTuple):
     device: str
     data: Path
     """Folder of the dataset."""
+    fingerprint: str
+    """Of its samples and labels."""
 
 
 class Case(NamedTuple):
@@ -72,8 +74,8 @@ class Case(NamedTuple):
     @property
     def file(self) -> str:
         """Where its outcome lies: another for every change of what is trained, and for another kind of device, whose seconds are others."""
-        _, steps, batch_size, device, data = self.common
-        return file_of(self.config, self.lr, self.seed, steps, batch_size, device, data.name)
+        _, steps, batch_size, device, _, fingerprint = self.common
+        return file_of(self.config, self.lr, self.seed, steps, batch_size, device, fingerprint)
 
 
 def case(name: str, network: Mapping[str, Any], lr: float, seed: int, common: Common) -> Case:

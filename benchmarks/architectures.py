@@ -6,8 +6,9 @@ plain pair. k-NN and a linear probe of frozen features, on the validation split,
 seconds and its FLOPs.
 
 What is measured is written at once, one file for each training, so a run that was stopped goes on where it was, and ``--workers`` share
-what is missing; after a change of the code remove ``benchmarks/out/architectures/``. On a CPU a training has one core and seconds are
-those of that core. On a GPU they are the clock's, and where several workers have one GPU, trainings slow each other: look at the FLOPs.
+what is missing; what cannot be trained is a file that says so, and in no mean. After a change of the code remove
+``benchmarks/out/architectures/``. On a CPU a training has one core and seconds are those of that core. On a GPU they are the clock's, and
+where several workers have one GPU, trainings slow each other: look at the FLOPs.
 
 The default is 100 trainings, about 130 minutes of one core: run it with ``--workers 2`` on two cores. The large size takes about three
 times as long as the medium one.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -37,9 +39,10 @@ from benchmarks.architecture_cases import (
     optional,
     pairs,
 )
+from benchmarks.commands import again, table_name
 from benchmarks.rows import OUT, Row, publish
 from benchmarks.scatter import Point, draw, front
-from benchmarks.spread import spread
+from benchmarks.spread import problem_of, spread
 from experiments.datasets import prepare
 from mae_core.atomic import replace_file
 from mae_core.data.dataset import Dataset, DatasetError, open_dataset
@@ -53,6 +56,10 @@ from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings, fit, start
 
 COMMAND = "python -m benchmarks.architectures"
+REPEATED = ("dataset", "sizes", "seeds", "steps", "batch", "options", "only")
+"""Options that decide what stands in a table."""
+NAMED = ("sizes", "only")
+"""Those of them that its name tells of: which architectures are in it."""
 PROBES = ("knn", "linear")
 
 
@@ -82,10 +89,15 @@ class Outcome(NamedTuple):
     """Of the whole training."""
     parameters: int
     """Of the encoder."""
+    problem: str = ""
+    """Why there is nothing of all that."""
 
     @classmethod
-    def read(cls, text: str) -> Outcome:
-        """Of a cell's file."""
+    def read(cls, one: Case, text: str) -> Outcome:
+        """Of a case's file."""
+        if problem := problem_of(text):
+            nothing = Scores(math.nan, math.nan)
+            return cls(one.name, one.lr, one.seed, math.nan, math.nan, nothing, nothing, 0.0, "", 0.0, 0, problem)
         told = json.loads(text)
         return cls(**told | {when: Scores(**told[when]) for when in ("untrained", "pretrained")})
 
@@ -116,7 +128,7 @@ def measure(one: Case) -> Outcome:
         probe(state.result(), dataset),
         seconds,
         torch.cuda.get_device_name(device) if device.type == "cuda" else "one core",
-        train_flops(one.config) * common.batch_size * common.steps,
+        train_flops(one.config, common.batch_size) * common.batch_size * common.steps,
         sum(parameter.numel() for parameter in state.model.encoder.parameters()),
     )
 
@@ -155,29 +167,29 @@ def sweep(
     options: bool,
     only: Sequence[str] = (),
 ) -> list[Outcome]:
-    """The outcome of every architecture and seed at its chosen rate, in the order of the tables.
+    """The outcome of every architecture and seed at its chosen rate, in the order of the tables; failed ones are among them.
 
-    ``run`` measures cases; ``only`` leaves out what is not named.
+    ``run`` measures cases; ``only`` leaves out what is not named. Of an architecture that could be trained at no rate every try is given.
     """
     networks = {name: network for name, network in pairs(sizes).items() if not only or name in only}
     tried = run([case(name, network, lr, 0, common) for name, network in networks.items() for lr in RATES])
     rates = chosen(tried)
     extra = {name: network for name, network in optional(sizes[0]).items() if options and like(name, sizes[0]) in rates}
-    seeds_of = {**dict.fromkeys(networks, range(1, seeds)), **dict.fromkeys(extra, range(seeds))}
+    seeds_of = {**dict.fromkeys(rates, range(1, seeds)), **dict.fromkeys(extra, range(seeds))}
     networks |= extra
     rates |= {name: rates[like(name, sizes[0])] for name in extra}
     rest = run(
         [case(name, networks[name], rates[name], seed, common) for name, some in seeds_of.items() for seed in some]
     )
-    kept = [one for one in tried if one.lr == rates[one.name]]
+    kept = [one for one in tried if one.lr == rates.get(one.name, one.lr)]
     order = list(networks)
     return sorted(kept + rest, key=lambda one: (order.index(one.name), one.seed))
 
 
 def chosen(tried: Sequence[Outcome]) -> dict[str, float]:
-    """Name → the rate of the best k-NN on validation; of equal ones the lowest."""
+    """Name → the rate of the best k-NN on validation; of equal ones the lowest. Without the names of which nothing could be trained."""
     best: dict[str, Outcome] = {}
-    for one in sorted(tried, key=lambda one: one.lr):
+    for one in sorted((one for one in tried if not one.problem), key=lambda one: one.lr):
         if one.name not in best or one.pretrained.knn > best[one.name].pretrained.knn:
             best[one.name] = one
     return {name: one.lr for name, one in best.items()}
@@ -186,19 +198,30 @@ def chosen(tried: Sequence[Outcome]) -> dict[str, float]:
 def here(folder: Path, processes: int, cases: list[Case]) -> list[Outcome]:
     """Measures what ``folder`` does not hold, says each as it ends, and gives them in the order asked for."""
     found = {}
-    dearest_first = sorted(cases, key=lambda one: -train_flops(one.config))  # so that no long one runs alone in the end
+    # so that no long one runs alone in the end
+    dearest_first = sorted(cases, key=lambda one: -train_flops(one.config, one.common.batch_size))
     for one, text in spread(dearest_first, folder, written, processes):
-        found[one.file] = outcome = Outcome.read(text)
-        print(
-            f"{one.name:<36} rate {one.lr:g} seed {one.seed}: k-NN {outcome.untrained.knn:.3f} → {outcome.pretrained.knn:.3f}, "
-            f"linear {outcome.untrained.linear:.3f} → {outcome.pretrained.linear:.3f}, {outcome.seconds:.1f} s",
-            flush=True,
+        found[one.file] = outcome = Outcome.read(one, text)
+        told = (
+            f"k-NN {outcome.untrained.knn:.3f} → {outcome.pretrained.knn:.3f}, "
+            f"linear {outcome.untrained.linear:.3f} → {outcome.pretrained.linear:.3f}, {outcome.seconds:.1f} s"
         )
+        if outcome.problem:
+            told = f"{outcome.problem}; remove {folder / one.file} to have it tried again"
+        print(f"{one.name:<36} rate {one.lr:g} seed {one.seed}: {told}", flush=True)
     return [found[one.file] for one in cases]
 
 
 def rows_of(outcomes: Sequence[Outcome], command: str) -> list[Row]:
-    """Two rows for each architecture: a probe after training beside before, its ratio over seeds where there are three or more."""
+    """Two rows for each architecture: a probe after training beside before, its ratio over seeds where there are three or more.
+
+    What could not be trained is in no mean, and named in all of them. Raises RuntimeError where nothing could.
+    """
+    failed = [f"{one.name} rate {one.lr:g} seed {one.seed}" for one in outcomes if one.problem]
+    outcomes = [one for one in outcomes if not one.problem]
+    if not outcomes:
+        raise RuntimeError(f"none could be trained: {', '.join(failed)}; see above why")
+    note = {"stopped": f"failed: {', '.join(failed)}"} if failed else {}
     rows = []
     for what in PROBES:
         best = {point.name for point in front(points(outcomes, "flops", what))}
@@ -219,6 +242,8 @@ def rows_of(outcomes: Sequence[Outcome], command: str) -> list[Row]:
                 "gflop": some[0].flops / 1e9,
                 "encoder_parameters": some[0].parameters,
                 "nothing_is_both_cheaper_and_better": name in best,
+                "split": "validation",
+                **note,
             }
             title = f"{name.replace(', ', '_').replace(' ', '_')}_{what}_accuracy_vs_untrained"
             rows.append(
@@ -268,7 +293,7 @@ def prepared(name: str, root: Path) -> Dataset:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints, writes benchmarks/out/architectures-<dataset>.json and .png."""
+    """Measures, prints, writes benchmarks/out/architectures-<dataset>.json and .png, of some alone under a longer name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=list(DATASETS), default="mnist5k")
     parser.add_argument("--sizes", nargs="+", choices=list(ENCODER_SIZES), default=["small", "medium"])
@@ -286,17 +311,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=Path(), help="of the project: holds data/")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args(arguments)
+    known = pairs(given.sizes)
+    if unknown := [one for one in given.only if one not in known]:
+        parser.error(f"--only {', '.join(unknown)}: the architectures of these sizes are {', '.join(known)}")
     dataset = prepared(given.dataset, given.root)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if given.device == "auto" else given.device
     modality = {"kind": "image", **ImageModality.configure(dataset.info, DATASETS[given.dataset])}
-    common = Common(modality, given.steps, given.batch, device, dataset.folder.absolute())
+    common = Common(modality, given.steps, given.batch, device, dataset.folder.absolute(), dataset.fingerprint)
     run = partial(here, given.out / "architectures", given.workers)
     outcomes = sweep(given.sizes, given.seeds, common, run, given.options, given.only)
-    name = f"architectures-{given.dataset}"
-    command = f"{COMMAND} --dataset {given.dataset} --sizes {' '.join(given.sizes)} --seeds {given.seeds}"
-    command += f" --steps {given.steps} --batch {given.batch}" + " --options" * given.options
-    publish(name, rows_of(outcomes, command), given.out)
-    picture(outcomes, given.out / f"{name}.png")
+    name = table_name(f"architectures-{given.dataset}", parser, given, NAMED)
+    publish(name, rows_of(outcomes, again(COMMAND, given, REPEATED)), given.out)
+    picture([one for one in outcomes if not one.problem], given.out / f"{name}.png")
     print(given.out / f"{name}.png")
 
 

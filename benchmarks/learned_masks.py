@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.commands import again, table_name
 from benchmarks.planted import CELL, GRID, TELLING, Planted, planted
 from benchmarks.rows import OUT, Row, publish
 from mae_core.atomic import write_text
@@ -38,6 +40,8 @@ PLAN = {
     "noisy": ("random", "low_error", "high_error", "probe"),
 }
 """Pictures → the policies that are trained on them."""
+REPEATED = ("seeds", "steps", "kinds", "policies")
+"""Options that decide what stands in a table; its name tells of all but the seeds."""
 
 
 def config_of(policy: str) -> dict[str, Any]:
@@ -120,7 +124,7 @@ def rows_of(results: dict[tuple[str, str], list[dict[str, float]]], command: str
     return rows
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Trains what is not there yet, and publishes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
@@ -128,9 +132,9 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", default=list(PLAN), choices=list(PLAN))
     parser.add_argument("--policies", nargs="*", default=list(POLICIES), choices=list(POLICIES))
     parser.add_argument("--kept", type=Path, default=OUT / "learned_masks")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    command = f"python -m benchmarks.learned_masks --seeds {given.seeds} --steps {given.steps}"
+    command = again("python -m benchmarks.learned_masks", given, REPEATED)
     results = {
         (kind, policy): [run(kind, policy, seed, given.steps, given.kept) for seed in range(given.seeds)]
         for kind in given.kinds
@@ -138,7 +142,7 @@ def main() -> None:
         if policy in (*given.policies, "random")
     }
     print(f"{TELLING} of {GRID**2} cells tell the class, {VISIBLE} are visible")
-    publish("learned_masks", rows_of(results, command), given.kept.parent)
+    publish(table_name("learned_masks", parser, given, REPEATED[1:]), rows_of(results, command), given.kept.parent)
 
 
 if __name__ == "__main__":

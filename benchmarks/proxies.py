@@ -4,7 +4,7 @@ Twenty-four configurations, listed beforehand in ``benchmarks/proxies.yaml``, ar
 FLOPs. Every proxy, and the training loss, is rank-correlated at a tenth with the linear probe of the whole run on test; the regret of
 choosing by it stands beside the spread over seeds. Then the platform's own search is compared with the best of twenty configurations
 made by hand, every run at equal FLOPs. Each training is a file of ``benchmarks/out/proxies-<recipe>``: the same command
-goes on from there.
+goes on from there. What cannot be trained is a file that says so, and in no correlation and no mean.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,22 +23,25 @@ import torch
 import yaml
 from scipy.stats import rankdata
 
+from benchmarks.commands import again, table_name
 from benchmarks.rows import OUT, Row, publish
-from benchmarks.spread import file_of, spread
-from benchmarks.variants import gain_facts, probe, recipe_with
+from benchmarks.spread import file_of, problem_of, spread
+from benchmarks.training import Training, recipe_with, training_of
+from benchmarks.variants import gain_facts, probe
 from experiments.goals import LOSS, METRICS, PROXIES, oriented
 from experiments.halving import Job, Outcome, Player, halving, most
 from experiments.params import recipe_row
 from experiments.proxies import Subject, measure_proxies
 from experiments.recipe import Recipe, SearchSection, load_recipe
-from experiments.resolving import Resolved, resolve
 from experiments.space import narrow, parse_space
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.evaluation.statistics import over_seeds, rank_correlation
-from mae_core.flops import encode_flops, train_flops
-from mae_core.training.loop import Settings, fit, start
+from mae_core.flops import encode_flops
+from mae_core.training.loop import fit
 
 COMMAND = "python -m benchmarks.proxies"
+REPEATED = ("recipe", "steps", "first", "ranking_alone", "short_batch", "short_rate")
+"""Options that decide what stands in a table; the name of one tells of all but the first."""
 LISTED = Path(__file__).with_name("proxies.yaml")
 TENTH, WHOLE = 0.1, 1.0
 SEEDS = (0, 1, 2)
@@ -65,7 +68,6 @@ class Opened(NamedTuple):
 
     recipe: Recipe
     dataset: Dataset
-    modality: str
 
 
 class Cell(NamedTuple):
@@ -80,8 +82,7 @@ class Cell(NamedTuple):
     @property
     def file(self) -> str:
         """Another one for everything that changes what is trained and measured."""
-        resolved, settings = planned(self)
-        return file_of(opened(self.course).dataset.folder.name, resolved.config, asdict(settings), self.share == WHOLE)
+        return file_of(planned(self).told(), self.share == WHOLE)
 
 
 class Measured(NamedTuple):
@@ -98,12 +99,14 @@ class Measured(NamedTuple):
     parameters: int
     steps: int
     seconds: float
+    problem: str = ""
+    """Why there is nothing of all that."""
 
 
 @cache
 def opened(course: Course) -> Opened:
     """By name, once a process."""
-    described, row = load_recipe(course.recipe, course.root), recipe_row(course.recipe, course.root)
+    described, dataset = load_recipe(course.recipe, course.root), recipe_row(course.recipe, course.root).dataset
     pretrain = described.pretrain.model_dump()
     pretrain["steps"] = course.steps or pretrain["steps"]
     if course.batch:
@@ -113,25 +116,27 @@ def opened(course: Course) -> Opened:
     named = {name for one in (*listed["listed"], *listed["handmade"], listed["space"]) for name in one}
     free: dict[str, Any] = dict.fromkeys([*named, "model.encoder.heads", "model.decoder.heads"], "auto")
     free |= {"pretrain": pretrain, "search": {"space": course.recipe}}
-    return Opened(recipe_with(described, free), open_dataset(course.root / "data" / row.dataset), row.modality)
+    return Opened(recipe_with(described, free), open_dataset(course.root / "data" / dataset))
 
 
-def planned(cell: Cell) -> tuple[Resolved, Settings]:
+def planned(cell: Cell) -> Training:
     """What a cell's model is, and how it is trained."""
     of = opened(cell.course)
-    resolved = resolve(of.recipe, of.dataset.info, cell.chosen, of.modality)
-    steps = max(round(cell.share * resolved.settings.steps), 1)
-    rate = cell.course.rate * resolved.settings.lr
-    return resolved, replace(resolved.settings, steps=steps, seed=cell.seed, lr=rate)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    whole = training_of(cell.course.root, of.dataset, of.recipe, device, cell.chosen)
+    steps = max(round(cell.share * whole.settings.steps), 1)
+    rate = cell.course.rate * whole.settings.lr
+    return whole._replace(settings=replace(whole.settings, steps=steps, seed=cell.seed, lr=rate))
 
 
 def train(cell: Cell) -> str:
     """Trains and measures; what a cell's file says."""
     began = time.perf_counter()
-    dataset, (resolved, settings) = opened(cell.course).dataset, planned(cell)
-    state = start(resolved.config, settings, "cuda" if torch.cuda.is_available() else "cpu")
-    every = max(settings.steps // 100, 1)
-    losses = [(p.step, p.loss) for p in fit(state, dataset.split("train").samples, settings, report_every=every)]
+    training = planned(cell)
+    dataset, settings, split = training.data, training.settings, training.data.split("train")
+    state, every = training.begin(), max(settings.steps // 100, 1)
+    reports = fit(state, split.samples, settings, report_every=every, labels=split.labels, watched=False)
+    losses = [(p.step, p.loss) for p in reports]
     model = state.result()
     proxies = measure_proxies(Subject(model, dataset, settings.precision), [], list(PROXIES)).values
     proxies[LOSS] = float(np.mean([loss for step, loss in losses if step > 0.9 * settings.steps]))
@@ -142,8 +147,8 @@ def train(cell: Cell) -> str:
         proxies,
         test,
         validation,
-        settings.steps * settings.batch_size * train_flops(resolved.config),
-        encode_flops(resolved.config),
+        settings.steps * training.step_flops,
+        encode_flops(training.config),
         sum(p.numel() for p in model.parameters()),
         settings.steps,
         round(time.perf_counter() - began, 1),
@@ -152,9 +157,11 @@ def train(cell: Cell) -> str:
 
 
 def read_measured(text: str) -> Measured:
-    """What ``train`` said."""
+    """What ``train`` said, or why it could not."""
+    if problem := problem_of(text):
+        return Measured({}, np.nan, np.nan, 0.0, 0.0, 0, 0, 0.0, problem)
     told = json.loads(text)
-    return Measured(**{name: told[name] for name in Measured._fields})
+    return Measured(**{name: told[name] for name in Measured._fields if name in told})
 
 
 class Bench(NamedTuple):
@@ -175,21 +182,29 @@ class Bench(NamedTuple):
         once = list(dict(zip(files, cells)).values())
         for cell, text in spread(once, self.folder, self.measure, self.workers):
             found[cell.file] = one = read_measured(text)
-            knn = one.proxies.get("knn", np.nan)
-            print(f"  {cell.chosen} × {cell.share:g} seed {cell.seed}: knn {knn:.4f}, {one.seconds:.0f} s", flush=True)
+            told = f"knn {one.proxies.get('knn', np.nan):.4f}, {one.seconds:.0f} s"
+            if one.problem:
+                told = f"{one.problem}; remove {self.folder / cell.file} to have it tried again"
+            print(f"  {cell.chosen} × {cell.share:g} seed {cell.seed}: {told}", flush=True)
         return [found[file] for file in files]
 
 
 def ranking(bench: Bench, configurations: list[dict[str, Any]], short: Bench) -> Iterator[Row]:
     """A row per metric of a search: its rank correlation at a tenth with the whole run's probe, and the regret of choosing by it in points.
 
-    ``short`` trains the tenths: ``bench`` itself, or one with another batch or rate.
+    ``short`` trains the tenths: ``bench`` itself, or one with another batch or rate. A configuration that could not be trained at both
+    lengths is left out, and named. Raises RuntimeError where none could.
     """
     early = short.run([short.cell(one, TENTH) for one in configurations])
-    again = [bench.cell(configurations[0], WHOLE, seed) for seed in SEEDS[1:]]
-    whole = [found.test for found in bench.run([*(bench.cell(one, WHOLE) for one in configurations), *again])]
-    final = np.array(whole[: len(configurations)])
-    noise = 100 * float(np.std([final[0], *whole[len(configurations) :]], ddof=1))
+    whole = bench.run([bench.cell(one, WHOLE) for one in configurations])
+    repeats = bench.run([bench.cell(configurations[0], WHOLE, seed) for seed in SEEDS])
+    seeds = [one.test for one in repeats if not one.problem]
+    noise = 100 * float(np.std(seeds, ddof=1)) if len(seeds) > 1 else np.nan
+    well = [at for at, (first, last) in enumerate(zip(early, whole)) if not (first.problem or last.problem)]
+    if not well:
+        raise RuntimeError(f"no configuration could be trained at both lengths: see above why, and {bench.folder}")
+    lost = [str(one) for at, one in enumerate(configurations) if at not in well]
+    early, final = [early[at] for at in well], np.array([whole[at].test for at in well])
     found: dict[str, dict[str, Any]] = {}
     for name in (*METRICS, LOSS):
         values = judged(name, early)
@@ -204,7 +219,9 @@ def ranking(bench: Bench, configurations: list[dict[str, Any]], short: Bench) ->
         seconds = float(np.mean([one.seconds for one in early]))
         found[name] = {"rank": rank, "facts": {**facts, "seed_sd_points": noise, "seconds": seconds}}
     for name, one in found.items():
-        rank, told = one["rank"], {key: _none(value) for key, value in one["facts"].items()}
+        rank = one["rank"]
+        told: dict[str, Any] = {key: _none(value) for key, value in one["facts"].items()}
+        told |= {"failed": lost} if lost else {}
         against = _none(found[LOSS]["rank"].mean) if name != LOSS and LOSS in found else None
         row = f"{name}_at_a_tenth_rank_correlation" + ("_vs_training_loss" if name != LOSS else "")
         yield Row(row, float(rank.mean), against, None, _none(rank.low), _none(rank.high), rank.n, COMMAND, told)
@@ -225,10 +242,13 @@ def against_hand(
 ) -> Row:
     """The choice of the search ``name`` beside the best of the handmade on validation, both trained whole on several seeds, on test.
 
-    What each cost in final runs stands beside them; seeds after the first are for the comparison, and in no cost.
+    What each cost in final runs stands beside them; seeds after the first are for the comparison, and in no cost. Seeds on which one of
+    both could not be trained are left out, and named. Raises RuntimeError where nothing is left to compare.
     """
     of = opened(bench.course)
-    narrowed = narrow(parse_space(space, str(LISTED)), of.recipe, of.dataset.info, of.modality)
+    narrowed = narrow(
+        parse_space(space, str(LISTED)), of.recipe, of.dataset.info, of.dataset.modality, bench.course.root
+    )
     player = Player(halving(narrowed, rules), {})
     spent = 0.0
     while player.found is None:
@@ -238,26 +258,32 @@ def against_hand(
             player.take(_outcome(job, found, rules))
     won = next((o.job.chosen for o in player.found.rungs[0] if o.job.trial == player.found.winner), {})
     pick = won if player.found.chosen == "winner" else narrowed.defaults
-    tried = bench.run([bench.cell(one, WHOLE) for one in handmade])
-    by_hand = handmade[int(np.argmax([one.validation for one in tried]))]
+    tried = [one.validation for one in bench.run([bench.cell(one, WHOLE) for one in handmade])]
+    by_hand = handmade[int(np.argmax(np.nan_to_num(tried, nan=-np.inf)))]
     finals = [
         one.test for one in bench.run([bench.cell(one, WHOLE, seed) for one in (pick, by_hand) for seed in FINALS])
     ]
     ours, theirs = np.array(finals).reshape(2, len(FINALS))
-    facts = {
+    ended = np.isfinite(ours - theirs)
+    if not ended.any():
+        raise RuntimeError(f"on no seed {pick} and {by_hand} could both be trained: see above why, and {bench.folder}")
+    ours, theirs = ours[ended], theirs[ended]
+    facts: dict[str, Any] = {
         **gain_facts("gain", over_seeds(ours - theirs, "paired, pretraining seeds")),
         "chosen": str(pick), "by_hand": str(by_hand), "verdict": player.found.verdict,
         "ours_final_runs": spent + 1, "theirs_final_runs": float(len(handmade)),
     }  # fmt: skip
+    if not ended.all():
+        facts["failed_seeds"] = [seed for seed, well in zip(FINALS, ended) if not well]
     title = f"pick_of_{name}_accuracy_vs_best_of_{len(handmade)}_handmade"
     ratio = float(ours.mean() / theirs.mean())
-    return Row(title, float(ours.mean()), float(theirs.mean()), ratio, None, None, len(FINALS), COMMAND, facts)
+    return Row(title, float(ours.mean()), float(theirs.mean()), ratio, None, None, len(ours), COMMAND, facts)
 
 
 def _outcome(job: Job, found: Measured, rules: SearchSection) -> Outcome:
-    measures = {rules.metric: found.proxies[rules.metric]}
-    loss, numbers = found.proxies[LOSS], (found.parameters, found.steps, found.flops)
-    return Outcome(job, measures, loss, *numbers, "", found.proxies, found.encode_flops)
+    measures = {} if found.problem else {rules.metric: found.proxies[rules.metric]}
+    loss, numbers = found.proxies.get(LOSS), (found.parameters, found.steps, found.flops)
+    return Outcome(job, measures, loss, *numbers, found.problem, found.proxies, found.encode_flops)
 
 
 def cost(searches: Iterable[SearchSection], listed: int, handmade: int) -> float:
@@ -266,8 +292,8 @@ def cost(searches: Iterable[SearchSection], listed: int, handmade: int) -> float
     return listed * (1 + TENTH) + len(SEEDS) - 1 + handmade + finals
 
 
-def main() -> None:
-    """Measures, prints, writes benchmarks/out/proxies.json."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints, writes ``benchmarks/out/proxies-<recipe>.json``, of other questions under a longer name."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="digits", help="whose data, batch and defaults; labels are needed")
     parser.add_argument("--steps", type=int, help="of a final run; default: the recipe's")
@@ -276,7 +302,7 @@ def main() -> None:
     parser.add_argument("--short-batch", type=int, help="of the tenths: samples of a step, as many in all")
     parser.add_argument("--short-rate", type=float, default=1.0, help="of the tenths: times the learning rate")
     parser.add_argument("--workers", type=int, default=1, help="trainings at once, each with one thread")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     lists = yaml.safe_load(LISTED.read_text())
     listed, handmade = lists["listed"][: given.first], lists["handmade"][: given.first]
@@ -293,12 +319,8 @@ def main() -> None:
     print(f"at most {whole:.1f} final runs of {opened(course).recipe.pretrain.steps} steps", flush=True)
     rows = list(ranking(bench, listed, short))
     rows += [against_hand(bench, handmade, lists["space"], *one) for one in searches.items()]
-    shortened = {"short-batch": given.short_batch, "short-rate": given.short_rate if given.short_rate != 1 else None}
-    words = {"recipe": given.recipe, "steps": given.steps, **shortened}
-    command = COMMAND + "".join(f" --{option} {value}" for option, value in words.items() if value is not None)
-    command += " --ranking-alone" if given.ranking_alone else ""
-    told = [f"{option}-{value}" for option, value in shortened.items() if value is not None]
-    name = "-".join(["proxies", given.recipe, *told, *(["first"] if given.first else [])])
+    command = again(COMMAND, given, REPEATED)
+    name = table_name(f"proxies-{given.recipe}", parser, given, REPEATED[1:])
     publish(name, [row._replace(command=command) for row in rows])
 
 

@@ -1,6 +1,6 @@
 """``python -m benchmarks.results``: what was measured, as docs/results.md.
 
-Reads what ``dvc repro`` left in results/ and what the benchmarks left in benchmarks/out/; writes one table a recipe and one a benchmark.
+Reads what ``dvc repro`` left in results/ and what the benchmarks left in benchmarks/out/; writes a table for each.
 Nothing is measured here, and nothing that was not measured is written.
 """
 
@@ -18,10 +18,11 @@ import pandas as pd
 
 from benchmarks.performance import PAGES
 from benchmarks.rows import OUT
-from benchmarks.sections import renew
+from benchmarks.sections import renew, sections
 from experiments import words
-from experiments.params import recipe_row
+from experiments.params import read_params, recipe_row
 from experiments.standings import DATA_BASELINES, LOWER_IS_BETTER, leaderboard
+from experiments.transfer import pair_of
 
 TASKS = (("linear", None), ("knn", None), ("few_label", 10), ("finetune", 10), ("reconstruction", None))
 """What is shown of a recipe, and with how many labels a class."""
@@ -47,8 +48,21 @@ RATIOS = {
 """The same, of ours over theirs."""
 SHARES = ("accuracy", "right", "recall")
 """Words in the names of rows that are shares, of which more is better; of all others less is."""
-RECIPE = "Recipe "
-"""What headings of recipes begin with."""
+RECIPE, TRANSFER, BENCHMARK = "Recipe ", "Transfer ", "Benchmark "
+"""What headings begin with, in the order of the page."""
+VALIDATION = "Every figure is of the validation part."
+UNCOUNTED = "Made before the rewards of learned masks were counted as cost; `led_masks-spoken_digits-347-rewards_counted` counts them."
+NO_FINALISTS = "Short trials alone chose here: there were no finalists yet."
+NOTES = {
+    f"{BENCHMARK}architectures-mnist5k": VALIDATION,
+    f"{BENCHMARK}led_masks-mnist-746": UNCOUNTED,
+    f"{BENCHMARK}led_masks-spoken_digits-347": UNCOUNTED,
+    f"{BENCHMARK}objectives-mnist-7666": NO_FINALISTS,
+    f"{BENCHMARK}objectives-mnist-19200": NO_FINALISTS,
+}
+"""By heading: what is to be known of a table that was made when less was counted or said."""
+SINCE = "--finalists"
+"""Is in the commands of sweeps that were made since, and need no note."""
 HEAD = "| what | ours | beside it | theirs | difference | ahead | aim |\n|---|---|---|---|---|---|---|\n"
 
 
@@ -116,7 +130,7 @@ def _compared(
         words.score(ours["value"], metric),
         words.model(other),
         words.score(theirs["value"], metric),
-        f"{gap} {around}",
+        _around(gap, around),
         verdict(ours["difference_low"], ours["difference_high"], 0.0, lower),
         aimed(ours["value"], aim, lower, metric),
     )
@@ -133,8 +147,8 @@ def of_benchmark(name: str, content: dict[str, Any]) -> Iterator[Line]:
         gap = f"× {row['ratio']:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")
         ahead = verdict(low, high, 1.0, lower_is_better=not metric)
         if metric and "gain_low" in facts:
-            ends = (facts["gain_low"], facts["gain_high"])
-            gap = f"{words.score(facts['gain'], metric, signed=True)} {words.bounds(*ends, metric, signed=True)}"
+            ends = _number(facts["gain_low"]), _number(facts["gain_high"])
+            gap = _around(words.score(facts["gain"], metric, signed=True), words.bounds(*ends, metric, signed=True))
             ahead = verdict(*ends, 0.0, lower_is_better=False)
         aim = aimed(row["ours"], AIMS.get((name, row["name"])), not metric, metric)
         if (name, row["name"]) in RATIOS:
@@ -153,6 +167,10 @@ def of_benchmark(name: str, content: dict[str, Any]) -> Iterator[Line]:
         )
 
 
+def _around(gap: str, interval: str) -> str:
+    return f"{gap}, no interval" if interval == words.NONE else f"{gap} {interval}"
+
+
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
@@ -162,48 +180,87 @@ def section(title: str, said: str, lines: list[Line]) -> str:
     return f"## {title}\n\n{said}\n\n{HEAD}" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+class Origin(NamedTuple):
+    """What a folder of results/ is of."""
+
+    heading: str
+    said: str
+    """Of which data, or of whose models on which."""
+    command: str
+
+
+def origin(name: str, root: Path) -> Origin | None:
+    """Of results/<name>; None where params.yaml lists it neither under recipes nor under transfers."""
+    params = read_params(root)
+    if name in (params.get("recipes") or {}):
+        row = recipe_row(name, root)
+        return Origin(f"{RECIPE}{name}", f"`{row.modality}`, dataset `{row.dataset}`", f"of recipe `{name}`")
+    if name in (params.get("transfers") or {}):
+        pair = pair_of(name, root)
+        said = f"Models of recipe `{pair.recipe}`, probed on dataset `{pair.dataset}`"
+        return Origin(f"{TRANSFER}{name}", said, f"of transfer `{name}`")
+    return None
+
+
 def measured(root: Path, out: Path) -> dict[str, str]:
-    """Heading → section, of every recipe that was evaluated below ``root`` and every benchmark of ``out``."""
+    """Heading → section, of every recipe and transfer that was evaluated below ``root`` and every benchmark of ``out``.
+
+    Says what it leaves out of results/.
+    """
     found = {}
     for path in sorted((root / "results").glob("*/scores.csv")):
         name = path.parent.name
-        scores = pd.read_csv(path)
-        row = recipe_row(name, root)
-        sizes = scores[scores["split"] == "test"][["n_train", "n_test"]].max()
+        of, scores = origin(name, root), pd.read_csv(path)
+        test = scores[scores["split"] == "test"]
+        if of is None or test.empty:
+            why = "it scores no test samples" if of else "params.yaml lists no recipe and no transfer of that name"
+            print(f"{path} is left out: {why}")
+            continue
+        sizes = test[["n_train", "n_test"]].max()
         said = (
-            f"`{row.modality}`, dataset `{row.dataset}`, {int(sizes['n_train']):,} training and {int(sizes['n_test']):,} "
-            f"test samples, {int(scores['pretrain_seed'].max()) + 1} pretraining seed(s): `dvc repro` of recipe `{name}`."
+            f"{of.said}, {int(sizes['n_train']):,} training and {int(sizes['n_test']):,} test samples, "
+            f"{scores['pretrain_seed'].nunique()} pretraining seed(s): `dvc repro` {of.command}."
         )
-        title = f"{RECIPE}{name}"
-        found[title] = section(title, said, list(of_recipe(name, scores)))
+        found[of.heading] = section(of.heading, said, list(of_recipe(name, scores)))
     for path in sorted(out.glob("*.json")):
-        if path.stem in PAGES:  # speed has a page of its own
+        if path.stem.partition("-")[0] in PAGES:  # speed has a page of its own
             continue
         content = json.loads(path.read_text())
         lines = list(of_benchmark(path.stem, content))
         if lines:
-            title = f"Benchmark {path.stem}"
-            first = content["rows"][0]
+            title, first = f"{BENCHMARK}{path.stem}", content["rows"][0]
             stopped = f"; {first['facts']['stopped']}" if "stopped" in first["facts"] else ""
-            said = f"`{first['command']}`, n = {first['n']}{stopped}."
-            found[title] = section(title, said, lines)
+            split = f" {VALIDATION}" if first["facts"].get("split") == "validation" else ""
+            found[title] = section(title, f"`{first['command']}`, n = {first['n']}{stopped}.{split}", lines)
     return found
 
 
 def place(heading: str, root: Path) -> tuple[bool, str] | None:
-    """Recipes before benchmarks, each by name; None of a recipe that is no more."""
-    if not heading.startswith(RECIPE):
-        return True, heading
-    known = (root / "experiments" / "recipes" / f"{heading.removeprefix(RECIPE)}.yaml").is_file()
-    return (False, heading) if known else None
+    """Recipes before transfers before benchmarks, each by name; None of a recipe that is no more."""
+    recipe = heading.removeprefix(RECIPE)
+    gone = recipe != heading and not (root / "experiments" / "recipes" / f"{recipe}.yaml").is_file()
+    return None if gone else (heading.startswith(BENCHMARK), heading)
+
+
+def noted(heading: str, text: str) -> str:
+    """A section that was measured elsewhere, with what ``NOTES`` say of it before its table."""
+    note = NOTES.get(heading, "")
+    if not note or note in text or SINCE in text:
+        return text
+    said, between, rest = text.partition(f"\n\n{HEAD}")
+    return f"{said} {note}{between}{rest}"
 
 
 INTRODUCTION = """# Results
 
 Made by `python -m benchmarks.results` from what `dvc repro` and the benchmarks had measured; edit nothing here by hand. A section is
-written anew where its figures were measured, and stays elsewhere. Every figure is of the test part. A difference is ours less theirs with
-its 95 % interval: paired over test samples where both answered the same ones, over pretraining seeds where there are three. A × is the
-ratio ours / theirs.
+written anew where its figures were measured, and stays elsewhere. Every figure is of the test part, unless its section says otherwise.
+
+A difference is ours less theirs with its 95 % interval, in benchmarks over their n pairs of seeds or test samples, of recipes and transfers
+over pairs of pretraining seeds where there are three. With fewer, accuracies beside plain features, PCA, gradient boosting, the untrained
+encoder and the network from scratch are paired over test samples; of all else, such as reconstructions (and PCA in older sections), the
+interval is made of both sides' own as if they had been measured on different samples, which is wider than it need be. Probe seeds count
+where they make it wider, and where there is nothing to make an interval of none is given. A × is the ratio ours / theirs.
 
 *Ahead* says whether the whole interval lies on the better side: `yes`, `no` where it lies on the worse one, `open` where it holds both.
 *Aim* is what a very good result would be.
@@ -213,7 +270,9 @@ ratio ours / theirs.
 def main(root: Path = Path()) -> None:
     """Writes docs/results.md."""
     path = root / "docs" / "results.md"
-    renew(path, INTRODUCTION, measured(root, OUT), partial(place, root=root))
+    before = sections(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kept = {heading: noted(heading, text) for heading, text in before.items()}
+    renew(path, INTRODUCTION, {**kept, **measured(root, OUT)}, partial(place, root=root))
     print(path)
 
 

@@ -1,4 +1,7 @@
-"""Cells of a sweep over several processes: each is measured once and is one file, so that a sweep that was stopped goes on where it was."""
+"""Cells of a sweep over several processes: each is measured once and is one file, so that a sweep that was stopped goes on where it was.
+
+A training that diverges, is refused or runs out of memory is a file, too, which says so: the others go on, and nobody trains it again.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import torch
+
 from experiments.pool import begin_worker
 from mae_core.atomic import write_text
 from mae_core.draws import key
+from mae_core.training.loop import TrainingDiverged
+
+FAILURES = (TrainingDiverged, ValueError, torch.OutOfMemoryError, MemoryError)
+"""What ends one training and would end it again; anything else is a fault of the code or of the machine."""
+WORDS = 300
+"""Letters of a failure that are kept, at most."""
 
 
 class Cell(Protocol):
@@ -32,6 +43,11 @@ def file_of(*told: Any) -> str:
     return f"{key(json.dumps(told, sort_keys=True)):016x}.json"
 
 
+def problem_of(text: str) -> str:
+    """Why the cell whose file says ``text`` could not be measured; '' where it was."""
+    return str(json.loads(text).get("problem", ""))
+
+
 def spread(
     wanted: Sequence[Some],
     folder: Path,
@@ -43,7 +59,8 @@ def spread(
 
     Args:
         wanted: cells; with several processes they have to be picklable, like ``measure``, and are started in this order.
-        measure: gives the text of a cell's file, which is written in one step.
+        measure: gives the text of a cell's file, a mapping as JSON, which is written in one step. Where it ends in one of ``FAILURES``,
+            the file says why (``problem_of``), and is to be removed by who wants another try.
         processes: started afresh, each with one thread, and gone when this one is; 1 = measured here.
         until: of ``time.time()``; what would begin later is left out.
     """
@@ -74,6 +91,9 @@ def _kept(folder: Path, measure: Callable[[Some], str], until: float, cell: Some
     """Measures a cell and writes its file; None where it is too late to begin."""
     if time.time() > until:
         return None
-    text = measure(cell)
+    try:
+        text = measure(cell)
+    except FAILURES as problem:
+        text = json.dumps({"problem": f"{type(problem).__name__}: {' '.join(str(problem).split())[:WORDS]}"}) + "\n"
     write_text(folder / cell.file, text)
     return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -14,12 +15,13 @@ import numpy as np
 import torch
 import yaml
 
+from benchmarks.commands import again
 from benchmarks.rows import OUT, publish
-from benchmarks.variants import FINALISTS, LEAST_SEEDS, MEASURES, Sweep, Table, Trial, opened, recipe_with, rows_of, run
-from experiments.resolving import resolve
+from benchmarks.spread import file_of
+from benchmarks.training import Training
+from benchmarks.variants import FINALISTS, LEAST_SEEDS, MEASURES, Sweep, Table, described, opened, rows_of, run
 from mae_core.atomic import write_text
-from mae_core.flops import train_flops
-from mae_core.training.loop import fit, start
+from mae_core.training.loop import fit
 
 MOST_SEEDS = 60
 REPEATED = (
@@ -27,32 +29,27 @@ REPEATED = (
     *("seeds", "most_seeds", "half_width", "narrow", "named"),
 )
 """Options that decide what stands in a table."""
+IDLE = ("pretrain.steps", "pretrain.seeds", "pretrain.checkpoint_every", "search", "controls", "evaluate")
+"""Keys and sections of a recipe that change nothing in a sweep."""
 WARM, TIMED = 5, 40
 """Steps before and during which a step is timed."""
 
 
 def command_line(name: str, about: str | None, tables: Mapping[str, Table], arguments: list[str] | None = None) -> None:
-    """``main`` of the benchmark ``name``; ``tables`` by modality. Publishes ``<name>-<dataset>-<steps>``."""
+    """``main`` of the benchmark ``name``; ``tables`` by modality. Publishes ``<name>-<dataset>-<steps>``, if anything was compared."""
     parser = options(about)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    data, _ = opened(given.root, given.dataset, given.recipe)
-    whole = tables[data.modality]
-    baseline, *others = whole
-    for option, known in (("variants", others), ("narrow", given.variants or others)):
-        if unknown := [one for one in getattr(given, option) if one not in known]:
-            parser.error(f"--{option} {' '.join(unknown)}: the variants are {', '.join(known)}")
-    common = {key: yaml.safe_load(value) for key, _, value in (one.partition("=") for one in given.set)}
-    table = {
-        one: tuple(trial._replace(changes={**common, **trial.changes}) for trial in trials)
-        for one, trials in whole.items()
-        if not given.variants or one in (baseline, *given.variants)
-    }
-    folder = given.out / f"trained-{given.dataset}"  # of all sweeps: a model that two of them ask for is trained once
-    first = table[baseline][0]
-    steps = given.steps or steps_in(given.minutes, given.root, given.dataset, given.recipe, first, folder)
-    flops = baseline_flops(given.root, given.dataset, given.recipe, first, steps)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if given.device == "auto" else given.device
+    try:
+        table = table_of(name, tables, given, device)
+    except (ValueError, yaml.YAMLError) as problem:
+        parser.error(str(problem))
+    baseline = next(iter(table))
+    folder = given.out / f"trained-{given.dataset}"  # of all sweeps: a model that two of them ask for is trained once
+    first = described(given.root, given.dataset, given.recipe, table[baseline][0], device)
+    steps = given.steps = given.steps or steps_in(given.minutes, first, folder)
+    flops = steps * first.step_flops
     until = time.time() + 60 * given.most_minutes
     if given.tuned_at and given.tuned_at >= steps:
         parser.error(f"--tuned-at {given.tuned_at}: trials are to be shorter than the {steps} steps that are compared")
@@ -68,12 +65,53 @@ def command_line(name: str, about: str | None, tables: Mapping[str, Table], argu
         flush=True,
     )
     found = run(sweep, table, given.metric, given.seeds, given.most_seeds, given.half_width / 100, given.narrow)
-    items = int((np.asarray(data.split("test").labels) >= 0).sum())
-    publish(
-        "-".join([name, given.dataset, str(steps), *([given.named] if given.named else [])]),
-        rows_of(found, table, items, f"python -m benchmarks.{name} {repeated(given, steps)}"),
-        given.out,
-    )
+    items = int((np.asarray(first.data.split("test").labels) >= 0).sum())
+    rows = rows_of(found, table, given.metric, items, again(f"python -m benchmarks.{name}", given, REPEATED))
+    if not any("gain" in row.facts for row in rows):
+        raise SystemExit(
+            f"nothing was compared within --most-minutes {given.most_minutes:g} ({found.note}): give it more, "
+            f"what was trained is kept in {folder}"
+        )
+    publish("-".join([name, given.dataset, str(steps), *([given.named] if given.named else [])]), rows, given.out)
+
+
+def table_of(name: str, tables: Mapping[str, Table], given: Namespace, device: str) -> Table:
+    """The asked-for variants of ``tables`` for the dataset, with what is set for everybody.
+
+    Raises ValueError, naming the option, where the dataset, a variant or a key is not there, or a key would change nothing.
+    """
+    data, _ = opened(given.root, given.dataset, given.recipe)
+    if data.modality not in tables:
+        raise ValueError(
+            f"--dataset {given.dataset}: it is of {data.modality}, {name} has trials for {', '.join(tables)}"
+        )
+    whole = tables[data.modality]
+    baseline, *others = whole
+    for option, known in (("variants", others), ("narrow", given.variants or others)):
+        if unknown := [one for one in getattr(given, option) if one not in known]:
+            raise ValueError(f"--{option} {' '.join(unknown)}: the variants are {', '.join(known)}")
+    kept = {one: trials for one, trials in whole.items() if not given.variants or one in (baseline, *given.variants)}
+    told = [trial for trials in kept.values() for trial in trials]
+    common = {}
+    for one in given.set:
+        key, equals, value = one.partition("=")
+        if not equals:
+            raise ValueError(f"--set {one}: write KEY=VALUE")
+        if any(f"{key}.".startswith(f"{idle}.") for idle in IDLE) or all(key in trial.changes for trial in told):
+            raise ValueError(
+                f"--set {one}: it would change nothing, for the sweep sets {key} itself or does without it"
+            )
+        common[key] = yaml.safe_load(value)
+    table = {
+        one: tuple(trial._replace(changes={**common, **trial.changes}) for trial in trials)
+        for one, trials in kept.items()
+    }
+    for trial in (trial for trials in table.values() for trial in trials):
+        try:
+            described(given.root, given.dataset, given.recipe, trial, device).told()
+        except ValueError as problem:
+            raise ValueError(f"{trial} cannot be trained on {given.dataset}: {problem}") from None
+    return table
 
 
 def options(about: str | None) -> argparse.ArgumentParser:
@@ -101,32 +139,24 @@ def options(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def repeated(given: argparse.Namespace, steps: int) -> str:
-    """The options that give the same table again, on any machine: ``steps`` in place of minutes."""
-    asked = {**vars(given), "steps": steps}
-    said = {name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in asked.items()}
-    return " ".join(f"--{name.replace('_', '-')} {said[name]}" for name in REPEATED if said[name] not in (None, ""))
-
-
-def baseline_flops(root: Path, dataset: str, recipe: str | None, trial: Trial, steps: int) -> float:
-    """Of so many steps of the baseline."""
-    data, described = opened(root, dataset, recipe)
-    resolved = resolve(recipe_with(described, trial.changes), data.info, {}, data.modality, root)
-    return float(steps * resolved.settings.batch_size * train_flops(resolved.config))
-
-
-def steps_in(minutes: float, root: Path, dataset: str, recipe: str | None, trial: Trial, folder: Path) -> int:
-    """Steps of the baseline in so many minutes of one process on this machine; once measured they stay what they are."""
-    file = folder / f"steps-{minutes:g}-minutes.json"
+def steps_in(minutes: float, training: Training, folder: Path) -> int:
+    """Steps of a training in so many minutes of one process on this machine; once measured they stay what they are."""
+    file = folder / f"steps-{minutes:g}-minutes-{file_of(minutes, training.told(), training.device)}"
     if file.is_file():
         return int(json.loads(file.read_text())["steps"])
-    data, described = opened(root, dataset, recipe)
-    resolved = resolve(recipe_with(described, trial.changes), data.info, {}, data.modality, root)
-    settings = replace(resolved.settings, steps=WARM + TIMED)
-    reports = fit(start(resolved.config, settings), data.split("train").samples, settings, report_every=1)
+    settings, split = replace(training.settings, steps=WARM + TIMED), training.data.split("train")
+    state = training._replace(settings=settings).begin()
+    reports = fit(state, split.samples, settings, report_every=1, labels=split.labels, watched=False)
     list(islice(reports, WARM))
-    began = time.perf_counter()
+    began = clock(training.device)
     list(reports)
-    steps = max(int(60 * minutes * TIMED / (time.perf_counter() - began)), 1)
+    steps = max(int(60 * minutes * TIMED / (clock(training.device) - began)), 1)
     write_text(file, json.dumps({"steps": steps, "minutes": minutes}) + "\n")
     return steps
+
+
+def clock(device: str) -> float:
+    """Seconds, when the device has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import RidgeClassifierCV
 
+from benchmarks.commands import again, table_name
 from benchmarks.rows import Row, publish
 from experiments.datasets import prepare
 from experiments.recipe import load_recipe
@@ -128,14 +130,14 @@ def _dtw(queries: np.ndarray, bank: np.ndarray, band: int) -> np.ndarray:
     return far
 
 
-def rows_of(found: dict[str, Scores]) -> list[Row]:
+def rows_of(found: dict[str, Scores], command: str) -> list[Row]:
     """A row per set, and the mean over the sets against each baseline, with its interval over pretraining seeds."""
     rows = []
     for name, one in found.items():
         ours = float(np.mean(one.pretrained))
         ratio = over_seeds(np.array(one.pretrained) / one.euclid, "pretraining seeds")
         known = ratio.mean, ratio.low, ratio.high, ratio.n
-        rows.append(Row(f"{name}_accuracy_vs_1nn_euclid", ours, one.euclid, *known, COMMAND, _points(one)))
+        rows.append(Row(f"{name}_accuracy_vs_1nn_euclid", ours, one.euclid, *known, command, _points(one)))
     ours_by_seed = np.mean([one.pretrained for one in found.values()], 0)
     baselines = {
         "untrained": np.mean([one.untrained for one in found.values()], 0),
@@ -147,7 +149,7 @@ def rows_of(found: dict[str, Scores]) -> list[Row]:
         ratio = over_seeds(ours_by_seed / theirs, "pretraining seeds")
         facts = {"gain_points": 100 * float(np.mean(ours_by_seed - theirs)), "sets": len(found)}
         means = float(ours_by_seed.mean()), float(np.mean(theirs))
-        rows.append(Row(f"mean_accuracy_vs_{name}", *means, ratio.mean, ratio.low, ratio.high, ratio.n, COMMAND, facts))
+        rows.append(Row(f"mean_accuracy_vs_{name}", *means, ratio.mean, ratio.low, ratio.high, ratio.n, command, facts))
     return rows
 
 
@@ -155,18 +157,19 @@ def _points(one: Scores) -> dict[str, float]:
     return {"untrained": float(np.mean(one.untrained)), "values": one.values, "dtw": one.dtw}
 
 
-def main() -> None:
-    """Measures, prints, writes benchmarks/out/ucr.json."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints, writes benchmarks/out/ucr.json, of some sets alone under a longer name."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10, help="pretraining seeds")
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=SETS)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     found = {}
     for name in given.sets:
         began = time.perf_counter()
         found[name] = measure(name, list(range(given.seeds)))
         print(f"{name}: {found[name]} in {time.perf_counter() - began:.0f} s", flush=True)
-    publish("ucr", rows_of(found))
+    name = table_name("ucr", parser, given, ("sets",))
+    publish(name, rows_of(found, again(COMMAND, given, ("seeds", "sets"))))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ A sweep has a baseline and variants, each with trials. Every trial is trained wi
 (where trials are shorter than what is compared, the best few are trained again at its length first); then baseline and variants are
 trained with the same fresh seeds and compared on test, pair by pair. After the first seeds the sweep goes on with the baseline and what
 is best on validation by then (or what ``--narrow`` names), until that interval is as narrow as was asked or the time is spent; the others
-keep the intervals of the first seeds. The length is that of the baseline's training; a variant with dearer steps gets fewer of them,
-teachers and views counted. Every finished model is a file, so a sweep that was stopped goes on.
+keep the intervals of the first seeds. An interval that is looked at until it is narrow enough covers slightly less than 95 %: 92 to 95 %
+in simulations. The length is that of the baseline's training; a variant with dearer steps gets fewer of them, teachers and views counted.
+Every finished model is a file, so a sweep that was stopped goes on; what could not be trained is in no pair.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,17 +23,16 @@ import numpy as np
 import torch
 
 from benchmarks.rows import Row
-from benchmarks.spread import file_of, spread
+from benchmarks.spread import file_of, problem_of, spread
+from benchmarks.training import Training, recipe_with, training_of
 from experiments.recipe import Recipe, load_recipe
-from experiments.resolving import resolve
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.evaluation.features import extract
 from mae_core.evaluation.knn import knn_predict
 from mae_core.evaluation.linear import fit_linear
 from mae_core.evaluation.rank import measure_rank
 from mae_core.evaluation.statistics import Interval, over_items, over_seeds
-from mae_core.flops import train_flops
-from mae_core.training.loop import Settings, fit, start
+from mae_core.training.loop import fit
 
 TUNED_ON = 1000
 """Seed of the trials; those of the comparison begin at 0."""
@@ -46,6 +46,8 @@ WORDS = {"knn": "knn_accuracy", "linear": "linear_accuracy", "effective_rank": "
 """How rows of the table call them."""
 LEAST_SEEDS = 5
 """For everybody; and so many more at a time where an interval is too wide."""
+LOOKED = "stopped by looking: covers slightly less than 95 %"
+"""Of intervals that went on beyond the first seeds."""
 
 
 class Trial(NamedTuple):
@@ -80,12 +82,18 @@ class Task(NamedTuple):
     @property
     def file(self) -> str:
         """Another one for everything that changes what is trained."""
-        resolved, settings = _resolved(self)
-        return file_of(self.dataset, resolved.config, asdict(settings))
+        return file_of(self.training().told())
+
+    def training(self) -> Training:
+        """Of as many steps as it may cost."""
+        whole = described(self.root, self.dataset, self.recipe, self.trial, self.device)
+        steps = max(round(self.flops / whole.step_flops), 1)
+        rate = whole.settings.lr * self.trial.rate
+        return whole._replace(settings=replace(whole.settings, steps=steps, seed=self.seed, lr=rate))
 
 
 class Cell(NamedTuple):
-    """One trained and probed model."""
+    """One trained and probed model, or what became of it."""
 
     steps: int
     seconds: float
@@ -95,22 +103,12 @@ class Cell(NamedTuple):
     test: dict[str, float]
     hits: dict[str, str]
     """By probe: of every test item whether it was right, bits in hexadecimal."""
+    problem: str = ""
+    """Why there is nothing of all that."""
 
     def right(self, probe: str, n: int) -> np.ndarray:
         """(n,) 0 or 1."""
         return np.unpackbits(np.frombuffer(bytes.fromhex(self.hits[probe]), np.uint8))[:n].astype(float)
-
-
-def recipe_with(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """``recipe`` with other values at dotted keys."""
-    told = recipe.model_dump()
-    for name, value in changes.items():
-        *above, last = name.split(".")
-        place = told
-        for part in above:
-            place = place[part]
-        place[last] = value
-    return Recipe.model_validate(told)
 
 
 @cache
@@ -119,30 +117,30 @@ def opened(root: Path, dataset: str, recipe: str | None) -> tuple[Dataset, Recip
     return open_dataset(root / "data" / dataset), load_recipe(recipe, root) if recipe else Recipe()
 
 
-def _resolved(task: Task) -> tuple[Any, Settings]:
-    data, recipe = opened(task.root, task.dataset, task.recipe)
-    resolved = resolve(recipe_with(recipe, task.trial.changes), data.info, {}, data.modality, task.root)
-    steps = max(round(task.flops / train_flops(resolved.config) / resolved.settings.batch_size), 1)
-    rate = resolved.settings.lr * task.trial.rate
-    return resolved, replace(resolved.settings, steps=steps, seed=task.seed, lr=rate)
+def described(root: Path, dataset: str, recipe: str | None, trial: Trial, device: str) -> Training:
+    """A trial as the recipe has it, its rate and length included. Raises RecipeError for changes that it cannot have."""
+    data, told = opened(root, dataset, recipe)
+    return training_of(root, data, recipe_with(told, trial.changes), device)
 
 
 def train(task: Task) -> str:
     """Trains and probes; what a cell's file says."""
-    data, _ = opened(task.root, task.dataset, task.recipe)
-    resolved, settings = _resolved(task)
+    training = task.training()
+    settings, split = training.settings, training.data.split("train")
     began = time.perf_counter()
-    state = start(resolved.config, settings, task.device)
-    split, last = data.split("train"), float("nan")
-    for progress in fit(state, split.samples, settings, report_every=max(settings.steps // 10, 1), labels=split.labels):
+    state, last = training.begin(), float("nan")
+    every = max(settings.steps // 10, 1)
+    for progress in fit(state, split.samples, settings, report_every=every, labels=split.labels, watched=False):
         last = progress.loss
     seconds = round(time.perf_counter() - began, 1)
-    found = Cell(settings.steps, seconds, device_name(task.device), last, *probe(state.result(), data))
+    found = Cell(settings.steps, seconds, device_name(task.device), last, *probe(state.result(), training.data))
     return json.dumps({**found._asdict(), "trial": str(task.trial), "seed": task.seed}) + "\n"
 
 
 def read_cell(text: str) -> Cell:
-    """What ``train`` said."""
+    """What ``train`` said, or why it could not."""
+    if problem := problem_of(text):
+        return Cell(0, 0.0, "", float("nan"), {}, {}, {}, problem)
     told = json.loads(text)
     return Cell(**{name: told[name] for name in Cell._fields})
 
@@ -194,7 +192,10 @@ class Sweep(NamedTuple):
         for task, text in spread(list(dict(zip(files, tasks)).values()), self.folder, train, self.workers, self.until):
             found[task.file] = cell = read_cell(text)
             told = " ".join(f"{name} {value:.4f}" for name, value in cell.validation.items())
-            print(f"  {task.trial} seed {task.seed}: {told}, {cell.steps} steps in {cell.seconds:.0f} s", flush=True)
+            told += f", {cell.steps} steps in {cell.seconds:.0f} s"
+            if cell.problem:
+                told = f"{cell.problem}; remove {self.folder / task.file} to have it tried again"
+            print(f"  {task.trial} seed {task.seed}: {told}", flush=True)
         return [found.get(file) for file in files]
 
 
@@ -203,9 +204,11 @@ class Found(NamedTuple):
 
     chosen: dict[str, Trial]
     cells: dict[str, dict[int, Cell]]
-    """By name and seed."""
+    """By name and seed, of those that could be trained."""
     note: str
-    """Whether the intervals are as asked, or the time was spent."""
+    """Whether the intervals are as asked, or the time was spent; and what could not be trained."""
+    seeds: int
+    """How many everybody was to be trained with."""
 
 
 def run(
@@ -220,17 +223,23 @@ def run(
     """Trials, then ``seeds`` for everybody, then more for the ``narrow`` until their intervals of ``metric`` are as asked.
 
     ``narrow``: names of variants; of none given it is the one that is best on validation after the first seeds.
+
+    Raises RuntimeError where no trial of the baseline could be trained.
     """
     chosen = choose(sweep, table, metric)
     baseline = next(iter(table))
     others = [name for name in chosen if name != baseline]
     found: dict[str, dict[int, Cell]] = {name: {} for name in chosen}
-    asked, upto = list(chosen), min(seeds, most_seeds)
+    failed: dict[str, None] = {}  # in the order in which they did
+    asked, first = list(chosen), min(seeds, most_seeds)
+    upto = first
     while True:
         pairs = [(name, seed) for seed in range(upto) for name in asked]
         tasks = [sweep.task(chosen[name], seed, sweep.flops) for name, seed in pairs]
         for (name, seed), cell in zip(pairs, sweep.cells(tasks)):
-            if cell is not None:
+            if cell is not None and cell.problem:
+                failed[f"{name} seed {seed}"] = None
+            elif cell is not None:
                 found[name][seed] = cell
         if others and not narrow:
             narrow = [best_on_validation({name: found[name] for name in others}, metric)]
@@ -245,7 +254,11 @@ def run(
         note = (
             f"half-width of {metric} at most {100 * half_width:g} points: {', '.join(narrow) or 'nothing to compare'}"
         )
-    return Found(chosen, found, note)
+    if failed:
+        note += f"; failed: {', '.join(failed)}"
+    if lost := [name for name in table if name not in chosen]:
+        note += f"; without a trained trial: {', '.join(lost)}"
+    return Found(chosen, found, note, first)
 
 
 def choose(sweep: Sweep, table: Table, metric: str) -> dict[str, Trial]:
@@ -253,22 +266,34 @@ def choose(sweep: Sweep, table: Table, metric: str) -> dict[str, Trial]:
 
     Shorter trials choose finalists alone, which are trained again as long as what is compared: the rate that is best for half a minute
     is too low for two, and a baseline that has nothing but rates to choose from would carry it into every comparison. A name with one
-    finalist has nothing left to choose, and trains none again.
+    finalist has nothing left to choose, and trains none again. What could not be trained at either length is not chosen.
+
+    Raises RuntimeError where no trial of the baseline could be trained.
     """
     ranked: dict[str, list[Trial]] = {}
     for flops in sorted({sweep.tuning_flops, sweep.flops}):
         left = {name: some[: min(sweep.finalists, -(-len(some) // 2))] for name, some in ranked.items()} or table
         pairs = [(name, trial) for name, some in left.items() for trial in some if len(some) > 1 or not ranked]
-        scored: dict[str, list[tuple[float, Trial]]] = {}
+        ended: dict[str, list[tuple[Cell, Trial]]] = {}
         for (name, trial), cell in zip(pairs, sweep.cells([sweep.task(trial, TUNED_ON, flops) for _, trial in pairs])):
             if cell is not None:
-                scored.setdefault(name, []).append((cell.validation[metric], trial))
-        ranked |= {name: _best_first(some) for name, some in scored.items()}
-    return {name: some[0] for name, some in ranked.items()}
+                ended.setdefault(name, []).append((cell, trial))
+        for name, some in ended.items():
+            tried = [trial for _, trial in some]
+            rest = [trial for trial in ranked.get(name, []) if trial not in tried]
+            ranked[name] = _best_first(some, metric) + rest
+    baseline = next(iter(table))
+    if ranked.get(baseline) == []:
+        raise RuntimeError(
+            f"no trial of the baseline {baseline} could be trained on {sweep.dataset}, so there is nothing to compare with: "
+            f"see above why, mend it, and remove their files from {sweep.folder}"
+        )
+    return {name: some[0] for name, some in ranked.items() if some}
 
 
-def _best_first(scored: list[tuple[float, Trial]]) -> list[Trial]:
-    return [trial for _, trial in sorted(scored, key=lambda one: -one[0])]
+def _best_first(ended: list[tuple[Cell, Trial]], metric: str) -> list[Trial]:
+    trained = [one for one in ended if not one[0].problem]
+    return [trial for _, trial in sorted(trained, key=lambda one: -one[0].validation[metric])]
 
 
 def best_on_validation(cells: Mapping[str, Mapping[int, Cell]], metric: str) -> str:
@@ -282,16 +307,22 @@ def _half(ours: Mapping[int, Cell], theirs: Mapping[int, Cell], metric: str) -> 
     return float("inf") if spread is None or not np.isfinite(spread.width) else spread.width / 2
 
 
-def rows_of(found: Found, table: Table, test_items: int, command: str) -> list[Row]:
-    """A row for every variant and measure on test: means over seeds, the gain over paired seeds, and its interval over items beside it."""
+def rows_of(found: Found, table: Table, metric: str, test_items: int, command: str) -> list[Row]:
+    """A row for every variant and measure on test: means over seeds, the gain over paired seeds, and its interval over items beside it.
+
+    ``metric`` says who is best on validation. No rows where nothing of the baseline was trained in time.
+    """
     baseline = next(iter(table))
-    leader = best_on_validation(found.cells, "knn")
+    if not found.cells.get(baseline):
+        return []
+    leader = best_on_validation(found.cells, metric)
     rows = []
     for name, own in found.cells.items():
         both = [seed for seed in own if seed in found.cells[baseline]]
         if not both:
             continue
         ours, theirs = [own[seed] for seed in both], [found.cells[baseline][seed] for seed in both]
+        stopped = f"{found.note}; {LOOKED}" if max(both) >= found.seeds else found.note
         for what in MEASURES:
             mine, other = (np.array([cell.test[what] for cell in cells]) for cells in (ours, theirs))
             facts: dict[str, Any] = {
@@ -302,7 +333,7 @@ def rows_of(found: Found, table: Table, test_items: int, command: str) -> list[R
                 "device": ours[0].device,
                 "validation": round(float(np.mean([cell.validation[what] for cell in ours])), 4),
                 "best_on_validation": name == leader,
-                "stopped": found.note,
+                "stopped": stopped,
             }
             if name != baseline:
                 facts |= gain_facts("gain", over_seeds(mine - other, "paired, pretraining seeds"))

@@ -64,11 +64,12 @@ def controls(recipe: str, root: Path = Path()) -> None:
 def _autoencoder(recipe: str, seed: int, context: Context, run: Run, root: Path, folder: Path) -> float:
     """Trains and saves the twin that hides nothing; returns its FLOPs."""
     config = {**context.resolved.config, "masking": {**context.resolved.config["masking"], "ratio": 0.0}}
-    steps = equal_steps(context, train_flops(config))
+    cost = train_flops(config, context.resolved.settings.batch_size)
+    steps = equal_steps(context, cost)
     settings = replace(context.resolved.settings, steps=steps, seed=seed, precision=context.precision.name)
     job = job_of(recipe, f"autoencoder-{seed}", config, settings, context, run, root)
     model = train(job, context.placement, root).result()
-    spent = train_flops(config) * settings.batch_size * steps
+    spent = cost * settings.batch_size * steps
     model.config["provenance"] = _provenance(recipe, seed, context, run, steps, settings.lr, spent)
     model.save(
         folder, card=_card(recipe, seed, "A plain autoencoder: the same network and loop, nothing hidden.", steps)
@@ -113,7 +114,8 @@ MAKERS: Mapping[str, Callable[[str, int, Context, Run, Path, Path], float]] = {
 def equal_steps(context: Context, flops_per_sample: float) -> int:
     """Steps at the recipe's batch size that cost what the pretraining costs, at least one."""
     settings = context.resolved.settings
-    return max(round(settings.steps * train_flops(context.resolved.config) / flops_per_sample), 1)
+    spent = settings.steps * train_flops(context.resolved.config, settings.batch_size)
+    return max(round(spent / flops_per_sample), 1)
 
 
 def _provenance(

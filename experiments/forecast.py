@@ -22,7 +22,7 @@ from mae_core.atomic import write_text
 from mae_core.data.dataset import Dataset, samples_file
 from mae_core.data.shards import Shards
 from mae_core.data.stream import AHEAD
-from mae_core.flops import PEAK, train_flops
+from mae_core.flops import peak_of, train_flops
 from mae_core.masking.ratio import ratios_of
 from mae_core.memory import MB
 from mae_core.work import Counted, count
@@ -198,11 +198,11 @@ def lines(training: Training, found: Forecast, price: float | None) -> list[tupl
 
 def gpu_lines(training: Training, device: str, price: float | None) -> list[tuple[str, str]]:
     """The same for GPUs on which nothing was measured: at ``GPU_SHARE`` of their makers' peak."""
-    peak = next((value for word, value in PEAK.items() if word in device), None)
+    peak = peak_of(device)
     if peak is None:
         return [("time", f"not known of {device}: --measure runs the first steps on it")]
     settings, workers = training.resolved.settings, training.placement.workers
-    flops = train_flops(training.resolved.config) * settings.batch_size * settings.steps
+    flops = train_flops(training.resolved.config, settings.batch_size) * settings.batch_size * settings.steps
     seconds = flops / (peak * GPU_SHARE * workers)
     said = f"{duration(seconds)} at {GPU_SHARE:.0%} of the peak of {workers} × {device}; small models reach less, --measure tells"
     return [("time", said), *_cost(seconds * training.seeds, price)]

@@ -311,15 +311,15 @@ def confirm(outcomes: list[Outcome], values: list[float | None] | None = None) -
     return Confirmation(list(pairs), default, winner, statistics.fmean(gains), error, length)
 
 
-def judge(trial: int, confirmation: Confirmation) -> tuple[str, str]:
-    """``winner`` or ``default``, and why in one sentence."""
+def judge(trial: int, confirmation: Confirmation, won: str = "replaces the defaults") -> tuple[str, str]:
+    """``winner`` or ``default``, and why in one sentence; ``won`` is what a better one does."""
     n, gain, error = len(confirmation.seeds), confirmation.gain, confirmation.standard_error
     if gain is None or error is None:
         return "default", f"the defaults stay: trial {trial} could be compared with them on {n} seeds, 2 are needed"
     seeds = f"{n} fresh seeds {words.length(confirmation.share)}"
     facts = f"its paired gain over the defaults on {seeds} is {gain:+.4f}, with a standard error of {error:.4f}"
     if gain > error:
-        return "winner", f"trial {trial} replaces the defaults: {facts}"
+        return "winner", f"trial {trial} {won}: {facts}"
     why = "it is behind" if gain < -error else "too little to tell from chance"
     return "default", f"the defaults stay: trial {trial} led, but {facts}: {why}"
 

@@ -253,7 +253,8 @@ def _recipe(side: int, depth: int, pictures: int, labels: dict[str, int]) -> Rec
 def _cost(recipe: Recipe, side: int, depth: int) -> str:
     """What training will take, whatever it runs on."""
     facts = {"sample": {"shape": [depth, side, side]}, "mean": [0.5] * depth, "std": [0.25] * depth}
-    flops = train_flops(resolve(recipe, facts).config) * recipe.pretrain.batch_size * recipe.pretrain.steps
+    batch = recipe.pretrain.batch_size
+    flops = train_flops(resolve(recipe, facts).config, batch) * batch * recipe.pretrain.steps
     return f"{amount(flops, 'FLOP')} of training (a smaller --size costs less)"
 
 

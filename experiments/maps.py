@@ -35,8 +35,13 @@ def masking_details(masking: MaskingSection, config: Mapping[str, Any]) -> dict[
     """
     found: dict[str, Any] = {}
     schedule = masking.schedule.model_dump()
+    used = OF_SCHEDULE.get(schedule["kind"], tuple(schedule))
+    for key in masking.schedule.model_dump(exclude_defaults=True):
+        if key not in ("kind", *used):
+            raise RecipeError(
+                f"masking.schedule.{key} means nothing to the kind {schedule['kind']!r}: leave it out, or choose another kind"
+            )
     if schedule["kind"] != "fixed":
-        used = OF_SCHEDULE.get(schedule["kind"], tuple(schedule))
         found["schedule"] = {"kind": schedule["kind"], **{key: schedule[key] for key in used}}
     if masking.options:
         found["options"] = dict(masking.options)
@@ -53,7 +58,9 @@ def masking_details(masking: MaskingSection, config: Mapping[str, Any]) -> dict[
     if led:
         found["weights"] = read_map(Path(str(masking.weights)), sides_of(config))
     try:
-        make_masker({**config["masking"], **found})
+        masker = make_masker({**config["masking"], **found})
+        if hasattr(masker, "check_training"):
+            masker.check_training()
         ratios_of({**config["masking"], **found})
     except ValueError as problem:
         raise RecipeError(str(problem)) from None

@@ -23,7 +23,7 @@ def network(section: EncoderSection | DecoderSection, what: str, pick: Callable[
     defaults = {name: field.default for name, field in type(section).model_fields.items()}
     defaults |= {"width": 128, "depth": 6} if what == "encoder" else {"width": 64, "depth": 1}
     kind = pick(f"model.{what}.kind", defaults.pop("kind"))
-    defaults["heads"] = max(pick(f"model.{what}.width", defaults["width"]) // PER_HEAD[what], 1)
+    defaults["heads"] = _heads(pick(f"model.{what}.width", defaults["width"]), PER_HEAD[what])
     values = {name: pick(f"model.{what}.{name}", default) for name, default in defaults.items()}
     takes = options_of(TABLES[what], kind, what)
     if section.kind != "auto":
@@ -33,6 +33,11 @@ def network(section: EncoderSection | DecoderSection, what: str, pick: Callable[
                     f"model.{what}.{name}: {what} {kind!r} does not take it (it takes {', '.join(sorted(takes))}): write {default}"
                 )
     return {"kind": kind, **{name: value for name, value in values.items() if name in takes}}
+
+
+def _heads(width: int, channels: int) -> int:
+    """The most heads of at least so many channels that ``width`` can be split into."""
+    return next((heads for heads in range(width // channels, 1, -1) if width % heads == 0), 1)
 
 
 def idle(key: str, kinds: dict[str, Any], searched: set[str]) -> str:

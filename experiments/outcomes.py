@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.halving import Job, Outcome, identity
@@ -18,13 +19,27 @@ def append(path: Path, outcome: Outcome, seconds: float, proxy_seconds: dict[str
 
 def read(path: Path) -> dict[str, Outcome]:
     """Outcomes by the identity of their job; lines that are not whole are left out, so their jobs run again."""
-    known = {}
+    found = (outcome for outcome, _, _ in _lines(path))
+    return {identity(outcome.job): outcome for outcome in found}
+
+
+def read_seconds(path: Path) -> tuple[float, dict[str, list[float]]]:
+    """What the known trials took together, and each of their proxies."""
+    total = 0.0
+    proxies: dict[str, list[float]] = {}
+    for _, seconds, took in _lines(path):
+        total += seconds
+        for name, value in took.items():
+            proxies.setdefault(name, []).append(value)
+    return total, proxies
+
+
+def _lines(path: Path) -> Iterator[tuple[Outcome, float, dict[str, float]]]:
     for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
-            del row["seconds"], row["proxy_seconds"]
+            seconds, took = row.pop("seconds"), row.pop("proxy_seconds")
             outcome = Outcome(**{**row, "job": Job(**row["job"])})
         except (ValueError, TypeError, KeyError):
             continue  # the writer was killed inside this line
-        known[identity(outcome.job)] = outcome
-    return known
+        yield outcome, seconds, took

@@ -67,11 +67,15 @@ def pinned_settings(root: Path, recipe: str, trial: int) -> dict[str, Any]:
     """A trial's values by dotted key, and ``pretrain.steps`` of equal FLOPs, which a recipe with these literals would not find itself.
 
     What the recipe pins is not among them. Raises RecipeError where the recipe or the dataset cannot be read, ValueError where there is no
-    such trial.
+    such trial, or where it is a member of a population: its values changed from part to part.
     """
-    path = recipe_path(root, recipe)
+    path, store = recipe_path(root, recipe), Store(root)
+    if store.search_summary(recipe).get("schedule"):
+        raise ValueError(
+            f"trial {trial} of {recipe} followed a schedule, which no constant values stand for: see schedule in search.json"
+        )
     described, row = parse_recipe(path.read_text(), str(path)), recipe_row(recipe, root)
-    chosen = settings_of(Store(root).trials(recipe), trial)
+    chosen = settings_of(store.trials(recipe), trial)
     resolved = resolve(described, open_dataset(root / "data" / row.dataset).info, chosen, row.modality, root)
     free = {key: value for key, value in chosen.items() if resolved.values[key].origin == "search"}
     return {**free, "pretrain.steps": resolved.settings.steps}

@@ -39,6 +39,8 @@ LR_FACTOR = 1.25
 HIGHEST_RATIO = 0.95
 """Of a copy: beyond it hardly a cell is seen."""
 
+WON = "has a schedule that beats the defaults (best.yaml keeps them, for its values hold throughout)"
+
 
 class Piece(NamedTuple):
     """A part of a schedule."""
@@ -87,7 +89,7 @@ def _next(space: Space, rules: SearchSection, outcomes: list[Outcome]) -> list[t
     count = max(len(outcomes) // PART, 1)
     leaders = order[:count]
     failed = [o.job.trial for o in outcomes if o.failure]
-    worst = [*failed, *(member for member in order[-count:] if member and member not in leaders)]
+    worst = [*failed, *[member for member in order if member and member not in leaders][-count:]]
     found: list[tuple[int | None, dict[str, Any]]] = []
     for outcome in outcomes:
         job = outcome.job
@@ -154,11 +156,11 @@ def _end(rules: SearchSection, rounds: list[list[Outcome]]) -> Generator[list[Jo
         for member, played in ((0, None), (leader, told))
     ]
     confirmation = confirm(confirming)
-    return Found(rounds, confirming, leader, confirmation, *judge(leader, confirmation), schedule=schedule)
+    return Found(rounds, confirming, leader, confirmation, *judge(leader, confirmation, WON), schedule=schedule)
 
 
 def most_population(rules: SearchSection) -> float:
-    """The largest cost of a population in final runs, had every member the defaults' mask ratio."""
+    """What a population costs at most in final runs, had every member the defaults' mask ratio; members that hide less cost more."""
     return rules.budget * rules.population + confirm_share(rules) * 2 * rules.confirm_seeds
 
 

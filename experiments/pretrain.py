@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 
+from experiments.best import read_best
 from experiments.cluster import machines
 from experiments.columns import HISTORY_COLUMNS, PART_PREFIXES
 from experiments.params import Row, recipe_row
@@ -44,9 +44,7 @@ def prepare_context(name: str, root: Path = Path()) -> Context:
     """Recipe, data, the search's choice and the machines of one recipe. Raises the errors of each, before anything runs."""
     recipe, row = load_recipe(name, root), recipe_row(name, root)
     dataset = open_dataset(root / "data" / row.dataset)
-    best = root / "results" / name / "best.yaml"
-    chosen = (yaml.safe_load(best.read_text()) or {}) if best.is_file() else {}
-    resolved = resolve(recipe, dataset.info, chosen, row.modality, root)
+    resolved = resolve(recipe, dataset.info, read_best(root, name), row.modality, root)
     MaskedAutoencoder.build(resolved.config)
     placement = place(read_resources(root), machines(), recipe.pretrain.batch_size)
     precision = choose_precision(recipe.pretrain.precision, torch.device(placement.device))
@@ -130,7 +128,7 @@ def provenance(name: str, seed: int, context: Context, mark: str) -> dict[str, A
         "precision_reason": context.precision.reason,
         "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "train_flops": train_flops(context.resolved.config) * settings.batch_size * settings.steps,
+        "train_flops": train_flops(context.resolved.config, settings.batch_size) * settings.batch_size * settings.steps,
     }
 
 

@@ -67,7 +67,7 @@ def search(found: Store, recipe: str) -> Markup | None:
 
 
 def _what_was_tried(summary: dict[str, Any], trials: pd.DataFrame, metric: str) -> str:
-    tried = trials[trials["origin"].ne("confirm")].sort_values(["trial", "rung"]).groupby("trial").last()
+    tried = trials[trials["origin"].ne("confirm")].sort_values(["trial", "rung"]).drop_duplicates("trial", keep="last")
     if tried.empty:
         return "No trial was run."
     status = tried["status"].value_counts()
@@ -105,7 +105,7 @@ def _confirmation(summary: dict[str, Any], metric: str) -> Markup | None:
     if math.isfinite(gain) and math.isfinite(error):
         note += (
             f" Mean gain {words.score(gain, by, True)}, standard error {words.score(error, by, True)[1:]}: "
-            "the winner replaces the defaults only if its gain exceeds its standard error."
+            "the winner counts as better only if its gain exceeds its standard error."
         )
     return table(["seed", "defaults", "best trial", "gain"], rows, numbers=(1, 2, 3), caption=note)
 

@@ -59,8 +59,9 @@ def resolve(
     """
     defaults = _resolve(recipe, dataset, {}, modality, root)
     resolved = _resolve(recipe, dataset, chosen or {}, modality, root)
+    batch = recipe.pretrain.batch_size
     try:
-        share = train_flops(defaults.config) / train_flops(resolved.config)
+        share = train_flops(defaults.config, batch) / train_flops(resolved.config, batch)
     except ValueError as problem:
         raise RecipeError(str(problem)) from None
     steps = round(recipe.pretrain.steps * share)
@@ -142,6 +143,10 @@ def _objective(section: ObjectiveSection, kind: Any, root: Path) -> dict[str, An
     folder = found.pop("features_from", None)
     if folder is None:
         return found
+    if "features" not in (found["target"], *section.targets):
+        raise RecipeError(
+            "objective.features_from is of the target features: name that as target or under targets, or leave it out"
+        )
     try:
         return found | {"source": describe(root / folder, folder)}
     except ValueError as problem:

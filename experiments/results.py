@@ -109,7 +109,7 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 def last_rungs(trials: pd.DataFrame) -> pd.DataFrame:
     """The longest rung of each trial that has a score, searched trials alone (not the confirming runs)."""
     scored = trials[trials["score"].notna() & trials["origin"].ne("confirm")]
-    return scored.sort_values(["trial", "rung"]).groupby("trial", as_index=False).last()
+    return scored.sort_values(["trial", "rung"]).drop_duplicates("trial", keep="last").reset_index(drop=True)
 
 
 def best_trial(trials: pd.DataFrame) -> Any:

@@ -21,7 +21,7 @@ SCHEMA = 1
 DIGITS = 6
 GAINS = {
     "knn": ("pixels_knn", "untrained"),
-    "linear": ("pixels_logistic", "boosting", "untrained"),
+    "linear": ("pixels_logistic", "pca", "boosting", "untrained"),
     "few_label": ("pixels_logistic", "untrained"),
     "finetune": ("scratch",),
 }

@@ -66,11 +66,15 @@ class Task(NamedTuple):
 
     def outcome(self, job: Job, measured: Measured) -> Outcome:
         """What a worker found, with what it cost."""
-        work = self.work(job)
+        try:
+            work = self.work(job)
+        except ValueError as problem:
+            return Outcome(job, {}, None, 0, 0, 0.0, str(problem))
         parts = [Part(*one) for one in work.leg["parts"]] if work.leg else []
         steps = (parts[-1].end if job.pieces else self._length()) if work.leg else work.settings["steps"]
-        flops = work.settings["batch_size"] * (
-            self._cost(work.config, parts) if job.pieces else steps * train_flops(work.config)
+        batch = work.settings["batch_size"]
+        flops = batch * (
+            self._cost(work.config, parts, batch) if job.pieces else steps * train_flops(work.config, batch)
         )
         return Outcome(
             job, measured.measures, measured.loss, measured.parameters, steps, flops, measured.failure, measured.proxies,
@@ -106,11 +110,11 @@ class Task(NamedTuple):
         whole = resolve(self.recipe, self.info, {}, self.modality, self.root).settings.steps
         return max(round(self.recipe.search.budget * whole / self._rounds()), 1)
 
-    def _cost(self, config: dict[str, Any], parts: list[Part]) -> float:
+    def _cost(self, config: dict[str, Any], parts: list[Part], batch: int) -> float:
         """Training FLOPs of one sample a step, summed over the steps of a schedule."""
         begins = [0, *(part.end for part in parts)]
         ratios = ({**config, "masking": {**config["masking"], "ratio": part.ratio}} for part in parts)
-        return sum((part.end - begin) * train_flops(one) for begin, part, one in zip(begins, parts, ratios))
+        return sum((part.end - begin) * train_flops(one, batch) for begin, part, one in zip(begins, parts, ratios))
 
 
 def search(recipe: str, root: Path = Path()) -> None:
@@ -137,8 +141,8 @@ def search(recipe: str, root: Path = Path()) -> None:
             metric = choose_metric(dataset, described.search.metric, _beside(described.search))
             rules, notes = _weighed(described.search, metric)
             print(f"search {recipe}: {', '.join(space.keys)} by {metric.name}: {metric.why}")
-            cost = f"{most_population(rules) if several else most(rules):.2f} times the final run's FLOPs"
-            told = [*space.notes, *notes, f"the trials cost at most {cost}"]
+            cost = f"about {most_population(rules):.2f}" if several else f"at most {most(rules):.2f}"
+            told = [*space.notes, *notes, f"the trials cost {cost} times the final run's FLOPs"]
             print("\n".join(f"  {note}" for note in told), flush=True)
             members = run.folder / "population" if several else None
             facts_of = (described, dataset.info, row.modality, dataset.folder, metric.name, root)
@@ -187,7 +191,7 @@ def _nothing(recipe: Recipe, space: Space) -> str:
         return (
             f"no key of the space {recipe.search.space} is left auto with several values, so there is nothing to search"
         )
-    if recipe.search.trials == 1:
+    if recipe.search.trials == 1 and recipe.search.method != "population":
         return "search.trials: 1 leaves the defaults nothing to be compared with, so they are used"
     return ""
 
@@ -204,8 +208,8 @@ def _play(task: Task, space: Space, rules: SearchSection, run: Run) -> tuple[Fou
     several = rules.method == "population"
     jobs, plan = (most_members(rules), population) if several else (most_jobs(rules), halving)
     player = Player(plan(space, rules), known)
-    ended, spent, beaten = len(known), 0.0, 0.0
-    of_proxies: dict[str, list[float]] = {}
+    spent, of_proxies = outcomes.read_seconds(ledger)
+    ended, beaten = len(known), 0.0
 
     def beat() -> None:
         nonlocal beaten
@@ -216,7 +220,8 @@ def _play(task: Task, space: Space, rules: SearchSection, run: Run) -> tuple[Fou
     def done(job: Job, measured: Measured) -> None:
         nonlocal ended, spent, beaten
         outcome = task.outcome(job, measured)
-        if measured.failure != LOST:  # after a resume, whatever killed the process may be gone
+        # after a resume, whatever killed the process may be gone; but whoever went on from a member needs what it was ranked by
+        if measured.failure != LOST or task.members:
             outcomes.append(ledger, outcome, measured.seconds, measured.proxy_seconds)
         ended, spent, beaten = ended + 1, spent + measured.seconds, 0.0
         for name, seconds in measured.proxy_seconds.items():

@@ -101,7 +101,10 @@ def off(recipe: Recipe, why: str) -> dict[str, Any]:
 
 
 def summary_of(found: Found, space: Space, metric: Metric, objectives: list[str]) -> dict[str, Any]:
-    """search.json of a search that did. Importance and rank correlation are over the first rung, where all trials cost the same."""
+    """search.json of a search that did. Importance and rank correlation are over the first rung, where all trials cost the same.
+
+    Of a population they are over its first part, where all members make equal steps.
+    """
     first = found.rungs[0]
     winner = next((o.job.chosen for o in first if o.job.trial == found.winner), {})
     if found.schedule:

@@ -81,6 +81,10 @@ def _distribution(where: str, key: str, spec: Any) -> BaseDistribution:
         values = spec["choices"]
         if not isinstance(values, list) or not values or not all(type(v) in (int, float, str, bool) for v in values):
             raise SpaceError(f"{where}: choices is a list of numbers or names (given: {values!r})")
+        if "auto" in values:
+            raise SpaceError(
+                f"{where}: auto is what leaves a key to the search, no value of it: write numbers or names"
+            )
         values = list(dict.fromkeys(tidy(value) for value in values))
         return _within_bounds(where, key, values, CategoricalDistribution(tuple(values)))
     unknown = set(spec) - {"low", "high", "step", "log"}
@@ -131,6 +135,9 @@ def narrow(
     notes: list[str] = []
     for key in sorted(keys):
         if values[key].origin != "default":
+            continue
+        if recipe.pretrain.init_from and key.startswith("model."):
+            notes.append(f"{key} is not searched: pretrain.init_from says what the model is")
             continue
         if reason := idle(key, kinds, searching):
             notes.append(f"{key} is not searched: {reason}")
@@ -227,9 +234,9 @@ def study_of(
 def importance(space: Space, history: list[Tried]) -> tuple[dict[str, float], int]:
     """Share of each searched key in the variance of the score (fANOVA, Hutter et al. 2014), and the number of trials it rests on."""
     study = study_of(space, history)
-    n = len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE]))
-    scores = {tried.score for tried in history if tried.score is not None}
-    if n < 3 or len(scores) < 2:
+    trials = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    n = len(trials)
+    if n < 3 or len({trial.value for trial in trials}) < 2:
         return {}, n
     from optuna.importance import FanovaImportanceEvaluator  # imports scikit-learn, which every worker would wait for
 

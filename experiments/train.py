@@ -98,7 +98,7 @@ def train_here(job: Job, world: World, device: torch.device, reading: Reading = 
                 row = {"name": job.name, "seed": settings.seed, **progress.row()}
                 if device.type == "cuda":
                     card = torch.cuda.get_device_name(device)
-                    row["mfu"] = utilisation(job.config, progress.samples_per_s, card, world.size)
+                    row["mfu"] = utilisation(job.config, progress.samples_per_s, card, world.size, settings.batch_size)
                 run.log(**row)
                 run.heartbeat("running", **row)
 

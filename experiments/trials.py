@@ -14,8 +14,8 @@ import torch
 from experiments.goals import METRICS, PROXIES, metric_words, needs_labels, oriented
 from experiments.proxies import NEIGHBOURS, Subject, measure_proxies
 from experiments.schedules import Leg, play
+from experiments.train import load_weights
 from mae_core.data.dataset import Dataset, open_dataset
-from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings, fit, start
 
 FEWEST_LABELS = 50
@@ -103,7 +103,7 @@ def measure(work: Work) -> Measured:
         state = start(work.config, settings, device, features_from=work.features_from)
         parameters = sum(p.numel() for p in state.model.parameters())
         if work.init_from:
-            state.load_model(MaskedAutoencoder.load(work.init_from).state_dict())
+            load_weights(state, work.init_from)
         train = dataset.split("train")
         labels = train.labels if state.learner is not None and state.learner.needs_labels else None
         if work.leg:

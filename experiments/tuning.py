@@ -48,21 +48,30 @@ class Jobs(Searcher):
         self._out: dict[str, Job] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        """The work of the next job; None while the batch is out."""
-        if self.problem or self.player.found:
-            return Searcher.FINISHED
-        job = self.player.next()
-        if job is None:
-            return None
-        self._out[trial_id] = job
-        return self.work(job)._asdict()
+        """The work of the next job that makes a model; None while the batch is out."""
+        while not (self.problem or self.player.found):
+            job = self.player.next()
+            if job is None:
+                return None
+            try:
+                work = self.work(job)._asdict()
+            except ValueError as problem:
+                self._take(job, Measured({}, None, 0, 0.0, str(problem)))
+                continue
+            self._out[trial_id] = job
+            return work
+        return Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Takes the outcome; a trial whose process died has failed, the search goes on."""
-        job = self._out.pop(trial_id)
+        answer = None if error or not result else result.get("measured")
+        self._take(
+            self._out.pop(trial_id), Measured(**json.loads(answer)) if answer else Measured({}, None, 0, 0.0, LOST)
+        )
+
+    def _take(self, job: Job, measured: Measured) -> None:
         try:
-            answer = None if error or not result else result.get("measured")
-            self.done(job, Measured(**json.loads(answer)) if answer else Measured({}, None, 0, 0.0, LOST))
+            self.done(job, measured)
         except Exception as problem:
             self.problem = problem
 

@@ -22,7 +22,10 @@ def build_encoder(config: Mapping[str, Any]) -> tuple[Any, Any]:
     kind, network = resolve(MODALITIES, name, "modality"), resolve(ENCODERS, encoder["kind"], "encoder")
     allow(kind.encoders, encoder.pop("kind"), "encoder", name)
     if network.reads == "embedding":
-        return kind(width=encoder["width"], **modality), network(**encoder)
+        cells, made = kind(width=encoder["width"], **modality), network(**encoder)
+        if made.rotary is not None:
+            made.rotary.check_axes(cells.coords.shape[-1])
+        return cells, made
     cells = kind(width=None, **modality)
     return cells, network(raster=cells.raster, **encoder)
 
@@ -53,11 +56,15 @@ def fits(encoder: str, decoder: str) -> bool:
     return reads == "tokens" or resolve(ENCODERS, encoder, "encoder").makes_maps
 
 
-def check_masker(config: Mapping[str, Any], strategy: str) -> None:
-    """Raises ValueError where a masker finds nothing to read in the encoder of ``config``."""
-    encoder = config["kind"]
+def check_masker(config: Mapping[str, Any]) -> None:
+    """Raises ValueError where the masker of a config finds nothing to read in its encoder, or in what its decoder predicts."""
+    strategy, encoder = config["masking"]["strategy"], config["encoder"]["kind"]
     masker = resolve(MASKERS, strategy, "masking strategy")
-    if getattr(masker, "taught", "") == "attention" and not config.get("global_token", True):
+    if getattr(masker, "learned", False) and config["decoder"].get("share", 1.0) < 1:
+        raise ValueError(
+            f"masking strategy {strategy!r} is rewarded for all of the cells that it hides: set the decoder's share to 1"
+        )
+    if getattr(masker, "taught", "") == "attention" and not config["encoder"].get("global_token", True):
         raise ValueError(f"masking strategy {strategy!r} reads what the global token attends to: keep global_token")
     if what := lacking(encoder, strategy):
         others = [other for other in ENCODERS if not lacking(other, strategy)]

@@ -80,6 +80,8 @@ class Context(NamedTuple):
     """(B, N, D) of every cell, without gradient, for maskers that are ``learned``."""
     again: Tensor | None = None
     """(B, …): the raw samples, augmented a second time, for the view ``augmented``."""
+    arm: int | None = None
+    """Of a bandit, which masks this batch; None: the masker chooses by itself."""
 
 
 class Scored(NamedTuple):
@@ -100,6 +102,11 @@ class Latent(NamedTuple):
     """(B, D)."""
     maps: tuple[Tensor, ...] | None = None
     """Of convolutional encoders, for each stage (B, V, *sites of a cell, width): the feature map where cells are kept."""
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """What others read, each once: the pooled vector and the last map are slices of the tokens."""
+        return self.tokens, *(self.maps or ())[:-1]
 
 
 class View(NamedTuple):

@@ -79,7 +79,7 @@ def steps_of(
         model = MaskedAutoencoder.build(config)
     parameters = sum(p.numel() for p in model.parameters())
     blocks = len(model.encoder.blocks) + len(model.decoder.blocks)
-    sample_s = train_flops(config) / flops_per_s
+    sample_s = train_flops(config, batch) / flops_per_s
     return [shared_step(batch, n, sample_s, parameters, blocks, strategy) for n in workers]
 
 

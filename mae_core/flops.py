@@ -5,6 +5,7 @@ What each encoder and decoder costs they say themselves (``cost``); here it is a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from mae_core.building import check_pair
 from mae_core.costs import Cost, Look
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
-from mae_core.masking.cost import learning
+from mae_core.masking.cost import BATCH, learning
 from mae_core.masking.making import looks_of
 from mae_core.masking.plan import count_kept
 from mae_core.masking.ratio import ratios_of
@@ -69,12 +70,13 @@ def _at_ratios(config: Mapping[str, Any]) -> list[tuple[float, Costs]]:
     return [(share, costs(config, ratio)) for share, ratio in ratios_of(config["masking"]).shares()]
 
 
-def train_flops(config: Mapping[str, Any]) -> float:
+def train_flops(config: Mapping[str, Any], batch: int = BATCH) -> float:
     """FLOPs of one training step for one sample: backward costs twice the forward pass, and each mask that is tried counts.
 
-    A teacher has no backward pass, nor has what a learned mask is rewarded for.
+    A teacher has no backward pass, nor has what a learned mask is rewarded for; what is done for that once a step is shared out among its
+    ``batch`` samples.
     """
-    return 3 * forward_flops(config) * looks_of(config["masking"]) + _taught(config) + _learned(config)
+    return 3 * forward_flops(config) * looks_of(config["masking"]) + _taught(config) + _learned(config, batch)
 
 
 def _taught(config: Mapping[str, Any]) -> float:
@@ -90,9 +92,11 @@ def _taught(config: Mapping[str, Any]) -> float:
     return total
 
 
-def _learned(config: Mapping[str, Any]) -> float:
-    """FLOPs of what learned masks take of one sample."""
-    asked = learning(config["masking"], geometry(config).cells, config["encoder"]["width"])
+def _learned(config: Mapping[str, Any], batch: int) -> float:
+    """FLOPs of what learned masks take of one sample; nothing where nothing is hidden."""
+    if not config["masking"]["ratio"]:
+        return 0.0
+    asked = learning(config["masking"], geometry(config).cells, config["encoder"]["width"], batch)
     view = sum(share * found.encoder.total for share, found in _at_ratios(config))
     passes = asked.masked * forward_flops(config) + asked.views * view + asked.whole * encode_flops(config)
     return asked.scorer + passes
@@ -120,11 +124,33 @@ def geometry(config: Mapping[str, Any]) -> Geometry:
     return resolve(MODALITIES, modality.pop("kind"), "modality").geometry(modality)
 
 
-PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12}
-"""Dense bf16 FLOP/s of the makers' data sheets, by a word of the device's name; the first that occurs counts."""
+PEAK = {
+    "GH200": 989e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L40": 181e12,
+    "L4": 121e12,
+    "A10": 125e12,
+}
+"""Dense bf16 FLOP/s of the makers' data sheets, by words of the device's name; the first whose words all occur counts."""
 
 
-def utilisation(config: Mapping[str, Any], samples_per_s: float, device_name: str, devices: int = 1) -> float | None:
-    """MFU, 0..1: analytic training FLOPs, the mask counted, over the peak of ``devices`` GPUs; None where that is not known."""
-    peak = next((value for word, value in PEAK.items() if word in device_name), None)
-    return None if peak is None else train_flops(config) * samples_per_s / (peak * devices)
+def peak_of(device_name: str) -> float | None:
+    """FLOP/s of a device; None where it is not known."""
+    words = set(re.split(r"[^0-9A-Za-z]+", device_name))
+    return next((value for name, value in PEAK.items() if words >= set(name.split())), None)
+
+
+def utilisation(
+    config: Mapping[str, Any], samples_per_s: float, device_name: str, devices: int = 1, batch: int = BATCH
+) -> float | None:
+    """MFU, 0..1: analytic training FLOPs, the mask counted, over the peak of ``devices`` GPUs; None where that is not known.
+
+    ``batch`` as of ``train_flops``.
+    """
+    peak = peak_of(device_name)
+    return None if peak is None else train_flops(config, batch) * samples_per_s / (peak * devices)

@@ -26,7 +26,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, key_ok: Tensor | None = None) -> Ten
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()  # else products copy them, transposed and more than once
     weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if mask is not None:
-        weights = weights.masked_fill(~mask, float("-inf"))
+        # the least finite number, for rows that may read nothing at all
+        weights = weights.masked_fill(~mask, torch.finfo(weights.dtype).min)
     return weights.softmax(-1) @ v
 
 

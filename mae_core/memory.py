@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from mae_core.costs import Cost
 from mae_core.flops import costs
@@ -46,12 +47,14 @@ class Memory(NamedTuple):
     """The most that is kept while a block is computed again; by then gradients of what lies behind it are there."""
     passes: int = 1
     """Forward passes of a step."""
+    teachers: int = 0
+    """Weights of an averaged copy, and of a frozen model, which is counted as one like the model's own."""
 
     @property
     def total(self) -> int:
         """The most at once. In the first pass gradients come while activations go; in later ones they are there from the start."""
         kept = self.gradients + self.activations if self.passes > 1 else max(self.gradients, self.activations)
-        return self.parameters + self.optimiser + max(kept, self.gradients + self.again)
+        return self.parameters + self.optimiser + self.teachers + max(kept, self.gradients + self.again)
 
 
 def estimate(
@@ -73,10 +76,13 @@ def estimate(
         ema: whether averaged weights are kept.
         passes: forward passes of a step.
     """
-    weights = FLOAT * _parameters(config)
+    model = _on_paper(config)
+    weights = FLOAT * _parameters(model)
     moments = weights * (3 if ema else 2)
     kept, again = _activations(config, rows, precision, recomputed, device)
-    return Memory(weights, weights, moments, kept, again, passes)
+    needs, encoder = model.needs, FLOAT * (_parameters(model.modality) + _parameters(model.encoder))
+    teachers = encoder * (needs.copy + needs.features) + FLOAT * _parameters(model.decoder) * needs.difficulty
+    return Memory(weights, weights, moments, kept, again, passes, teachers)
 
 
 def blocks_to_recompute(
@@ -181,7 +187,11 @@ def _saved(cost: Cost) -> float:
     return cost.saved + sum(block.saved for block in cost.blocks)
 
 
-def _parameters(config: Mapping[str, Any]) -> int:
-    """Counted without memory for them."""
+def _on_paper(config: Mapping[str, Any]) -> MaskedAutoencoder:
+    """The model, without memory for its parameters."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in MaskedAutoencoder.build(config).parameters())
+        return MaskedAutoencoder.build(config)
+
+
+def _parameters(part: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in part.parameters())

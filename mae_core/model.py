@@ -74,8 +74,10 @@ class MaskedAutoencoder(nn.Module):
         for weighted in objective.weights:
             allow(kind.objectives, weighted, "objective", name)
         self.modality, self.encoder = build_encoder(config)
-        check_masker(config["encoder"], masking["strategy"])
-        self.masker = make_masker(masking, width, self.modality.coords.shape[-2])
+        check_masker(config)
+        self.masker = make_masker(masking, width)
+        if hasattr(self.masker, "check_axes"):
+            self.masker.check_axes(self.modality.coords.shape[-1])
         for family in getattr(self.masker, "families", ()):
             allow(kind.maskers, family, "masking strategy", name)
         self.decoder = build_decoder(config, self.modality, self.encoder)
@@ -117,9 +119,11 @@ class MaskedAutoencoder(nn.Module):
         if plan is None and draws is None:
             raise ValueError("forward needs draws to make a plan from, or a plan")
         draws = Draws(0, 0, torch.arange(len(raw), device=raw.device)) if draws is None else draws
-        ratio = self.ratios.at(draws, context.progress)
-        plan = shared(self._draw(cells, draws, ratio, context), self.decoder.share, draws) if plan is None else plan
-        looks: dict[str, tuple[View, ...]] = {"masked": (self.view(cells, plan),)}
+        ratio = self.ratio_at(draws, context)
+        share = self.decoder.share if plan is None else 1.0  # a plan that is given is predicted whole
+        plan = self._draw(cells, draws, ratio, context) if plan is None else plan
+        asked = shared(plan, share, draws)
+        looks: dict[str, tuple[View, ...]] = {"masked": (self.view(cells, asked),)}
         for name in self.objectives.views:
             seen = cells
             if name == "augmented" and context.again is not None:
@@ -129,9 +133,15 @@ class MaskedAutoencoder(nn.Module):
             looks[name] = self.parts_apart(cells) if name == "parts" else (self.look(name, seen, other),)
         return self.objectives(looks, gather)
 
+    def ratio_at(self, draws: Draws, context: Context) -> float:
+        """The mask ratio of one batch: of the arm that a bandit holds, or drawn from those of the training."""
+        of_arm = None if context.arm is None else self.masker.ratio(context.arm)
+        return of_arm or self.ratios.at(draws, context.progress)
+
     def _draw(self, cells: Cells, draws: Draws, ratio: float, context: Context) -> Plan:
-        context = context_for(self.masker, self.modality, cells, context)
-        return plan_from_scores(self.masker.score(cells, draws, context).scores, ratio, cells.valid)
+        masker = self.masker if context.arm is None else self.masker.family(context.arm)
+        context = context_for(masker, self.modality, cells, context)
+        return plan_from_scores(masker.score(cells, draws, context).scores, ratio, cells.valid)
 
     def _taught(self, cells: Cells, context: Context) -> Context:
         """``context`` with what a teacher says, where that is needed: its own, or what the model says of itself."""
@@ -276,7 +286,7 @@ def encoded(encoder: nn.Module, modality: Modality, raw: Tensor, pool: str, laye
     if pool == "mean":
         return pool_mean(latent.tokens[:, -cells.coords.shape[-2] :], cells.valid)
     if pool == "global":
-        if latent.tokens.shape[1] == cells.coords.shape[-2]:
+        if getattr(encoder, "global_token", True) is None:
             raise ValueError("the encoder has no global token: ask for features, mean or tokens")
         return latent.tokens[:, 0]
     if pool == "tokens":

@@ -24,13 +24,7 @@ def angles(coords: Tensor, pairs: int) -> Tensor:
 
     The pairs are split evenly over the K axes, each with frequencies BASE^(-i/n); those left over are not turned.
     """
-    axes = coords.shape[-1]
-    n = pairs // axes
-    if n == 0:
-        raise ValueError(
-            f"heads of {2 * pairs} channels are too narrow for rotary positions over {axes} axes: at least {2 * axes} are needed, "
-            "so choose fewer heads"
-        )
+    n = pairs // coords.shape[-1]
     omega = BASE ** (-torch.arange(n, dtype=torch.float64, device=coords.device) / n)
     turned = (coords.double().unsqueeze(-1) * omega).flatten(-2).float()
     return nn.functional.pad(turned, (0, pairs - turned.shape[-1]))
@@ -46,6 +40,14 @@ class Rotary(nn.Module):
     def __init__(self, each: int) -> None:
         super().__init__()
         self.pairs = each // 2
+
+    def check_axes(self, axes: int) -> None:
+        """Raises ValueError where heads are too narrow for coordinates along so many axes."""
+        if self.pairs < axes:
+            raise ValueError(
+                f"heads of {2 * self.pairs} channels are too narrow for rotary positions over {axes} axes: at least {2 * axes} are "
+                "needed, so choose fewer heads"
+            )
 
     def forward(self, coords: Tensor, index: Tensor | None, n_global: int) -> Rotation:
         """``coords`` (N, K) or (B, N, K), ``index`` (B, V) or None → the rotation of ``n_global`` tokens and V or N cells."""

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -178,7 +179,7 @@ def count(
     share = -(-settings.batch_size // workers)
     rows = pass_size(config, settings, share, torch.device("cpu"))
     passes = -(-share // rows)
-    large = int(min(max(LARGEST_STEP // train_flops(config), 4), max(rows, 2)))
+    large = int(min(max(LARGEST_STEP // train_flops(config, share), 4), max(rows, 2)))
     small = max(large // 2, 1)
     settings = replace(settings, log_grad_norms=False)
     # of the batch that is trained, not of the small one
@@ -195,8 +196,8 @@ def count(
 class _Look(NamedTuple):
     """At one step."""
 
-    weight: int
-    """How many of the ``LOOKS`` moments have its mask ratio."""
+    weight: float
+    """How many of the ``LOOKS`` moments have its mask ratio, times the share of such steps among those of that ratio."""
     work: Work
     held: np.ndarray
 
@@ -215,19 +216,29 @@ def _looks(
     counting = Counting()
     with counting:
         state = start(config, small, features_from=features_from)
-        moments = dict(_moments(state.model.ratios, small))
+        learner, arms_have_ratios = state.learner, bool(getattr(state.model.masker, "ratios", ()))
+        moments = {0: 1} if arms_have_ratios else dict(_moments(state.model.ratios, small))
+        cases = [(1.0, None)] if learner is None else learner.cases()
         small = replace(small, steps=max(small.steps, max(moments) + 2))
-        run = fit(state, samples, small, World(), 1, labels)
-        next(run)  # the optimiser makes its moments
+        run = fit(state, samples, small, World(), 1, labels, watched=False)
+        _hold(learner, cases[-1][1])
+        next(run)  # the optimisers make their moments
         state.model.recompute_activations(blocks)
         found = []
-        for step, weight in moments.items():
+        for (share, case), (step, times) in product(cases, moments.items()):
+            _hold(learner, case)
             state.step = step
             counting.take()
             next(run)
-            found.append(_Look(weight, *counting.take()))
+            found.append(_Look(share * times, *counting.take()))
         run.close()
     return found
+
+
+def _hold(learner: Any, case: Any) -> None:
+    """Whatever would be drawn, a learner of masks takes that ``case``."""
+    if learner is not None:
+        learner.held = case
 
 
 def _moments(ratios: Any, settings: Settings) -> Iterator[tuple[int, int]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import yaml
 
 from experiments import forecast, many_gpus
+from experiments.best import read_best
 from experiments.datasets import load_dataset_spec
 from experiments.forecast import Training, training_of
 from experiments.params import recipe_row
@@ -69,14 +69,12 @@ def plan_text(
         price: of an hour of this machine, in any currency.
         many: GPUs that are not here.
 
-    Raises ValueError where ``many`` cannot share the recipe's batch or are of an unknown kind.
+    Raises ValueError where ``many`` cannot share the recipe's batch or are of an unknown kind, and where best.yaml is damaged.
     """
     row = recipe_row(recipe, root)
     wanted = load_recipe(recipe, root)
     dataset = open_dataset(root / "data" / row.dataset)
-    best = root / "results" / recipe / "best.yaml"
-    chosen = (yaml.safe_load(best.read_text()) or {}) if best.is_file() else {}
-    resolved = resolve(wanted, dataset.info, chosen, row.modality, root)
+    resolved = resolve(wanted, dataset.info, read_best(root, recipe), row.modality, root)
     lines = [f"{recipe} on {row.dataset} ({row.modality})"]
     lines += [f"  {key:<24} {value.value!s:<10} {value.origin}" for key, value in resolved.values.items()]
     lines += _cost(resolved)
@@ -93,7 +91,7 @@ def plan_text(
 def _cost(resolved: Resolved) -> list[str]:
     settings, config = resolved.settings, resolved.config
     parameters = sum(p.numel() for p in MaskedAutoencoder.build(config).parameters())
-    step = train_flops(config) * settings.batch_size
+    step = train_flops(config, settings.batch_size) * settings.batch_size
     rows = pass_size(config, settings, settings.batch_size, torch.device("cpu"))
     precision = choose_precision(settings.precision, torch.device("cpu")).name
     memory = estimate(config, rows, precision, ema=settings.ema > 0)

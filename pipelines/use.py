@@ -76,7 +76,7 @@ def reconstruct_files(
     """Writes a picture of originals, what was seen of them and reconstructions to ``out``; says how good they are.
 
     Beside it come sounds as ``*-original.wav``, ``*-masked.wav`` and ``*-restored.wav``, and of a file that lacks values ``*-filled``,
-    the same file with predictions in their places.
+    the same file with predictions in their places, numbered where files are named alike.
     """
     model = MaskedAutoencoder.load(folder)
     found = read_files(files, model)
@@ -129,15 +129,18 @@ def _mended(model: MaskedAutoencoder, found: Read, raw: Tensor, out: Path) -> li
     """Writes files that lack values again, with predictions in their places; what was done, a line for each."""
     made = impute(model, raw)
     said = []
-    for end, file in zip(accumulate(file.samples for file in found.files), found.files):
+    names = {file.path.name.casefold() for file in found.files}
+    ends = accumulate(file.samples for file in found.files)
+    for i, (end, file) in enumerate(zip(ends, found.files)):
         here = slice(end - file.samples, end)
         if not made.missing[here].any():
             continue
         mended = model.modality.mended(file.data, made.filled[here].numpy())
         if mended == file.data:
             continue
-        number = f"-{file.path.stem}" if len(found.files) > 1 else ""
-        path = out.with_name(f"{out.stem}-filled{number}{file.path.suffix}")
+        number = f"-{i}" if len(names) < len(found.files) else ""  # as soon as two are named alike
+        name = f"-{file.path.stem}" if len(found.files) > 1 else ""
+        path = out.with_name(f"{out.stem}-filled{number}{name}{file.path.suffix}")
         with replace_file(path) as staging:
             staging.write_bytes(mended)
         said.append(f"{path}: {file.name} with predictions where it lacks values")

@@ -23,8 +23,13 @@ COLUMNS = {"flops": "encode_flops", "parameters": "parameters"}
 
 
 def first_rung(trials: pd.DataFrame) -> pd.DataFrame:
-    """Scored trials of the shortest schedule, where all cost the same."""
+    """Scored trials of the shortest schedule, or of a population's first round."""
     return trials[trials["rung"].eq(0) & trials["score"].notna() & trials["origin"].ne("confirm")]
+
+
+def alike(summary: dict[str, Any]) -> str:
+    """What trials of one rung have in common, in words: members of a population make equal steps, and hiding less costs more."""
+    return "of equal steps, whatever they cost" if summary.get("schedule") else "at equal cost"
 
 
 def charts(trials: pd.DataFrame, summary: dict[str, Any], metric: str) -> None:
@@ -33,12 +38,12 @@ def charts(trials: pd.DataFrame, summary: dict[str, Any], metric: str) -> None:
     with left:
         importance(summary, metric)
     with right:
-        ratio(trials, metric)
+        ratio(trials, summary, metric)
     keys = [key for key in searched_keys(map(str, trials.columns)) if first_rung(trials)[key].nunique() > 1]
     if keys:
         left, right = st.columns(2)
         with left:
-            slices(trials, keys, metric)
+            slices(trials, summary, keys, metric)
         with right:
             lines(trials, keys, metric)
     left, right = st.columns(2)
@@ -64,7 +69,7 @@ def importance(summary: dict[str, Any], metric: str) -> None:
         st.caption(f":orange-badge[Noisy] from {n} trials. Below {FEW} the order can change with the next trial.")
 
 
-def ratio(trials: pd.DataFrame, metric: str) -> None:
+def ratio(trials: pd.DataFrame, summary: dict[str, Any], metric: str) -> None:
     """The score by mask ratio: a curve per strategy over the first rung, where strategies were tried, else all trials."""
     st.subheader("Mask ratio", anchor=False)
     last, first = last_rungs(trials), first_rung(trials)
@@ -73,7 +78,7 @@ def ratio(trials: pd.DataFrame, metric: str) -> None:
     elif "masking.strategy" in first and first["masking.strategy"].nunique() > 1:
         axes = ("masking.ratio", "score", "masking.strategy", "mask ratio", metric)
         state.chart(figures.by_group(first, *axes, SMOOTH), first, "mask-ratio")
-        st.caption(f"First rung, all trials at equal cost. Curves are means under a Gaussian of width {SMOOTH}.")
+        st.caption(f"First rung, all trials {alike(summary)}. Curves are means under a Gaussian of width {SMOOTH}.")
     else:
         best = best_trial(trials)
         drawn = figures.trials(
@@ -83,13 +88,13 @@ def ratio(trials: pd.DataFrame, metric: str) -> None:
         st.caption("Pale dots were stopped early, on a shorter budget: compare full dots with full dots.")
 
 
-def slices(trials: pd.DataFrame, keys: list[str], metric: str) -> None:
+def slices(trials: pd.DataFrame, summary: dict[str, Any], keys: list[str], metric: str) -> None:
     """The score against one searched key."""
     st.subheader("Slice", anchor=False)
     key = state.choose("Searched key", keys, "slice", format_func=words.short)
     first = first_rung(trials)
     state.chart(figures.trials(first, key, "score", key, metric, log_x=key == "pretrain.lr"), first, "slice")
-    st.caption(f"First rung, n = {len(first)} trials at equal cost; the other keys vary, too.")
+    st.caption(f"First rung, n = {len(first)} trials {alike(summary)}; the other keys vary, too.")
 
 
 def lines(trials: pd.DataFrame, keys: list[str], metric: str) -> None:
@@ -128,6 +133,10 @@ def cost(trials: pd.DataFrame, summary: dict[str, Any], metric: str) -> None:
         goals = ", ".join(map(str, summary.get("objectives") or []))
         told = f"The stair joins {len(ahead)} of {len(longest)} trials of the longest schedule that none dominates in {goals}."
         st.caption(f"{told} Picked by default: {PICKED}. Lines cross at the defaults.")
+    elif summary.get("schedule"):
+        st.caption(
+            "The last round: all made equal steps, and those that hide less cost more to train. Lines cross at the defaults."
+        )
     else:
         st.caption("The longest schedule: all cost the same to train, not to use. Lines cross at the defaults.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -17,7 +18,7 @@ SHOWN = ["trial", "rung", "origin", "status", "score", "loss"]
 BEHIND = ["steps", "flops", "encode_flops", "parameters", "seed", "parent"]
 
 
-def table(found: Store, trials: pd.DataFrame, recipe: str) -> None:
+def table(found: Store, trials: pd.DataFrame, summary: dict[str, Any], recipe: str) -> None:
     """Every trial and rung, the longest and best first."""
     st.subheader("Trials", anchor=False)
     keys = searched_keys(map(str, trials.columns))
@@ -30,17 +31,25 @@ def table(found: Store, trials: pd.DataFrame, recipe: str) -> None:
     columns |= {name: number(str(name).removeprefix(COLUMN), format="%.3f") for name in proxies}
     st.dataframe(shown, hide_index=True, column_config=columns)
     state.download(trials, f"trials-{recipe}")
-    if keys:
-        as_recipe(found, trials, recipe)
+    if summary.get("schedule"):
+        st.caption(
+            "No member can be made a recipe: its values changed from round to round, and constant ones were never trained. The final "
+            "training has the defaults; the mask ratios of the schedule can be trained as masking.ratio and masking.schedule (kind: steps) "
+            "of a recipe."
+        )
+    elif keys:
+        as_recipe(found, trials, summary, recipe)
 
 
-def as_recipe(found: Store, trials: pd.DataFrame, recipe: str) -> None:
-    """A trial's values as a recipe file to download, as a command, and as YAML to paste."""
+def as_recipe(found: Store, trials: pd.DataFrame, summary: dict[str, Any], recipe: str) -> None:
+    """A trial's values as a recipe file to download, as a command, and as YAML to paste; the pick of several objectives comes first."""
     rows, best = last_rungs(trials), best_trial(trials)
     if rows.empty or best is None:
         return
-    options = [int(best["trial"]), *(int(t) for t in rows["trial"] if t != best["trial"])]
-    trial = state.choose("Make a trial a recipe", options, f"trial_{recipe}", "Any trial, the best one first.")
+    picked = summary.get("picked") if summary.get("front") else None
+    first, which = (int(best["trial"]), "best") if picked is None else (picked, "picked")
+    options = [first, *(int(t) for t in rows["trial"] if t != first)]
+    trial = state.choose("Make a trial a recipe", options, f"trial_{recipe}", f"Any trial, the {which} one first.")
     settings = settings_of(trials, trial)
     name = f"{recipe}_trial_{trial}"
     left, right = st.columns(2)

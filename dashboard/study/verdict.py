@@ -26,7 +26,7 @@ def verdict(summary: dict[str, Any]) -> None:
         again = f"Run again from other seeds {words.length(confirm.get('share'))}"
         st.caption(
             f"{again}: paired gain {gain:+.4f}, standard error {error:.4f} "
-            f"(n = {len(seeds)} seeds). The winner replaces the defaults only if its gain exceeds its standard error."
+            f"(n = {len(seeds)} seeds). The winner counts as better only if its gain exceeds its standard error."
             if isinstance(gain, int | float) and isinstance(error, int | float)
             else f"{again} (n = {len(seeds)})."
         )

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import figures, inference, panels, state
+from experiments import words
 from experiments.results import Dataset, Store, repro
 
 NEIGHBOURS = 10
@@ -61,7 +62,7 @@ def one_map(found: Store, recipe: str, kind: str, datasets: dict[str, Dataset]) 
     dataset = datasets.get(data or (str(scores["dataset"].iloc[0]) if len(scores) else ""))
     classes = [str(c) for c in (dataset.info.get("classes") or [])] if dataset else []
     clean = purity(points, x, y)
-    total = len(points)
+    total, labelled = len(points), int(points["label"].ge(0).sum())
     if total > figures.MOST_SCATTERED:
         points = points.sample(figures.MOST_SCATTERED, random_state=0)
     event = state.chart(
@@ -73,7 +74,7 @@ def one_map(found: Store, recipe: str, kind: str, datasets: dict[str, Dataset]) 
     )
     st.caption(
         f"{len(points):,} of {total:,} test samples, pretraining seed 0. Label purity among {NEIGHBOURS} neighbours "
-        f"in this map: {100 * clean:.1f} % (n = {total:,}). Draw a lasso to see the samples."
+        f"in this map: {words.score(clean, 'accuracy')} (n = {labelled:,} labelled points). Draw a lasso to see the samples."
     )
     indices = chosen_indices(event)
     if indices and dataset is not None:

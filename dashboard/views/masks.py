@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -19,9 +21,8 @@ def every_strategy(dataset: Dataset, samples: np.ndarray, ratio: float) -> None:
     """The gallery of the first training samples."""
     st.image(inference.gallery(dataset, samples[:SHOWN], ratio))
     st.caption("The same as a file:")
-    st.code(
-        f"maestro masks --dataset {dataset.name} --ratio {ratio:.2f} --count {SHOWN} --out masks.png", language="bash"
-    )
+    of = f"--dataset {shlex.quote(dataset.name)} --ratio {ratio:.2f} --count {SHOWN}"
+    st.code(f"maestro masks {of} --out masks.png", language="bash")
 
 
 def strategy_of(model: Model) -> str:
@@ -49,10 +50,8 @@ def of_a_model(models: list[Model], dataset: Dataset, samples: np.ndarray, ratio
         "masks of a sample are as unlike as two random ones, 1 where they are the same. What is always or never hidden may be a trick by "
         "which a learned mask won its reward; curves of reward, entropy, agreement and a probe are under Training."
     )
-    st.code(
-        f"maestro masks --model {model.origin}/{model.name} --dataset {dataset.name} --ratio {ratio:.2f} --count {SHOWN} --out own.png",
-        language="bash",
-    )
+    of = f"--model {shlex.quote(f'{model.origin}/{model.name}')} --dataset {shlex.quote(dataset.name)}"
+    st.code(f"maestro masks {of} --ratio {ratio:.2f} --count {SHOWN} --out own.png", language="bash")
 
 
 def page(found: Store) -> None:

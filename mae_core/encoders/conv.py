@@ -108,9 +108,10 @@ class ConvNet(nn.Module):
         tokens = x.flatten(2, -2).mean(2)
         if layer is None or tokens.shape[-1] == self.width:
             tokens = self.norm(tokens)
-        pooled = pool_mean(tokens, ok)
-        whole = tokens.view(*tokens.shape[:2], *(1 for _ in self.raster.grid), tokens.shape[-1])
-        return Latent(torch.cat([pooled.unsqueeze(1), tokens], 1), pooled, (*maps, whole))
+        # decoders and objectives read slices of the tokens, so that all of their gradients pass there
+        tokens = torch.cat([pool_mean(tokens, ok).unsqueeze(1), tokens], 1)
+        whole = tokens[:, 1:].unflatten(1, (-1, *(1 for _ in self.raster.grid)))
+        return Latent(tokens, tokens[:, 0], (*maps, whole))
 
     @classmethod
     def cost(cls, options: Mapping[str, Any], look: Look) -> Cost:

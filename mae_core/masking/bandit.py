@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from mae_core.cells import Cells, Context, Plan, Scored
 from mae_core.draws import Draws
 from mae_core.masking import MASKERS
-from mae_core.masking.cost import BATCH, Learning
-from mae_core.masking.making import context_for
-from mae_core.masking.options import choice, number, whole
+from mae_core.masking.cost import Learning
+from mae_core.masking.ground import Ground, in_passes
+from mae_core.masking.options import choice, number, several, whole
 from mae_core.masking.plan import count_kept, plan_from_scores
 from mae_core.modalities.base import OWN
 from mae_core.registry import resolve
 
+FAMILIES = [name for name in MASKERS if name not in (*OWN, "weight_map")]
+"""What arms may be: strategies that need nothing but the cells."""
 PROBE = 256
 """Samples of train that a round is measured on."""
 PROBE_RATIO = 0.5
@@ -49,11 +51,9 @@ class BanditMasker(nn.Module):
         rate: float = 0.2,
     ) -> None:
         super().__init__()
-        self.families = [choice("families", name, set(MASKERS) - set(OWN)) for name in families]
+        self.families = [choice("families", name, FAMILIES) for name in several("families", families)]
         self.maskers = [resolve(MASKERS, name, "masking strategy")() for name in self.families]
-        if not self.families or len(set(self.families)) < len(self.families):
-            raise ValueError(f"option families is {list(families)!r}: one or more strategies, each once, are wanted")
-        self.ratios = [number("ratios", one, 0.01, 0.99) for one in ratios or ()]
+        self.ratios = [number("ratios", one, 0.01, 0.99) for one in several("ratios", ratios)] if ratios else []
         self.rule, self.every = choice("rule", rule, ("exp3", "ucb")), whole("every", every)
         self.rate = number("rate", rate, 0.0 if rule == "ucb" else 0.01, 10.0 if rule == "ucb" else 1.0)
         self.details = tuple(dict.fromkeys(d for one in self.maskers for d in getattr(one, "details", ())))
@@ -83,6 +83,10 @@ class BanditMasker(nn.Module):
         """The masker of an arm."""
         return self.maskers[arm // max(len(self.ratios), 1)]
 
+    def ratio(self, arm: int) -> float | None:
+        """The mask ratio of an arm; None where arms leave it to the training."""
+        return self.ratios[arm % len(self.ratios)] if self.ratios else None
+
     def names(self) -> list[str]:
         """Of the arms, as people call them."""
         return [f"{name} {ratio:g}".strip() for name in self.families for ratio in self.ratios] or self.families
@@ -92,9 +96,14 @@ class BanditMasker(nn.Module):
         return self.family(self.arm(draws, draws.step)).score(cells, draws, context)
 
     @staticmethod
-    def learning(options: Mapping[str, Any], cells: int, width: int) -> Learning:
+    def learning(options: Mapping[str, Any], cells: int, width: int, batch: int) -> Learning:
         """What measuring the model once a round costs."""
-        return Learning(masked=PROBE / BATCH / options["every"])
+        return Learning(masked=PROBE / batch / options["every"])
+
+    def check_training(self) -> None:
+        """Raises ValueError where there is nothing to choose."""
+        if len(self.value) < 2:
+            raise ValueError("a bandit with one arm has nothing to choose: give masking.options families or ratios")
 
     def learner(self, model: Any) -> BanditLearner:
         """What pays the arms beside ``model``."""
@@ -107,42 +116,41 @@ class BanditLearner:
     Payments are told in standard deviations above what is usual, squashed to 0..1, because learning slows down whatever the masks.
     """
 
-    looks = 1
     needs_labels = False
     optimizer = None
     parameters: tuple[nn.Parameter, ...] = ()
 
     def __init__(self, masker: BanditMasker, model: Any) -> None:
-        if len(masker.value) < 2:
-            raise ValueError("a bandit with one arm has nothing to choose: give masking.options families or ratios")
+        masker.check_training()
         self.masker, self.model = masker, model
-        self._samples: np.ndarray | None = None
+        self.held: tuple[int, bool] | None = None
+        """An arm, and whether the round ends with every step: one of ``cases``, while work is counted; None in a training."""
+        self._ground: Ground | None = None
         self._arm: tuple[int, int] | None = None
 
-    def prepare(self, samples: np.ndarray, labels: np.ndarray | None) -> None:
-        """The train split: its first samples are the probe."""
-        self._samples = samples[:PROBE]
+    def cases(self) -> list[tuple[float, tuple[int, bool]]]:
+        """(share of the steps, case) of the steps that cost differently, before anything is learned; all rounds end alike."""
+        arms, ends = len(self.masker.value), 1 / self.masker.every
+        return [((1 - ends) / arms, (arm, False)) for arm in range(arms)] + [(ends, (0, True))]
+
+    def prepare(self, ground: Ground) -> None:
+        """The first samples of the train split are the probe."""
+        self._ground = ground._replace(samples=ground.samples[:PROBE])
 
     @torch.no_grad()
-    def plan(self, raw: Tensor, draws: Draws, context: Context, look: int) -> Plan:
-        """The plan of the round's arm."""
-        arm = self._arm_of(draws)
-        cells = self.model.modality.split(raw)
-        family = self.masker.family(arm)
-        scored = family.score(cells, draws, context_for(family, self.model.modality, cells, context))
-        return plan_from_scores(scored.scores, self._ratio(arm, draws, context.progress), cells.valid)
-
-    def saw(self, plan: Plan, per_cell: Tensor) -> None:
-        """Nothing: rounds are paid, not masks."""
-
-    def forget(self) -> None:
-        """Nothing was kept."""
+    def lead(self, raw: Tensor, draws: Draws, context: Context, look: int) -> tuple[Context, Plan | None]:
+        """The round's arm, and no plan: the model draws its masks itself."""
+        return context._replace(arm=self._arm_of(draws)), None
 
     @torch.no_grad()
-    def learn(self, step: int, steps: int, world: Any) -> None:
-        """Pays the arm where a round ends. ``step`` counts from 0; the last round may be shorter and is not paid."""
+    def learn(self, step: int, world: Any, moved: bool) -> None:
+        """Pays the arm where a round ends, whether or not its last step moved the model; a shorter last round is not paid.
+
+        ``step`` counts from 0.
+        """
         masker = self.masker
-        if (step + 1) % masker.every or self._arm is None:
+        ends = (step + 1) % masker.every == 0 if self.held is None else self.held[1]
+        if not ends or self._arm is None:
             return
         (_, arm), after = self._arm, self._probe()
         before, mean, square, weight, _ = masker.memory.unbind()
@@ -177,28 +185,30 @@ class BanditLearner:
     def _arm_of(self, draws: Draws) -> int:
         """The round's; found, and the model measured, once a round. A resumed round finds the same from the saved state."""
         round_ = draws.step // self.masker.every
-        if self._arm is None or self._arm[0] != round_:
+        if self.held is not None:
+            self._arm = round_, self.held[0]
+        elif self._arm is None or self._arm[0] != round_:
             self._arm = round_, self.masker.arm(draws, round_)
             if draws.step == 0:
                 self.masker.memory[0] = self._probe()
         return self._arm[1]
 
-    def _ratio(self, arm: int, draws: Draws, progress: float) -> float:
-        ratios = self.masker.ratios
-        return ratios[arm % len(ratios)] if ratios else self.model.ratios.at(draws, progress)
-
     def _cost(self, arm: int) -> float:
         """Visible cells of a step of the arm, relative to all."""
         n = self.model.modality.coords.shape[-2]
-        ratio = self.masker.ratios[arm % len(self.masker.ratios)] if self.masker.ratios else self.model.ratio
-        return count_kept(n, ratio) / n
+        return count_kept(n, self.masker.ratio(arm) or self.model.ratio) / n
 
     def _probe(self) -> Tensor:
         """Scalar: the error of the probe samples under masks that are always the same."""
-        assert self._samples is not None
-        device = self.masker.value.device
-        raw = torch.from_numpy(np.ascontiguousarray(self._samples)).to(device)
-        draws = Draws(0, 0, torch.arange(len(raw), device=device))
-        cells = self.model.modality.split(raw)
-        scores = draws.uniform("bandit probe", cells.coords.shape[-2])
-        return self.model(raw, draws, plan_from_scores(scores, PROBE_RATIO, cells.valid)).parts["reconstruction"]
+        ground, device = self._ground, self.masker.value.device
+        assert ground is not None
+        samples = np.ascontiguousarray(ground.samples)
+        total = hidden = torch.zeros((), device=device)
+        for part in in_passes(len(samples), ground.rows):
+            raw = torch.from_numpy(samples[part]).to(device)
+            draws = Draws(0, 0, torch.arange(part.start, part.stop, device=device))
+            cells = self.model.modality.split(raw)
+            plan = plan_from_scores(draws.uniform("bandit probe", cells.coords.shape[-2]), PROBE_RATIO, cells.valid)
+            terms = self.model(raw, draws, plan, Context(teacher=ground.taught(raw)))
+            total, hidden = total + terms.parts["reconstruction"] * terms.hidden, hidden + terms.hidden
+        return total / hidden

@@ -22,13 +22,17 @@ class CoarseMasker:
     def __init__(self, size: int | Sequence[int] = 2) -> None:
         self.size = [whole("size", one) for one in size] if isinstance(size, list | tuple) else whole("size", size)
 
+    def check_axes(self, axes: int) -> None:
+        """Raises ValueError where groups have sides along other than ``axes`` axes."""
+        if isinstance(self.size, list) and len(self.size) != axes:
+            raise ValueError(f"option size has {len(self.size)} sides, cells lie along {axes}")
+
     def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): the drawn rank of a cell's group plus noise that orders cells within it."""
         coords = cells.coords if cells.coords.dim() == 3 else cells.coords.unsqueeze(0)
         n, axes = coords.shape[1:]
+        self.check_axes(axes)
         sizes = self.size if isinstance(self.size, list) else [self.size] * axes
-        if len(sizes) != axes:
-            raise ValueError(f"option size has {len(sizes)} sides, cells lie along {axes}")
         place = coords.long()
         group = place.new_zeros(place.shape[:2])
         for axis, size in enumerate(sizes):

@@ -10,7 +10,7 @@ from mae_core.masking.making import options_of
 from mae_core.registry import resolve
 
 BATCH = 128
-"""Samples of a step, among which what is done once a step is shared out: the recipes' own number."""
+"""Samples of a step, where nobody says: the recipes' own number."""
 
 
 class Learning(NamedTuple):
@@ -26,11 +26,14 @@ class Learning(NamedTuple):
     """FLOPs of a network that scores cells, its own training included."""
 
 
-def learning(masking: Mapping[str, Any], cells: int, width: int) -> Learning:
-    """What the strategy's class says in ``learning`` for ``cells`` cells of ``width``; nothing of one that says nothing."""
+def learning(masking: Mapping[str, Any], cells: int, width: int, batch: int) -> Learning:
+    """What the strategy's class says in ``learning`` for ``cells`` cells of ``width``; nothing of one that says nothing.
+
+    What is done once a step is shared out among its ``batch`` samples.
+    """
     strategy = masking["strategy"]
     kind = resolve(MASKERS, strategy, "masking strategy")
     if not hasattr(kind, "learning"):
         return Learning()
-    told: Learning = kind.learning({**options_of(strategy), **(masking.get("options") or {})}, cells, width)
+    told: Learning = kind.learning({**options_of(strategy), **(masking.get("options") or {})}, cells, width, batch)
     return told

@@ -11,13 +11,15 @@ from mae_core.draws import Draws
 
 HALF = 2.0**-25
 """Half the distance between two draws: none is 0."""
+BELOW_ONE = 1 - 2**-24
+"""The largest float32 that is less than 1, which half a distance more than the largest draw rounds to."""
 LEAST = 1e-30
 """Of a weight: one of 0 is drawn after all others."""
 
 
 def gumbel(draws: Draws, stream: str, cells: int) -> Tensor:
     """(B, N) float32 of the standard Gumbel distribution, finite."""
-    return (draws.uniform(stream, cells).add_(HALF)).log_().neg_().log_().neg_()
+    return draws.uniform(stream, cells).add_(HALF).clamp_(max=BELOW_ONE).log_().neg_().log_().neg_()
 
 
 def log_weights(weights: Tensor) -> Tensor:

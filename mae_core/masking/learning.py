@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Context, Plan
 from mae_core.draws import Draws
 from mae_core.masking.coverage import agreed, agreement, evenness, hides
+from mae_core.masking.ground import Ground
 from mae_core.masking.gumbel import gumbel, order_log_prob
 from mae_core.masking.making import context_for
 from mae_core.masking.plan import plan_from_scores
@@ -23,7 +23,6 @@ from mae_core.masking.rewards import REWARDS, Seen
 from mae_core.masking.updates import UPDATES
 from mae_core.registry import resolve
 
-COVERAGE_DECAY = 0.99
 CLIP = 1.0
 """Largest gradient norm of the policy."""
 TINY = 1e-8
@@ -32,11 +31,13 @@ TINY = 1e-8
 class PolicyLearner:
     """Trains the ``PolicyMasker`` of a model; its moments are part of the training's state.
 
-    Within a step: ``plan`` for each pass and look, ``saw`` after its forward pass, and ``learn`` once after the model's own step.
+    Within a step: ``lead`` for each pass and look, ``saw`` after its forward pass, and ``learn`` once after the model's own step.
     """
 
     def __init__(self, masker: PolicyMasker, model: Any) -> None:
         self.masker, self.model, self.looks = masker, model, masker.plans
+        self.held: bool | None = None
+        """Whether batches are masked at random: one of ``cases``, while work is counted; None in a training."""
         self.reward = resolve(REWARDS, masker.reward, "reward")()
         self.rule = resolve(UPDATES, masker.update, "update")()
         assert masker.scorer is not None
@@ -47,21 +48,30 @@ class PolicyLearner:
         self.needs_labels = getattr(self.reward, "needs_labels", False)
         self._seen: list[Seen] = []
 
-    def prepare(self, samples: np.ndarray, labels: np.ndarray | None) -> None:
-        """The train split, for rewards that need labels. Raises ValueError where there are none."""
+    def cases(self) -> list[tuple[float, bool]]:
+        """(share of the steps, case) of the steps that cost differently: masked at random or not."""
+        return [(share, case) for share, case in ((self.masker.random, True), (1 - self.masker.random, False)) if share]
+
+    def prepare(self, ground: Ground) -> None:
+        """For rewards that need labels. Raises ValueError where there are none."""
         if self.needs_labels:
-            if labels is None:
+            if ground.labels is None:
                 raise ValueError(f"reward {self.masker.reward} needs the labels of train")
-            self.reward.prepare(samples, labels)
+            self.reward.prepare(ground)
 
     @torch.no_grad()
-    def plan(self, raw: Tensor, draws: Draws, context: Context, look: int) -> Plan:
-        """The plan of one look at these samples; drawn at random, and not learned from, in a share of the batches."""
+    def lead(self, raw: Tensor, draws: Draws, context: Context, look: int) -> tuple[Context, Plan | None]:
+        """``context`` as it is, and the plan of one look at these samples."""
+        return context, self._plan(raw, draws, context, look)
+
+    def _plan(self, raw: Tensor, draws: Draws, context: Context, look: int) -> Plan:
+        """Drawn at random, and not learned from, in a share of the batches."""
         cells = self.model.modality.split(raw)
-        ratio = self.model.ratios.at(draws, context.progress)
+        ratio = self.model.ratio_at(draws, context)
         n = cells.coords.shape[-2]
         noise = gumbel(draws, f"mask {look}" if look else "mask", n)
-        if draws.shared("random batch") < self.masker.random:
+        at_random = draws.shared("random batch") < self.masker.random if self.held is None else self.held
+        if at_random:
             return plan_from_scores(noise, ratio, cells.valid)
         embedding = context_for(self.masker, self.model.modality, cells, context).embedding
         assert embedding is not None
@@ -72,7 +82,7 @@ class PolicyLearner:
         another = plan_from_scores(logits + gumbel(draws, f"another mask {look}", n), ratio, cells.valid)
         hidden = hides(plan, n)
         alike = agreed(hidden, hides(another, n), cells.valid)
-        seen = Seen(raw, draws, cells, embedding, plan, picks, hidden.sum(0), alike)
+        seen = Seen(raw, draws, context, cells, embedding, plan, picks, hidden.sum(0), alike)
         self._seen.append(seen._replace(before=self.reward.before(self.model, seen)))
         return plan
 
@@ -81,14 +91,10 @@ class PolicyLearner:
         if plan.log_prob is not None:
             self._seen[-1] = self._seen[-1]._replace(per_cell=per_cell)
 
-    def forget(self) -> None:
-        """Nothing is learned from this step: the model did not move."""
-        self._seen = []
-
-    def learn(self, step: int, steps: int, world: Any) -> None:
-        """A step of the policy after one of the model; every rank calls it."""
+    def learn(self, step: int, world: Any, moved: bool) -> None:
+        """A step of the policy after one of the model, if that ``moved`` it; every rank calls it."""
         seen, self._seen = self._seen, []
-        if not seen:
+        if not seen or not moved:
             return
         with torch.no_grad():
             rewards = [self.masker.sign * self.reward.of(self.model, one) for one in seen]
@@ -124,7 +130,6 @@ class PolicyLearner:
     @torch.no_grad()
     def _tell(self, seen: list[Seen], rewards: list[Tensor], entropy: Tensor, total: Tensor, world: Any) -> None:
         coverage = world.sum(torch.stack([one.hidden for one in seen]).sum(0)) / total
-        self.masker.coverage.lerp_(coverage, 1 - COVERAGE_DECAY)
         self.parts = {
             "mask/reward": world.sum(torch.cat(rewards).sum()) / total * self.masker.sign,
             "mask/entropy": entropy,

@@ -13,14 +13,14 @@ from mae_core.masking import MASKERS
 from mae_core.modalities.base import Modality
 from mae_core.registry import nearest, resolve
 
-NOT_OPTIONS = ("weights", "width", "cells")
+NOT_OPTIONS = ("weights", "width")
 """Of constructors: what a recipe says elsewhere, and what the model says."""
 
 
-def make_masker(masking: Mapping[str, Any], width: int = 0, cells: int = 0) -> Any:
+def make_masker(masking: Mapping[str, Any], width: int = 0) -> Any:
     """The masker that ``masking`` describes: ``strategy``, and where they are there ``options`` and ``weights``.
 
-    ``width`` is D of the embedding, which a learned masker reads, ``cells`` is N. Raises ValueError naming what a masker does not know.
+    ``width`` is D of the embedding, which a learned masker reads. Raises ValueError naming what a masker does not know.
     """
     strategy, options = masking["strategy"], dict(masking.get("options") or {})
     kind = resolve(MASKERS, strategy, "masking strategy")
@@ -34,8 +34,9 @@ def make_masker(masking: Mapping[str, Any], width: int = 0, cells: int = 0) -> A
         if "weights" not in parameters:
             raise ValueError(f"masking.weights is for weight_map masking, not for {strategy}: set it to null")
         options["weights"] = masking["weights"]
-    sizes = {"width": width, "cells": cells}
-    return kind(**options, **{name: size for name, size in sizes.items() if name in parameters})
+    if "width" in parameters:
+        options["width"] = width
+    return kind(**options)
 
 
 def options_of(strategy: str) -> dict[str, Any]:

@@ -31,6 +31,13 @@ def interval(name: str, value: Any, low: float, high: float) -> tuple[float, flo
     return least, most
 
 
+def several(name: str, value: Any) -> list[Any]:
+    """A list of one or more, each once."""
+    if not isinstance(value, list | tuple) or not value or len(set(map(str, value))) < len(value):
+        raise ValueError(f"option {name} is {value!r}: a list of one or more, each once, is wanted")
+    return list(value)
+
+
 def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     """One of ``choices``."""
     if value not in tuple(choices):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
 from mae_core.layers import Positions, init_linear
-from mae_core.masking.cost import BATCH, Learning
+from mae_core.masking.cost import Learning
 from mae_core.masking.gumbel import gumbel
 from mae_core.masking.options import choice, number, whole
 from mae_core.masking.rewards import REWARDS
@@ -62,7 +62,6 @@ class PolicyMasker(nn.Module):
         random: share of batches that are masked at random and teach the policy nothing.
         hidden: width of the network.
         width: D of the embedding; 0 for no network, which is random masking.
-        cells: N.
     """
 
     learned = True
@@ -78,7 +77,6 @@ class PolicyMasker(nn.Module):
         random: float = 0.3,
         hidden: int = 64,
         width: int = 0,
-        cells: int = 0,
     ) -> None:
         super().__init__()
         self.update, self.reward = choice("update", update, UPDATES), choice("reward", reward, REWARDS)
@@ -91,8 +89,6 @@ class PolicyMasker(nn.Module):
             raise ValueError(f"reward {reward} is one for all masks of a sample: set option plans to 1")
         with torch.random.fork_rng(devices=[]):  # the model's own weights are the same with and without a policy
             self.scorer = Scorer(width, hidden) if width else None
-        self.coverage = nn.Parameter(torch.zeros(cells))
-        """(N,): how often each cell was hidden lately."""
         self.requires_grad_(False)
 
     def logits(self, cells: Cells, embedding: Tensor | None) -> Tensor:
@@ -110,14 +106,14 @@ class PolicyMasker(nn.Module):
         return Scored(logits + noise, logits)
 
     @staticmethod
-    def learning(options: Mapping[str, Any], cells: int, width: int) -> Learning:
+    def learning(options: Mapping[str, Any], cells: int, width: int, batch: int) -> Learning:
         """What the policy's network, its training and its rewards cost."""
         needs = resolve(REWARDS, options["reward"], "reward").needs
         passes = 1 + 3 * resolve(UPDATES, options["update"], "update").epochs
         learned = 1 - options["random"]  # batches that are masked at random teach nothing
         drawn = learned * options["plans"]
         scorer = drawn * passes * Scorer.flops(cells, width, options["hidden"])
-        return Learning(learned * needs.passes, drawn * needs.views, learned * needs.bank / BATCH, scorer)
+        return Learning(learned * needs.passes, drawn * needs.views, learned * needs.bank / batch, scorer)
 
     def learner(self, model: Any) -> Any:
         """What trains this policy beside ``model``."""

@@ -42,9 +42,13 @@ def ratios_of(masking: Mapping[str, Any]) -> Ratios:
     A ratio of 0 is the plain autoencoder, whatever the schedule says. A bandit's ``ratios`` stand instead of all of them.
     """
     ratio, spread = float(masking["ratio"]), float(masking.get("ratio_spread", 0.0))
-    if ratio and masking.get("strategy") == "bandit" and (arms := (masking.get("options") or {}).get("ratios")):
-        return Ratios([0.0], [[float(one) for one in arms]])
     schedule = dict(masking.get("schedule") or {"kind": "fixed"})
+    if ratio and masking.get("strategy") == "bandit" and (arms := (masking.get("options") or {}).get("ratios")):
+        if spread or schedule.get("kind", "fixed") != "fixed":
+            raise ValueError(
+                "masking.options.ratios are those of a bandit's arms: set masking.ratio_spread to 0 and masking.schedule.kind to fixed"
+            )
+        return Ratios([0.0], [[float(one) for one in arms]])
     for name in schedule:
         if name not in KEYS:
             raise ValueError(f"masking.schedule has no {name!r}{nearest(name, KEYS)}: there are {', '.join(KEYS)}")
@@ -93,7 +97,11 @@ def _cosine(ratio: float, schedule: Mapping[str, Any]) -> Ratios:
 
 def _steps(ratio: float, schedule: Mapping[str, Any]) -> Ratios:
     """``ratio``, then what ``steps`` says: [share of the training, ratio] each, in order."""
-    points = schedule.get("steps") or []
+    points = schedule.get("steps")
+    if not points:
+        raise ValueError(
+            "masking.schedule.steps is empty: [share of the training, ratio] are wanted, such as [0.5, 0.9]"
+        )
     starts, rows = [0.0], [[ratio]]
     for point in points:
         if len(point) != 2 or not starts[-1] < point[0] < 1 or not 0 < point[1] < 1:

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_core.cells import Cells, Plan
+from mae_core.cells import Cells, Context, Plan, pool_mean
 from mae_core.draws import Draws, permutation
+from mae_core.masking.ground import Ground, in_passes
 
 REWARDS = {
     "error": "mae_core.masking.rewards:ErrorReward",
@@ -43,6 +44,7 @@ class Seen(NamedTuple):
 
     raw: Tensor
     draws: Draws
+    context: Context
     cells: Cells
     embedding: Tensor
     """(B, N, D)."""
@@ -91,7 +93,7 @@ class ProgressReward:
         scores = seen.draws._replace(seed=0, step=0, clock=None).uniform("probe mask", seen.cells.coords.shape[-2])
         hidden = seen.plan.hide.shape[1] / (seen.plan.hide.shape[1] + seen.plan.keep.shape[1])
         plan = plan_from_scores(scores, hidden, seen.cells.valid)
-        return mean_ok(model(seen.raw, seen.draws, plan).per_cell.float(), plan.hide_ok)
+        return mean_ok(model(seen.raw, seen.draws, plan, seen.context).per_cell.float(), plan.hide_ok)
 
     def of(self, model: Any, seen: Seen) -> Tensor:
         """(B,)."""
@@ -111,22 +113,23 @@ class ProbeReward:
     needs = Needs(views=1, bank=BANK)
 
     def __init__(self) -> None:
-        self.samples: np.ndarray | None = None
+        self.ground: Ground | None = None
         self.labels = torch.zeros(0, dtype=torch.long)
         self.known = np.zeros(0, np.int64)
         self._bank: tuple[int, Tensor, Tensor] | None = None
 
-    def prepare(self, samples: np.ndarray, labels: np.ndarray) -> None:
-        """The train split: raw samples and (n,) labels, −1 where there is none. Raises ValueError where labels are too few."""
-        self.samples, self.labels = samples, torch.from_numpy(np.array(labels, np.int64))
-        self.known = np.flatnonzero(labels >= 0)
-        if len(self.known) < 2 or len(set(labels[self.known].tolist())) < 2:
+    def prepare(self, ground: Ground) -> None:
+        """The train split. Raises ValueError where labels are too few."""
+        labels = np.array(ground.labels, np.int64)
+        self.ground, self.labels, self.known = ground, torch.from_numpy(labels), np.flatnonzero(labels >= 0)
+        if len(set(labels[self.known].tolist())) < 2:
             raise ValueError("reward probe needs labelled samples of two classes in train: choose error or progress")
 
     def before(self, model: Any, seen: Seen) -> Tensor | None:
         """(B,): the reward itself; features are those that the mask was drawn for."""
         ids, bank = self._bank_of(model, seen)
-        view = model.encoder(model.modality, seen.cells, seen.plan).pooled.float()
+        tokens = model.encoder(model.modality, seen.cells, seen.plan).tokens
+        view = pool_mean(tokens[:, -seen.plan.keep.shape[1] :], seen.plan.keep_ok).float()
         own = self.labels.to(view.device)
         truth, labels = own[seen.draws.ids], own[ids]
         likeness = F.normalize(view, dim=-1) @ F.normalize(bank, dim=-1).T / TEMPERATURE
@@ -139,13 +142,16 @@ class ProbeReward:
 
     def _bank_of(self, model: Any, seen: Seen) -> tuple[Tensor, Tensor]:
         """(K,) ids and (K, D) features of the step's bank, found once for all passes and looks."""
-        assert self.samples is not None
+        assert self.ground is not None
         seed, step = seen.draws.seed, seen.draws.step
         if self._bank is None or self._bank[0] != step:
             picks = permutation(len(self.known), seed, step, "probe bank")[:BANK].numpy()
             rows = np.sort(self.known[picks])
-            raw = torch.from_numpy(self.samples[rows]).to(seen.raw.device)
-            self._bank = step, torch.from_numpy(rows).to(raw.device), model.encode(raw, "mean").float()
+            device = seen.raw.device
+            raw = torch.from_numpy(self.ground.samples[rows]).to(device)
+            passes = in_passes(len(rows), self.ground.rows)
+            bank = torch.cat([model.encode(raw[part], "mean").float() for part in passes])
+            self._bank = step, torch.from_numpy(rows).to(device), bank
         return self._bank[1:]
 
     def of(self, model: Any, seen: Seen) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mae_core.objectives import OBJECTIVES
-from mae_core.registry import nearest
+from mae_core.registry import nearest, resolve
 
 PAIRS = ("second", "augmented", "complement_of_0", "full")
 """Views that a masked view may be compared with."""
@@ -60,4 +60,8 @@ def wanted(objective: Mapping[str, Any]) -> Wanted:
     weights = {name: float(rest[name]) for name in sorted(rest, key=lambda name: (name != "reconstruction", name))}
     if "reconstruction" not in weights:
         raise ValueError("objective.reconstruction is missing: every model predicts its hidden cells")
+    if projector and not any(getattr(resolve(OBJECTIVES, name, "objective"), "compares", False) for name in weights):
+        raise ValueError(
+            f"objective.projector {projector} stands before objectives that compare samples: give one a weight, or set it to 0"
+        )
     return Wanted(weights, target, targets, given, projector, blocks, options)

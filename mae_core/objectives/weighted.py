@@ -22,7 +22,7 @@ Gather = Callable[[Tensor], Tensor]
 
 
 def make_target(name: str, asked: Wanted, modality: Any, width: int) -> Any:
-    """The target ``name`` with what it takes of a config. Raises ValueError for what the main target does not take.
+    """The target ``name`` with what it takes of a config. Raises ValueError for what neither the main target nor another takes.
 
     Args:
         name: a row of ``TARGETS``.
@@ -30,11 +30,11 @@ def make_target(name: str, asked: Wanted, modality: Any, width: int) -> Any:
         modality: of the cells.
         width: D of the encoder.
     """
-    made = resolve(TARGETS, name, "target")
-    takes, known = getattr(made, "takes", ()), {**asked.given, "width": width}
-    if name == asked.target and (extra := set(asked.given) - set(takes) - {"source"}):
-        raise ValueError(f"objective.{min(extra)} means nothing to the target {name!r}: leave it out")
-    return made(modality, **{key: known[key] for key in takes if key in known})
+    takes = {one: getattr(resolve(TARGETS, one, "target"), "takes", ()) for one in (asked.target, *asked.targets)}
+    if extra := set(asked.given) - {"source"} - {key for keys in takes.values() for key in keys}:
+        raise ValueError(f"objective.{min(extra)} means nothing to the target {asked.target!r}: leave it out")
+    known = {**asked.given, "width": width}
+    return resolve(TARGETS, name, "target")(modality, **{key: known[key] for key in takes[name] if key in known})
 
 
 class Objectives(nn.Module):
@@ -107,7 +107,9 @@ class Objectives(nn.Module):
         found = terms["reconstruction"]._replace(total=torch.stack(list(each.values())).sum(), parts=parts)
         if not self.traced:
             return found
-        return found._replace(each=each, latents=tuple(look.latent.tokens for some in looks.values() for look in some))
+        return found._replace(
+            each=each, latents=tuple(x for some in looks.values() for one in some for x in one.latent.outputs)
+        )
 
     def summary(self, view: View, gather: Gather | None = None) -> Summary:
         """A view's pooled features of all workers' samples, through the projector where there is one."""

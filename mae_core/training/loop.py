@@ -19,6 +19,7 @@ from mae_core.data.jpeg import JpegFiles
 from mae_core.data.loader import Batch, Batches
 from mae_core.data.shards import InMemory, Shards
 from mae_core.draws import Draws
+from mae_core.masking.ground import Ground
 from mae_core.masking.making import looks_of
 from mae_core.memory import AUTO, blocks_to_recompute, free_mb, largest_pass
 from mae_core.model import MaskedAutoencoder
@@ -117,6 +118,7 @@ def fit(
     world: World | None = None,
     report_every: int = 50,
     labels: np.ndarray | None = None,
+    watched: bool = True,
 ) -> Generator[Progress, None, None]:
     """Trains ``state`` in place from ``state.step`` to ``settings.steps``; yields after every ``report_every`` steps and at the end.
 
@@ -125,6 +127,7 @@ def fit(
         samples: (n, …) raw samples, usually memory-mapped, in shards, or photographs that are decoded as they are read.
         world: this rank. Every draw depends on (seed, step, sample) and every loss on the global batch, so results do not depend on it.
         labels: (n,) of the samples, −1 where there is none; a probe looks at them while masks are learned, and nothing else does.
+        watched: whether that probe is measured at reports.
 
     Raises TrainingDiverged after ``max_nonfinite`` skipped steps in a row, ValueError for settings that this model cannot be trained with.
     """
@@ -138,8 +141,8 @@ def fit(
     watch = None
     if state.learner is not None:
         check_learner(state.learner, world)
-        state.learner.prepare(samples, labels)
-        watch = Watch(samples, labels)
+        state.learner.prepare(Ground(samples, labels, state.taught, settings.micro_batch))
+        watch = Watch(samples, labels) if watched else None
     with closing(Batches(samples, settings.batch_size, settings.seed, world, device)) as batches:
         yield from _train(state, batches, settings, world, precision, report_every, watch)
 
@@ -191,15 +194,13 @@ def _train(
             state.optimizer.zero_grad(set_to_none=True)
             state.nonfinite_steps += not finite
             bad_in_a_row = 0 if finite else bad_in_a_row + 1
+        if learner is not None:
+            learner.learn(state.step, world, finite)
         if finite:
-            if learner is not None:
-                learner.learn(state.step, settings.steps, world)
             state.update_ema(settings.ema)
             state.teach(
                 momentum_at(state.step, settings.steps, settings.teacher_momentum, settings.teacher_momentum_end)
             )
-        elif learner is not None:
-            learner.forget()
         if bad_in_a_row > settings.max_nonfinite:
             raise TrainingDiverged(
                 f"{bad_in_a_row} steps in a row up to step {state.step} had no finite gradient (lr {lr:.2g}, last samples "
@@ -247,7 +248,7 @@ def recomputed(config: dict[str, Any], settings: Settings, rows: int, passes: in
 
 def _ratio(state: TrainState, settings: Settings, batch: Batch) -> float:
     """Of this step's masks."""
-    return state.model.ratios.at(Draws(settings.seed, state.step, batch.ids), state.step / settings.steps)
+    return state.model.ratio_at(Draws(settings.seed, state.step, batch.ids), Context(state.step / settings.steps))
 
 
 def _backward(
@@ -281,12 +282,13 @@ def _backward(
         raw = augment(draws)
         again = augment(draws.apart("augmented")) if "augmented" in state.model.objectives.views else None
         waiting = getattr(runner, "no_sync", nullcontext)
-        context = progress._replace(teacher=state.taught(raw), again=again)
+        with precision.autocast(raw.device):
+            context = progress._replace(teacher=state.taught(raw), again=again)
         for look in range(looks):
-            plan = None if learner is None else learner.plan(raw, draws, context, look)
+            led, plan = (context, None) if learner is None else learner.lead(raw, draws, context, look)
             with nullcontext() if (i, look) == (passes - 1, looks - 1) else waiting():
                 with precision.autocast(raw.device):
-                    terms = runner(raw, draws._replace(look=look), plan, context, gather)
+                    terms = runner(raw, draws._replace(look=look), plan, led, gather)
                 expected = settings.batch_size * looks * terms.per_cell.shape[1]
                 weight = terms.hidden / expected
                 share = terms.total * weight
@@ -323,7 +325,7 @@ def _pulls(terms: Terms, weight: Tensor | float) -> dict[str, Tensor]:
     found = {}
     for name, term in terms.each.items():
         grads = torch.autograd.grad(term * weight, terms.latents, retain_graph=True, allow_unused=True)
-        found[name] = torch.stack([grad.float().square().sum() for grad in grads if grad is not None]).sum()
+        found[name] = sum((g.float().square().sum() for g in grads if g is not None), torch.zeros_like(terms.total))
     return found
 
 

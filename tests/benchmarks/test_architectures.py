@@ -24,7 +24,7 @@ def common(tmp_path):
     write_dataset(tmp_path, n=60)
     dataset = open_dataset(tmp_path / "data" / "tiny")
     modality = {"kind": "image", **ImageModality.configure(dataset.info, 4)}
-    return Common(modality, steps=4, batch_size=8, device="cpu", data=dataset.folder)
+    return Common(modality, 4, 8, "cpu", dataset.folder, dataset.fingerprint)
 
 
 def made_up(one: Case) -> Outcome:
@@ -47,7 +47,7 @@ def test_another_device_or_dataset_is_another_file_and_another_folder_is_not(com
     one = case("vit-joint small", pairs(["small"])["vit-joint small"], 1e-3, 0, common)
     moved = one._replace(common=common._replace(data=tmp_path / "elsewhere" / "tiny"))
     assert moved.file == one.file
-    for changed in ({"device": "cuda"}, {"data": tmp_path / "other"}, {"steps": 5}):
+    for changed in ({"device": "cuda"}, {"fingerprint": "of other labels"}, {"steps": 5}):
         assert one._replace(common=common._replace(**changed)).file != one.file
 
 
@@ -137,3 +137,57 @@ def test_names_of_near_points_stand_below_each_other():
     assert heights[3] == 50.0, "far away there is room beside the point"
     near = sorted(heights[:3])
     assert all(high - low >= LINE for low, high in pairwise(near))
+
+
+@pytest.fixture
+def study(common, tmp_path, monkeypatch):
+    """Runs the command on 60 pictures: what it published, by name. What is measured is made up, and what is ``bad`` cannot be."""
+    measured, bad = [], set()
+
+    def measure(one):
+        measured.append((one.name, one.lr, one.seed))
+        if (one.name, one.lr) in bad or (one.name, one.seed) in bad:
+            raise ValueError("no finite gradient")
+        return made_up(one)
+
+    def run(*arguments):
+        asked = ["--sizes", "small", "--seeds", "2", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
+        architectures.main([*asked, *arguments])
+        return {path.stem: json.loads(path.read_text())["rows"] for path in (tmp_path / "out").glob("*.json")}
+
+    monkeypatch.setattr(architectures, "measure", measure)
+    monkeypatch.setattr(architectures, "prepared", lambda name, root: open_dataset(root / "data" / "tiny"))
+    return run, measured, bad
+
+
+def test_some_alone_have_a_table_of_their_own_and_misspelt_ones_none(study, tmp_path, capsys):
+    run, measured, _ = study
+    with pytest.raises(SystemExit):
+        run("--only", "conv-unit small")
+    assert "--only conv-unit small: the architectures of these sizes are" in capsys.readouterr().err
+    (found,) = run("--only", "conv-unet small").items()
+    assert found[0] == "architectures-mnist5k-sizes-small-only-conv-unet_small"
+    assert found[1][0]["command"].endswith("--sizes small --seeds 2 --steps 2000 --batch 32 --only 'conv-unet small'")
+    assert {row["facts"]["split"] for row in found[1]} == {"validation"}
+    once = len(measured)
+    run("--only", "conv-unet small")
+    assert len(measured) == once
+    write_dataset(tmp_path, n=60, labels=np.roll(np.arange(60) % 3, 1))
+    run("--only", "conv-unet small")
+    assert len(measured) == 2 * once, "other labels, other trainings"
+
+
+def test_what_cannot_be_trained_is_named_and_in_no_mean(study):
+    run, measured, bad = study
+    bad |= {("conv-unet small", RATES[1]), ("conv-joint small", 1), *(("vit-linear small", rate) for rate in RATES)}
+    (rows,) = run("--only", "conv-unet small", "conv-joint small", "vit-linear small").values()
+    facts = {row["name"].partition("_small")[0]: row for row in rows}
+    assert set(facts) == {"conv-unet", "conv-joint"}
+    assert facts["conv-unet"]["facts"]["lr"] != RATES[1] and facts["conv-unet"]["n"] == 2
+    assert facts["conv-joint"]["n"] == 1
+    told = facts["conv-joint"]["facts"]["stopped"]
+    assert "conv-joint small rate 0.002 seed 1" in told and told.count("vit-linear small") == 3 and "unet" not in told
+    assert ("vit-linear small", RATES[0], 1) not in measured, "nobody trains more seeds of it"
+    bad |= {("conv-unet small", rate) for rate in RATES} | {("conv-unet small", 0)}
+    with pytest.raises(RuntimeError, match=r"none could be trained: conv-unet small rate 0\.001 seed 0"):
+        run("--only", "conv-unet small", "--steps", "5")

@@ -67,3 +67,13 @@ def test_every_mask_is_timed_beside_the_random_one():
     assert [row.name for row in found] == [f"mask_{name}_vs_random_ms_per_256x64_cells" for name in MASKERS]
     assert found[0].ratio == 1 and found[1].ratio == 1.5 and found[1].n == 2
     assert all(masks.timed(strategy, 0) > 0 for strategy in MASKERS)
+
+
+def test_some_policies_alone_leave_the_whole_table_as_it_is(tmp_path, monkeypatch):
+    published = []
+    monkeypatch.setattr(learned_masks, "publish", lambda name, rows, out: published.append((name, rows[0].command)))
+    monkeypatch.setattr(learned_masks, "run", lambda *_: {"telling_visible": 0.5, "noise_visible": 0.1, "cpu_s": 1.0})
+    learned_masks.main(["--kept", str(tmp_path)])
+    learned_masks.main(["--kept", str(tmp_path), "--kinds", "clean", "--policies", "probe"])
+    assert [name for name, _ in published] == ["learned_masks", "learned_masks-kinds-clean-policies-probe"]
+    assert "--seeds 3 --steps 400 --kinds clean --policies probe" in published[1][1]

@@ -2,16 +2,21 @@
 
 import json
 import math
+import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 from search_project import make_project
 
 from benchmarks import proxies
 from benchmarks.proxies import Bench, Cell, Course, Measured, against_hand, cost, opened, planned, ranking
-from experiments.recipe import SearchSection
+from experiments.recipe import Recipe, SearchSection
 from experiments.resolving import SEARCHABLE, resolve
 from experiments.space import unbuildable
+from mae_core.model import MaskedAutoencoder
+from mae_core.training.loop import TrainingDiverged
 
 LISTS = yaml.safe_load(proxies.LISTED.read_text())
 
@@ -61,7 +66,7 @@ def test_short_trainings_may_have_smaller_batches_and_see_as_many_samples(bench)
     small = bench._replace(course=bench.course._replace(batch=4, rate=0.5))
     whole, found = bench.cell(SMALL, 0.25), small.cell(SMALL, 0.25)
     assert whole.file != found.file
-    (_, usual), (_, settings) = planned(whole), planned(found)
+    usual, settings = planned(whole).settings, planned(found).settings
     assert (usual.batch_size, settings.batch_size) == (16, 4) and settings.lr == pytest.approx(usual.lr / 2)
     assert settings.steps == pytest.approx(4 * usual.steps, abs=4)
     assert small.run([found])[0].flops == pytest.approx(bench.run([whole])[0].flops, rel=0.2)
@@ -104,3 +109,101 @@ def test_the_automatic_pick_stands_beside_the_best_by_hand_with_both_costs(bench
         costs.append(row.facts["ours_final_runs"])
     assert 0 < costs[0] < costs[1] < costs[2] < 20, "less than what the twenty cost, its final run included"
     assert cost([SearchSection(**rules) for rules in LISTS["searches"].values()], 24, 20) > 40
+
+
+def failing(bad):
+    """``formula``, but for cells of which ``bad`` says that they cannot be trained."""
+
+    def measure(cell):
+        if bad(cell):
+            raise TrainingDiverged("no finite gradient")
+        return formula(cell)
+
+    return measure
+
+
+def test_a_configuration_that_cannot_be_trained_is_left_out_and_named(bench):
+    first, *rest = LISTS["listed"]
+    told = bench._replace(
+        measure=failing(lambda cell: cell.chosen == rest[0] or (cell.chosen, cell.seed) == (first, 2))
+    )
+    rows = {row.name: row for row in ranking(told, LISTS["listed"], told)}
+    knn = rows["knn_at_a_tenth_rank_correlation_vs_training_loss"]
+    assert knn.ours == pytest.approx(1) and knn.n == 23 and knn.facts["failed"] == [str(rest[0])]
+    assert knn.facts["seed_sd_points"] == pytest.approx(100 * 0.01 / 2**0.5), "of the two seeds that are left"
+    none = bench._replace(measure=failing(lambda cell: True), folder=bench.folder / "none")
+    with pytest.raises(RuntimeError, match="no configuration could be trained at both lengths"):
+        list(ranking(none, LISTS["listed"], none))
+
+
+def test_seeds_that_cannot_be_trained_are_in_no_pair(bench):
+    (name, rules), best = (
+        next(iter(LISTS["searches"].items())),
+        max(LISTS["handmade"], key=lambda one: one["masking.ratio"]),
+    )
+    told = bench._replace(
+        measure=failing(lambda cell: (cell.chosen, cell.seed) == (best, 3) or cell.chosen == LISTS["handmade"][2])
+    )
+    row = against_hand(told, LISTS["handmade"], LISTS["space"], name, SearchSection(space="tiny", **rules))
+    assert row.facts["by_hand"] == str(best) and row.n == 4 and row.facts["failed_seeds"] == [3]
+    worse = told._replace(
+        measure=failing(lambda cell: cell.chosen == best and cell.seed), folder=bench.folder / "worse"
+    )
+    row = against_hand(worse, LISTS["handmade"], LISTS["space"], name, SearchSection(space="tiny", **rules))
+    assert row.n == 1 and row.facts["gain_low"] is None
+
+
+def test_a_trial_that_fails_is_one_of_the_search_that_has_no_score(bench):
+    found = proxies._outcome(None, proxies.read_measured(json.dumps({"problem": "it diverged"})), SearchSection())
+    assert found.failure == "it diverged" and not found.measures and found.loss is None
+
+
+def test_other_labels_are_another_cell_and_a_training_is_given_them(bench, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    shutil.copytree(bench.course.root / "data", other / "data")
+    for name in ("params.yaml", "experiments"):
+        copy = shutil.copytree if (bench.course.root / name).is_dir() else shutil.copy
+        copy(bench.course.root / name, other / name)
+    info = json.loads((other / "data" / "bars" / "dataset.json").read_text())
+    (other / "data" / "bars" / "dataset.json").write_text(json.dumps({**info, "fingerprint": "of other labels"}))
+    moved = bench.cell(SMALL, 0.1)._replace(course=bench.course._replace(root=other))
+    assert planned(moved).config == planned(bench.cell(SMALL, 0.1)).config and moved.file != bench.cell(SMALL, 0.1).file
+    fit, given = proxies.fit, []
+    monkeypatch.setattr(
+        proxies, "fit", lambda *_, labels, **more: given.append(labels) or fit(*_, labels=labels, **more)
+    )
+    bench.run([bench.cell(SMALL, 0.1)])
+    assert np.array_equal(given[0], opened(bench.course).dataset.split("train").labels)
+
+
+def test_a_training_begins_where_the_recipe_says(tmp_path):
+    root = make_project(tmp_path, pretrain={"steps": 40, "init_from": "models/saved"})
+    cell = Bench(Course(root, "tiny", 40), tmp_path / "out").cell(SMALL, 0.1)
+    config = resolve(opened(cell.course).recipe, opened(cell.course).dataset.info, SMALL, "image").config
+    saved = MaskedAutoencoder.build(config, 7)
+    folder = saved.save(root / "models" / "saved")
+    begun, before = planned(cell).begin().model.state_dict(), cell.file
+    assert all(np.array_equal(begun[name], weight) for name, weight in saved.state_dict().items())
+    MaskedAutoencoder.build(config, 8).save(folder)
+    assert cell.file != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "command"),
+    [
+        ([], "proxies-digits", "--recipe digits --short-rate 1.0"),
+        (["--steps", "50", "--first", "2"], "proxies-digits-steps-50-first-2", "--steps 50 --first 2"),
+        (["--ranking-alone"], "proxies-digits-ranking-alone", "--ranking-alone"),
+        (["--short-batch", "32"], "proxies-digits-short-batch-32", "--short-batch 32"),
+    ],
+)
+def test_other_questions_have_tables_of_their_own(arguments, name, command, monkeypatch):
+    published = []
+    row = proxies.Row("a", 1.0, None, None, None, None, 1, proxies.COMMAND)
+    monkeypatch.setattr(proxies, "opened", lambda course: SimpleNamespace(recipe=Recipe()))
+    monkeypatch.setattr(proxies, "ranking", lambda *_: [row])
+    monkeypatch.setattr(proxies, "against_hand", lambda *_: row)
+    monkeypatch.setattr(proxies, "publish", lambda *told: published.append(told))
+    proxies.main(arguments)
+    ((table, rows),) = published
+    assert table == name and all(command in row.command for row in rows)

@@ -25,14 +25,12 @@ def test_an_aim_says_by_how_much_it_is_missed():
     assert results.aimed(0.5, None, False, "accuracy") == ""
 
 
-@pytest.fixture
-def root(tmp_path):
-    """A project with one recipe that was evaluated and one benchmark that was run; the numbers are made up."""
-    (tmp_path / "params.yaml").write_text("recipes:\n  tiny: {dataset: spots, modality: image}\n")
+def write_scores(root, name, dataset, seed=0):
+    """results/<name>/scores.csv of one pretraining seed."""
 
     def score(model, metric, value, low=None, high=None, split="test"):
-        facts = ["tiny", "spots", split, model, "linear", metric, None, 0 if model != "pixels_logistic" else None, None]
-        return [*facts, 100, 50, value, low, high, "f"]
+        of = None if model == "pixels_logistic" else seed
+        return [name, dataset, split, model, "linear", metric, None, of, None, 100, 50, value, low, high, "f"]
 
     rows = [
         score("pretrained", "accuracy", 0.9, 0.85, 0.95),
@@ -42,8 +40,15 @@ def root(tmp_path):
         score("pretrained", "accuracy_gain_over_untrained", 0.3, 0.2, 0.4),
         score("pretrained", "accuracy_gain_over_pixels_logistic", 0.01, -0.02, 0.04),
     ]
-    (tmp_path / "results" / "tiny").mkdir(parents=True)
-    pd.DataFrame(rows, columns=SCORE_COLUMNS).to_csv(tmp_path / "results" / "tiny" / "scores.csv", index=False)
+    (root / "results" / name).mkdir(parents=True)
+    pd.DataFrame(rows, columns=SCORE_COLUMNS).to_csv(root / "results" / name / "scores.csv", index=False)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A project with one recipe that was evaluated and one benchmark that was run; the numbers are made up."""
+    (tmp_path / "params.yaml").write_text("recipes:\n  tiny: {dataset: spots, modality: image}\n")
+    write_scores(tmp_path, "tiny", "spots")
     one = {"name": "wave_mse_vs_naive", "ours": 1.0, "baseline": 2.0, "ratio": 0.5, "low": 0.4, "high": 0.6, "n": 7}
     two = {
         "name": "wave_accuracy_vs_guess",
@@ -96,3 +101,51 @@ def test_sections_that_were_measured_elsewhere_stay_and_recipes_that_are_no_more
     assert "## Recipe other\n\nkept\n\n## Recipe tiny\n\n`image`" in text
     results.main(root)
     assert page.read_text() == text, "written twice it is the same"
+
+
+def test_a_transfer_has_its_own_heading_and_what_is_listed_nowhere_is_left_out(root, capsys):
+    (root / "params.yaml").write_text(
+        "recipes:\n  tiny: {dataset: spots, modality: image}\ntransfers:\n  tiny_on_dots: {recipe: tiny, dataset: dots}\n"
+    )
+    write_scores(root, "tiny_on_dots", "dots", seed=3)
+    write_scores(root, "gone", "spots")
+    found = results.measured(root, root / "out")
+    assert [title for title in found if not title.startswith("Benchmark")] == ["Recipe tiny", "Transfer tiny_on_dots"]
+    said = found["Transfer tiny_on_dots"]
+    assert "Models of recipe `tiny`, probed on dataset `dots`, 100 training and 50 test samples" in said
+    assert "1 pretraining seed(s): `dvc repro` of transfer `tiny_on_dots`." in said, "one seed, whatever its number"
+    assert "| linear probe | 90.0 % | untrained encoder | 60.0 % | +30.0 points [+20.0, +40.0] | yes |" in said
+    assert "gone/scores.csv is left out: params.yaml lists no recipe" in capsys.readouterr().out
+    assert results.place("Recipe z", root) is None
+    (root / "experiments" / "recipes").mkdir(parents=True)
+    (root / "experiments" / "recipes" / "z.yaml").write_text("")
+    places = [results.place(title, root) for title in ("Recipe z", "Transfer a", "Benchmark a")]
+    assert places == sorted(places)
+
+
+def test_a_gain_without_an_interval_is_no_verdict(root):
+    path = root / "out" / "waves.json"
+    content = json.loads(path.read_text())
+    for row in content["rows"]:
+        row["facts"] |= {"gain_low": None, "gain_high": None, "gain": 0.2, "split": "validation"}
+    path.write_text(json.dumps(content))
+    path.with_name("scaling-dataset-spots.json").write_text(json.dumps(content))
+    found = results.measured(root, root / "out")
+    assert list(found) == ["Recipe tiny", "Benchmark waves"], "speed and forecasts of runs have another page"
+    text = found["Benchmark waves"]
+    assert "| wave accuracy | 70.0 % | guess | 50.0 % | +20.0 points, no interval |  |  |" in text
+    assert f"5 seeds were spent. {results.VALIDATION}\n" in text, "rows that are not of the test part say so"
+
+
+def test_what_is_old_says_so_once(root, monkeypatch):
+    monkeypatch.setattr(results, "OUT", root / "out")
+    page = root / "docs" / "results.md"
+    page.parent.mkdir()
+    old, new = "Benchmark objectives-mnist-7666", "Benchmark objectives-mnist-19200"
+    table = f"{results.HEAD}| a | 1 |"
+    told = {old: f"`--steps 7666`, n = 5.\n\n{table}", new: f"`--finalists 3`\n\n{table}"}
+    page.write_text("".join(f"## {title}\n\n{said}\n" for title, said in told.items()))
+    for _ in range(2):
+        results.main(root)
+        text = page.read_text()
+        assert f"n = 5. {results.NO_FINALISTS}\n\n{table}" in text and text.count(results.NO_FINALISTS) == 1

@@ -46,6 +46,45 @@ def test_the_largest_run_itself_does_not_enter_its_forecast(tmp_path):
     assert honest.ours == other.ours and other.baseline == pytest.approx(2 * honest.baseline)
 
 
+@pytest.fixture
+def published(monkeypatch):
+    """What ``main`` published, of runs that are made up, and the widths that cannot be trained."""
+    found, lost = [], []
+
+    def spread(cells, *_):
+        return [(cell, json.dumps({"problem": "no"} if cell.width in lost else told(cell))) for cell in cells]
+
+    monkeypatch.setattr(scaling, "spread", spread)
+    monkeypatch.setattr(scaling.Cell, "file", "file")
+    monkeypatch.setattr(scaling, "publish", lambda name, rows: found.append((name, rows[0])))
+    return found, lost
+
+
+def test_other_data_and_runs_have_a_table_of_their_own(published):
+    found, _ = published
+    scaling.main([])
+    scaling.main(["--dataset", "spots", "--steps", "150", "450"])
+    assert [name for name, _ in found] == ["scaling", "scaling-dataset-spots-steps-150-450"]
+    assert found[1][1].command.endswith("--dataset spots --widths 32 64 128 256 --steps 150 450 --seeds 1")
+
+
+def test_what_could_not_be_trained_is_left_out_but_for_the_largest(published):
+    found, lost = published
+    lost.append(64)
+    scaling.main([])
+    assert found[0][1].facts["runs_fitted"] == 8
+    lost.append(256)
+    with pytest.raises(SystemExit, match="width 256 could not be trained for 1350 steps"):
+        scaling.main([])
+
+
+def test_other_labels_are_another_cell(tmp_path):
+    for name in ("one", "other"):
+        write_dataset(tmp_path / name, labels=np.roll(np.arange(240) % 3, name == "other"))
+    one, other = (Cell(tmp_path / name, "tiny", 32, 2, 0) for name in ("one", "other"))
+    assert one.training().config == other.training().config and one.file != other.file
+
+
 def test_a_cell_is_one_training(tmp_path):
     write_dataset(tmp_path)
     said = json.loads(train(Cell(tmp_path, "tiny", 32, 2, 0)))

@@ -1,11 +1,19 @@
-"""Cells over processes that really are killed."""
+"""Cells over processes that really are killed, and cells that cannot be measured."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from benchmarks.spread import problem_of, spread
+from mae_core.training.loop import TrainingDiverged
 
 SCRIPT = """
 import os, sys, time
@@ -55,3 +63,33 @@ def test_workers_outlive_the_shell_and_end_with_their_sweep(tmp_path):
         finally:
             os.kill(sweep, signal.SIGKILL)
     assert _until(lambda: not any(_alive(pid) for pid in workers), 30)
+
+
+class Named(NamedTuple):
+    file: str
+
+
+@pytest.mark.parametrize("failure", [TrainingDiverged, ValueError, torch.OutOfMemoryError])
+def test_what_cannot_be_measured_says_so_and_is_not_tried_again(failure, tmp_path):
+    asked = []
+
+    def measure(cell):
+        asked.append(cell.file)
+        if cell.file == "bad":
+            raise failure("too\nlarge")
+        return json.dumps({"accuracy": 0.5})
+
+    wanted = [Named("bad"), Named("good")]
+    first = {cell.file: problem_of(text) for cell, text in spread(wanted, tmp_path, measure)}
+    assert first == {"bad": f"{failure.__name__}: too large", "good": ""}
+    again = {cell.file: problem_of(text) for cell, text in spread(wanted, tmp_path, measure)}
+    assert again == first and asked == ["bad", "good"]
+
+
+def test_a_fault_of_the_code_ends_everything(tmp_path):
+    def measure(cell):
+        raise KeyError("misspelt")
+
+    with pytest.raises(KeyError):
+        list(spread([Named("a")], tmp_path, measure))
+    assert not list(tmp_path.iterdir())

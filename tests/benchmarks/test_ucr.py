@@ -28,8 +28,20 @@ def test_rows_are_over_pretraining_seeds():
     found = {
         name: ucr.Scores([0.8, 0.9, 1.0], [0.7, 0.8, 0.9], values=0.5, euclid=0.9, dtw=0.8) for name in ("one", "two")
     }
-    rows = {row.name: row for row in ucr.rows_of(found)}
+    rows = {row.name: row for row in ucr.rows_of(found, "command")}
     assert rows["one_accuracy_vs_1nn_euclid"].ours == pytest.approx(0.9)
     mean = rows["mean_accuracy_vs_untrained"]
     assert mean.n == 3 and 1 < mean.low < mean.ratio < mean.high and mean.facts["gain_points"] == pytest.approx(10)
     assert rows["mean_accuracy_vs_1nn_euclid"].low < 1 < rows["mean_accuracy_vs_1nn_euclid"].high
+
+
+def test_some_sets_alone_leave_the_whole_table_as_it_is(monkeypatch):
+    published = []
+    monkeypatch.setattr(ucr, "publish", lambda name, rows: published.append((name, rows[0].command)))
+    monkeypatch.setattr(
+        ucr, "measure", lambda name, seeds: ucr.Scores([0.5] * len(seeds), [0.5] * len(seeds), 0.5, 0.5, 0.5)
+    )
+    ucr.main(["--seeds", "3"])
+    ucr.main(["--seeds", "3", "--sets", "plane", "ecg200"])
+    assert [name for name, _ in published] == ["ucr", "ucr-sets-plane-ecg200"]
+    assert published[1][1].endswith("benchmarks.ucr --seeds 3 --sets plane ecg200")

@@ -1,6 +1,7 @@
 """Sweeps over recipes: trials are chosen on validation, cells are kept, cost is equal, rows compare paired seeds."""
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 import yaml
 from project import write_dataset
 
-from benchmarks import led_masks, mask_ratio, objectives, sweep_command, variants
-from benchmarks.variants import Cell, Found, Sweep, Trial, recipe_with, rows_of, run
+from benchmarks import led_masks, mask_ratio, objectives, variants
+from benchmarks.training import recipe_with
+from benchmarks.variants import LOOKED, Cell, Found, Sweep, Trial, rows_of, run
 from experiments.recipe import Recipe
 from experiments.resolving import resolve
 from mae_core.data.dataset import open_dataset
@@ -19,6 +21,8 @@ from mae_core.flops import train_flops
 from mae_core.modalities.base import Modality
 from mae_core.model import MaskedAutoencoder
 from mae_core.registry import resolve as named
+from mae_core.training.loop import TrainingDiverged
+from mae_core.training.precision import choose_precision
 
 SMALL = {
     "model": {"encoder": {"width": 16, "depth": 1, "heads": 2}, "decoder": {"width": 8, "heads": 2}, "patch": 2},
@@ -42,9 +46,8 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def sweep(root, tmp_path, monkeypatch):
-    monkeypatch.setattr("mae_core.evaluation.linear.GRID", (0.1,))
-    flops = sweep_command.baseline_flops(root, "tiny", "small", Trial(), 20)
+def sweep(root, tmp_path):
+    flops = 20 * variants.described(root, "tiny", "small", Trial(), "cpu").step_flops
     return Sweep(root, "tiny", "small", flops, flops / 2, tmp_path, "cpu", 1, time.time() + 1000)
 
 
@@ -80,7 +83,8 @@ def test_the_best_trial_on_validation_is_compared_at_equal_cost(sweep, monkeypat
     for one in files:
         trial = next(t for trials in table.values() for t in trials if str(t) == one["trial"])
         settings = resolve(recipe_with(recipe, trial.changes), data.info)
-        share = one["steps"] * train_flops(settings.config) * settings.settings.batch_size / sweep.flops
+        batch = settings.settings.batch_size
+        share = one["steps"] * train_flops(settings.config, batch) * batch / sweep.flops
         assert share == pytest.approx(1, rel=0.1) or share == pytest.approx(0.5, rel=0.1)
         if share < 0.75:
             assert one["seed"] == variants.TUNED_ON, "only trials are half as long"
@@ -90,8 +94,11 @@ def test_the_best_trial_on_validation_is_compared_at_equal_cost(sweep, monkeypat
     assert len(short) == 4 and sorted(seeds) == sorted(2 * [0, 1]), "of two trials one goes on, and needs no second one"
     assert short[str(found.chosen["two"])] == max(short[str(trial)] for trial in table["two"])
     assert "2 seeds were spent" in found.note
-    monkeypatch.setattr(variants, "start", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(variants, "train", lambda *_: pytest.fail("trained again"))
     assert run(sweep, table, "knn", 2, 2, 0.01).cells == found.cells
+
+
+FAILED = Cell(0, 0.0, "", float("nan"), {}, {}, {}, "TrainingDiverged: no finite gradient")
 
 
 class Told:
@@ -106,7 +113,8 @@ class Told:
         return str(trial), seed, flops
 
     def cells(self, tasks):
-        return [_cell(self.worth[trial](seed, flops), [0] * 8) for trial, seed, flops in tasks]
+        worth = [self.worth[trial](seed, flops) for trial, seed, flops in tasks]
+        return [FAILED if one is None else _cell(one, [0] * 8) for one in worth]
 
 
 def test_after_the_first_seeds_the_best_goes_on_until_its_interval_is_narrow():
@@ -118,6 +126,9 @@ def test_after_the_first_seeds_the_best_goes_on_until_its_interval_is_narrow():
     counts = {name: len(cells) for name, cells in found.cells.items()}
     assert counts["poor"] == 5 and 10 <= counts["plain"] == counts["good"] < 60
     assert "half-width of knn at most 1 points: good" in found.note
+    stopped = {row.name: row.facts["stopped"] for row in rows_of(found, table, "knn", 8, "this")}
+    assert stopped["good_knn_accuracy_vs_plain"] == stopped["plain_knn_accuracy_vs_plain"] == f"{found.note}; {LOOKED}"
+    assert stopped["poor_knn_accuracy_vs_plain"] == found.note, "nobody looked"
     gains = np.array(
         [found.cells["good"][seed].test["knn"] - found.cells["plain"][seed].test["knn"] for seed in found.cells["good"]]
     )
@@ -147,34 +158,16 @@ def test_short_trials_choose_finalists_alone():
     told = Short({f"rate × {rate}": lambda _, flops, two=two: two[flops == 1] for rate, two in worth.items()})
     assert variants.choose(told, table, "knn")["plain"].rate == 1, "the best of three at the whole length"
     assert told.asked == ["rate × 0.5", "rate × 0.7", "rate × 1"]
+    told.worth |= {
+        f"rate × {rate}": lambda _, flops, one=rate: worth[one][0] if flops < 1 else None for rate in (0.5, 0.7, 1)
+    }
+    assert variants.choose(told, table, "knn")["plain"].rate == 1.4, "none of the three could be trained whole"
     told.late = True
     assert variants.choose(told, table, "knn")["plain"].rate == 0.5, "without time for them the short ones decide"
     told.late, told.finalists, told.asked = False, 1, []
     assert variants.choose(told, table, "knn")["plain"].rate == 0.5 and not told.asked, (
         "of one nothing is left to choose"
     )
-
-
-def test_trials_as_long_as_what_is_compared_are_refused_as_shorter(root, tmp_path, capsys):
-    asked = ["--dataset", "tiny", "--recipe", "small", "--steps", "4", "--root", str(root), "--out", str(tmp_path)]
-    with pytest.raises(SystemExit):
-        mask_ratio.main([*asked, "--tuned-at", "4"])
-    assert "--tuned-at 4: trials are to be shorter than the 4 steps" in capsys.readouterr().err
-
-
-def test_no_finalists_are_refused(root, tmp_path, capsys):
-    asked = ["--dataset", "tiny", "--recipe", "small", "--steps", "4", "--root", str(root), "--out", str(tmp_path)]
-    with pytest.raises(SystemExit):
-        mask_ratio.main([*asked, "--tuned-at", "2", "--finalists", "0"])
-    assert "--finalists 0: at least 1" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", ["--variants", "--narrow"])
-def test_a_variant_that_is_not_there_is_refused(option, root, tmp_path, capsys):
-    asked = ["--dataset", "tiny", "--recipe", "small", "--steps", "4", "--root", str(root), "--out", str(tmp_path)]
-    with pytest.raises(SystemExit):
-        mask_ratio.main([*asked, option, "blok"])
-    assert f"{option} blok: the variants are random, grid" in capsys.readouterr().err
 
 
 def test_a_sweep_whose_time_is_up_begins_nothing(sweep):
@@ -212,7 +205,10 @@ def test_gains_are_paired_by_seed_and_by_item():
         "two": {seed: _cell(knn, better) for seed, knn in enumerate((0.52, 0.61, 0.73))},
     }
     table = {name: (Trial(),) for name in cells}
-    rows = {row.name: row for row in rows_of(Found(dict.fromkeys(cells, Trial()), cells, "done"), table, 10, "this")}
+    rows = {
+        row.name: row
+        for row in rows_of(Found(dict.fromkeys(cells, Trial()), cells, "done", 5), table, "knn", 10, "this")
+    }
     row = rows["two_knn_accuracy_vs_plain"]
     assert row.facts["gain"] == pytest.approx(0.02) and 0 > row.facts["gain_low"] > -0.01
     assert 0.04 < row.facts["gain_high"] < 0.05 and row.n == 3
@@ -220,21 +216,93 @@ def test_gains_are_paired_by_seed_and_by_item():
     assert "gain" not in rows["plain_knn_accuracy_vs_plain"].facts
 
 
-def test_a_command_publishes_its_table(root, tmp_path, monkeypatch):
-    asked = ["--dataset", "tiny", "--recipe", "small", "--steps", "4", "--seeds", "1", "--most-seeds", "1"]
-    asked += ["--root", str(root), "--out", str(tmp_path), "--variants", "block", "--set", "model.encoder.depth=2"]
-    mask_ratio.main(asked)
-    rows = json.loads((tmp_path / "mask_ratio-tiny-4.json").read_text())["rows"]
-    assert [row["name"] for row in rows[3:5]] == [
-        "block_knn_accuracy_vs_random_75",
-        "block_linear_accuracy_vs_random_75",
-    ]
-    assert "--set model.encoder.depth=2 --steps 4" in rows[0]["command"] and rows[3]["facts"]["trials"] == 5
-    mask_ratio.main([*asked[:-4], "--set", "model.encoder.depth=2", "--named", "alone", "--variants", "block"])
-    again = json.loads((tmp_path / "mask_ratio-tiny-4-alone.json").read_text())["rows"]
-    assert [row["ours"] for row in again] == [row["ours"] for row in rows] and "--named alone" in again[0]["command"]
+def test_who_is_best_on_validation_is_so_by_the_metric_of_the_sweep():
+    good, poor = _cell(0.9, [0] * 8), _cell(0.5, [0] * 8)
+    good.validation["linear"] = 0.4
+    cells = {"plain": {0: poor}, "near": {0: good}}
+    found = Found(dict.fromkeys(cells, Trial()), cells, "done", 1)
+    for metric, leader in (("knn", "near"), ("linear", "plain")):
+        rows = rows_of(found, {name: (Trial(),) for name in cells}, metric, 8, "this")
+        assert {row.name.partition("_")[0] for row in rows if row.facts["best_on_validation"]} == {leader}
 
 
-def test_steps_are_measured_once(sweep, root, tmp_path):
-    steps = sweep_command.steps_in(0.01, root, "tiny", "small", Trial(), tmp_path)
-    assert steps >= 1 and sweep_command.steps_in(0.01, root, "tiny", "small", Trial(), tmp_path) == steps
+TABLE = {
+    "plain": (Trial(), Trial({}, 0.5)),
+    "good": (Trial({"masking.ratio": 0.5}), Trial({"masking.ratio": 0.6})),
+    "poor": (Trial({"masking.ratio": 0.7}), Trial({"masking.ratio": 0.8})),
+}
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """What is trained, and what cannot be: trials in words, some at one seed alone; others are the better the later they were asked for."""
+    asked, bad = [], {}
+
+    def train(task):
+        asked.append((str(task.trial), task.seed))
+        if task.seed in bad.get(str(task.trial), ()):
+            raise TrainingDiverged("no finite gradient")
+        return json.dumps(_cell(0.5 + len(asked) / 100, [0] * 8)._asdict())
+
+    monkeypatch.setattr(variants, "train", train)
+    return asked, bad
+
+
+TUNED = range(variants.TUNED_ON + 1)
+
+
+def test_what_cannot_be_trained_is_not_chosen_not_paired_and_not_trained_again(sweep, failing):
+    asked, bad = failing
+    bad |= {"rate × 0.5": TUNED, "ratio 0.6": (1,), "ratio 0.7": TUNED, "ratio 0.8": TUNED}
+    whole = sweep._replace(tuning_flops=sweep.flops)
+    found = run(whole, TABLE, "knn", 4, 4, 0.0)
+    assert {name: str(trial) for name, trial in found.chosen.items()} == {"plain": "rate × 1", "good": "ratio 0.6"}
+    assert {name: list(cells) for name, cells in found.cells.items()} == {"plain": [0, 1, 2, 3], "good": [0, 2, 3]}
+    assert found.note == "4 seeds were spent; wider: good; failed: good seed 1; without a trained trial: poor"
+    rows = {row.name: row for row in rows_of(found, TABLE, "knn", 8, "this")}
+    assert rows["good_knn_accuracy_vs_plain"].n == 3
+    once = len(asked)
+    assert run(whole, TABLE, "knn", 4, 4, 0.0) == found and len(asked) == once
+    bad["rate × 1"] = TUNED
+    with pytest.raises(RuntimeError, match="no trial of the baseline plain could be trained on tiny"):
+        run(whole._replace(folder=sweep.folder / "anew"), TABLE, "knn", 4, 4, 0.0)
+
+
+def test_other_labels_weights_and_precisions_are_other_cells(sweep, tmp_path):
+    def task(trial, root=sweep.root):
+        return sweep._replace(root=root).task(trial, 0, sweep.flops)
+
+    for name, labels in (("same", np.arange(240) % 3), ("other", np.roll(np.arange(240) % 3, 1))):
+        write_dataset(tmp_path / name, labels=labels)
+        shutil.copytree(sweep.root / "experiments", tmp_path / name / "experiments")
+    one, same, other = (task(Trial(), root) for root in (sweep.root, tmp_path / "same", tmp_path / "other"))
+    assert one.training().config == other.training().config and one.file == same.file != other.file
+    here = choose_precision("auto", torch.device("cpu")).name
+    files = {name: task(Trial({"pretrain.precision": name})).file for name in ("auto", "bf16", "fp32")}
+    assert files["auto"] == files[here] and files["bf16"] != files["fp32"]
+
+
+def test_what_is_done_once_a_step_is_shared_out_among_its_own_samples(root):
+    led = Trial({"masking.strategy": "policy", "masking.options": {"reward": "probe"}})
+    training = variants.described(root, "tiny", "small", led, "cpu")
+    assert training.settings.batch_size == 12
+    assert training.step_flops == 12 * train_flops(training.config, 12) > 12 * train_flops(training.config)
+
+
+def test_a_training_begins_where_its_recipe_says(sweep, tmp_path):
+    config = sweep.task(Trial(), 0, sweep.flops).training().config
+    saved = MaskedAutoencoder.build(config, 7)
+    folder = saved.save(sweep.root / "models" / "saved")
+    task = sweep.task(Trial({"pretrain.init_from": "models/saved"}), 0, sweep.flops)
+    begun, fresh = task.training().begin().model.state_dict(), sweep.task(Trial(), 0, sweep.flops).training().begin()
+    assert all(torch.equal(begun[name], weight) for name, weight in saved.state_dict().items())
+    assert any(not torch.equal(fresh.model.state_dict()[name], weight) for name, weight in begun.items())
+    before = task.file
+    MaskedAutoencoder.build(config, 8).save(folder)
+    assert task.file != before, "other weights, another cell"
+    of = {"objective.target": "features", "objective.features_from": "models/saved"}
+    (cell,) = sweep.cells([sweep.task(Trial(of), 0, sweep.flops)])
+    assert not cell.problem and np.isfinite(cell.loss)
+    wider = Trial({"pretrain.init_from": "models/saved", "model.encoder.width": 32})
+    (cell,) = sweep.cells([sweep.task(wider, 0, sweep.flops)])
+    assert "another architecture" in cell.problem

@@ -84,8 +84,8 @@ def one(root: Path) -> None:
     write(root, trials, summary(trials))
 
 
-def several(root: Path) -> None:
-    """Thirty trials judged by score, FLOPs and parameters."""
+def several(root: Path, pick: int = 0) -> None:
+    """Thirty trials judged by score, FLOPs and parameters; ``pick`` counts along the front."""
     from experiments.pareto import front_of
 
     trials = table(30)
@@ -94,7 +94,12 @@ def several(root: Path) -> None:
     front = [int(last["trial"][row]) for row in rows]
     confirm = {"seeds": [1, 2], "default": [0.8, 0.81], "winner": [0.82, 0.84], "gain": 0.025, "standard_error": 0.005}
     others = {"flops": {**confirm, "gain": 1e5, "standard_error": 0.0}}
-    changes = {"objectives": ["metric", "flops", "parameters"], "front": front, "picked": front[0], "confirm": confirm}
+    changes = {
+        "objectives": ["metric", "flops", "parameters"],
+        "front": front,
+        "picked": front[pick],
+        "confirm": confirm,
+    }
     write(root, trials, summary(trials, **changes, others=others))
 
 

@@ -1,6 +1,7 @@
 """Every page on every kind of results tree: the right words, and never an exception."""
 
 import io
+import shlex
 import shutil
 
 import pandas as pd
@@ -130,6 +131,30 @@ def test_files_that_hold_nonsense_never_take_the_app_down(page, trees, monkeypat
     app = opened(page, trees["nonsense"], monkeypatch)
     assert not app.exception
     assert [e.value for e in app.title] == [TITLES[page]]
+
+
+def test_commands_for_masks_keep_hostile_names_as_one_word(trees, tmp_path, monkeypatch):
+    root = tmp_path / "hostile"
+    shutil.copytree(trees["hostile"], root)
+    data, recipe = "$(touch pwned); x", next(path.name for path in (root / "models").iterdir() if "touch" in path.name)
+    (root / "data" / "digits5k").rename(root / "data" / data)
+    app = opened("masks", root, monkeypatch, dataset=data)
+    app.selectbox("model_image").set_value(f"{recipe}/seed-0").run()
+    check(app, "masks")
+    of_all, of_one = (shlex.split(code.value) for code in app.code if code.value.startswith("maestro masks"))
+    assert of_all[2:4] == ["--dataset", data]
+    assert of_one[2:6] == ["--model", f"models/{recipe}/seed-0", "--dataset", data]
+
+
+def test_label_purity_counts_labelled_points_alone(trees, tmp_path, monkeypatch):
+    root = tmp_path / "labels"
+    shutil.copytree(trees["one"], root)
+    path = root / "results" / "digits" / "embeddings.parquet"
+    table = pd.read_parquet(path)
+    for known, told in ((200, " % (n = 200 labelled points)"), (0, ": – (n = 0 labelled points)")):
+        table.assign(label=table["label"].where(table.index < known, -1)).to_parquet(path)
+        text = check(opened("embeddings", root, monkeypatch), "embeddings")
+        assert told in text and "300 of 300 test samples" in text
 
 
 def test_a_page_that_cannot_be_drawn_says_so(trees, monkeypatch):

@@ -1,6 +1,7 @@
 """The study page in every state of a search, and what its figures draw."""
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from opening import opened
 from streamlit.testing.v1 import AppTest
 
 from dashboard import figures
+from dashboard.views.search import MASKED, validation_samples
+from experiments.goals import METRICS, needs_labels
+from experiments.proxies import MEASURES
+from experiments.results import Store
 
 
 def _module(name: str):
@@ -84,6 +89,14 @@ def test_several_objectives_show_the_front_and_the_pick(tree, monkeypatch):
     assert list(others["objective"]) == ["FLOPs of encoding one sample"]
 
 
+def test_the_pick_of_several_objectives_is_the_first_to_become_a_recipe(tree, monkeypatch):
+    studies.several(tree, pick=-1)
+    summary = Store(tree).search_summary("digits")
+    menu = opened("search", tree, monkeypatch).selectbox("trial_digits")
+    assert menu.value == summary["picked"] != summary["front"][0] and menu.help == "Any trial, the picked one first."
+    assert sorted(map(int, menu.options)) == list(range(30))
+
+
 def test_without_labels_it_says_what_ranked(tree, monkeypatch):
     studies.unlabelled(tree)
     text = said(opened("search", tree, monkeypatch))
@@ -94,8 +107,12 @@ def test_without_labels_it_says_what_ranked(tree, monkeypatch):
 def test_a_population_shows_its_schedule(tree, monkeypatch):
     studies.population(tree)
     app = opened("search", tree, monkeypatch)
-    said(app)
+    text = said(app)
     assert "Schedule" in heads(app)
+    assert "4 trials of equal steps" in text and "The last round: all made equal steps" in text
+    assert "equal cost" not in text and "cost the same" not in text, "hiding less costs more a step"
+    assert "No member can be made a recipe" in text and "maestro pin" not in text
+    assert "trial_digits" not in {box.key for box in app.selectbox}
     changes = next(frame.value for frame in app.dataframe if list(frame.value) == ["step", "ratio", "lr"])
     assert list(changes["ratio"]) == [0.8, 0.6]
 
@@ -143,6 +160,43 @@ def test_a_trial_can_be_taken_as_a_recipe(tree, monkeypatch):
 def test_an_old_search_still_draws(tree, monkeypatch):
     app = opened("search", tree, monkeypatch)
     assert "Trials of one rung get equal FLOPs" in said(app)
+
+
+@pytest.mark.parametrize(
+    ("metric", "told"),
+    [
+        ("knn", "9,000 labelled validation samples"),
+        ("rankme", "10,000 validation samples"),
+        ("lidar", "1,000 validation samples"),
+        ("label_free", "1,000 validation samples"),
+        ("unheard of", "validation samples"),
+    ],
+)
+def test_a_score_names_the_samples_that_it_rests_on(tree, metric, told):
+    path = tree / "data" / "digits5k" / "dataset.json"
+    info = json.loads(path.read_text())
+    assert validation_samples(Store(tree), "digits", "ridge") == "40 labelled validation samples"
+    info["splits"]["validation"] = {"samples": 60_000, "labelled": 9_000}
+    path.write_text(json.dumps(info))
+    assert validation_samples(Store(tree), "digits", metric) == told
+    assert validation_samples(Store(tree), "of no dataset", "ridge") == "at most 10,000 labelled validation samples"
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_measure_reads_the_samples_that_are_told(name):
+    class Asked(Exception):
+        """Which samples were."""
+
+    class Subject:
+        model = None
+
+        def __getattr__(self, what):
+            raise Asked(what)
+
+    with pytest.raises(Asked) as asked:
+        MEASURES[name](Subject())
+    assert str(asked.value) == ("some" if name in MASKED else "labelled" if needs_labels(name) else "features")
+    assert name in METRICS
 
 
 def test_a_front_is_a_stair_and_crosses_at_the_defaults():

@@ -26,9 +26,7 @@ def test_nothing_is_added_to_a_config_that_says_nothing():
 
 
 def test_options_and_schedule_reach_the_model():
-    config = config_of(
-        "{strategy: variance, ratio: 0.5, options: {hide: little}, schedule: {kind: linear, end: 0.9, deviation: 0.1}}"
-    )
+    config = config_of("{strategy: variance, ratio: 0.5, options: {hide: little}, schedule: {kind: linear, end: 0.9}}")
     assert config["masking"]["options"] == {"hide": "little"}
     assert config["masking"]["schedule"] == {"kind": "linear", "end": 0.9}, "only what the kind reads"
     model = MaskedAutoencoder.build(config)
@@ -60,6 +58,12 @@ def test_every_kind_of_schedule_says_what_it_reads():
         ("{strategy: auto, options: {size: 2}}", "name it instead of auto"),
         ("{strategy: policy, looks: 2}", r"policy masking has its own, masking\.options\.plans: set looks to 1"),
         ("{looks: 0}", "masking.looks"),
+        ("{schedule: {end: 0.9}}", "masking.schedule.end means nothing to the kind 'fixed'"),
+        ("{schedule: {kind: cosine, end: 0.9, low: 0.5}}", "masking.schedule.low means nothing to the kind 'cosine'"),
+        ("{schedule: {kind: steps}}", "masking.schedule.steps is empty"),
+        ("{strategy: bandit}", "one arm has nothing to choose"),
+        ("{strategy: bandit, options: {ratios: 0.5}}", "option ratios is 0.5: a list"),
+        ("{strategy: bandit, options: {ratios: [0.5, 0.75]}, ratio_spread: 0.1}", "are those of a bandit's arms"),
         ("{schedule: {end: 1.5}}", "masking.schedule.end"),
         ("{schedule: {ends: 0.5}}", "did you mean 'end'"),
     ],

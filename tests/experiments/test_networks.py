@@ -38,6 +38,15 @@ def test_other_kinds_take_other_keys():
     assert MaskedAutoencoder.build(config).encoder.makes_maps
 
 
+def test_heads_that_are_left_open_divide_the_width():
+    for width in range(8, 260, 4):
+        config = config_of(f"model: {{encoder: {{width: {width}}}, decoder: {{width: {width}}}}}")
+        for part, channels in (("encoder", 32), ("decoder", 16)):
+            heads = config[part]["heads"]
+            assert width % heads == 0 and (heads == 1 or width // heads >= channels)
+    assert config_of("model: {encoder: {width: 192}}")["encoder"]["heads"] == 6
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -167,6 +167,8 @@ def test_a_frozen_models_features_are_a_target(root):
     assert narrow(keys, loose, DATASET, "image", root).keys == keys, "a search finds the teacher in the project too"
     (root / "teacher").rename(root / "elsewhere")
     assert MaskedAutoencoder.load(root / "models" / "tiny" / "seed-0").needs.features, "loading needs no teacher"
+    with pytest.raises(RecipeError, match=r"objective\.features_from is of the target features: name that"):
+        config_of("objective: {features_from: teacher}")
     with pytest.raises(RecipeError, match=r"objective\.features_from: .*teacher is no model folder"):
         resolve(load_recipe("tiny", root), DATASET, {}, "image", root)
 

@@ -1,5 +1,6 @@
 """A trial as a recipe: the same model, settings and cost as the trial's own final run."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -89,6 +90,13 @@ def test_what_cannot_be_pinned_is_refused(project, trial, name, words):
     assert sorted(project.rglob("*.yaml")) == before
     with pytest.raises(RecipeError, match="no recipe 'tyni'"):
         pin(project, "tyni", 1, "mine")
+
+
+def test_a_member_of_a_population_is_no_constant_recipe(project):
+    summary = {"schema": 2, "schedule": {"member": 1}}
+    (project / "results" / "tiny" / "search.json").write_text(json.dumps(summary))
+    with pytest.raises(ValueError, match="trial 1 of tiny followed a schedule"):
+        pin(project, "tiny", 1, "mine")
 
 
 def test_keys_are_told_from_proxies():

@@ -60,7 +60,8 @@ def test_the_worst_go_on_from_the_best_with_other_settings_and_the_rest_as_they_
     found, _ = run()
     for before, after in zip(found.rungs, found.rungs[1:]):
         order = sorted(before, key=lambda o: -low_is_good(o.job))
-        best, worst = {o.job.trial for o in order[:2]}, {o.job.trial for o in order[-2:]} - {0}
+        best = {o.job.trial for o in order[:2]}
+        worst = {o.job.trial for o in [one for one in order if one.job.trial not in best | {0}][-2:]}
         for one in after:
             if one.job.trial in worst:
                 assert one.job.parent in best
@@ -69,6 +70,22 @@ def test_the_worst_go_on_from_the_best_with_other_settings_and_the_rest_as_they_
                     assert one.job.chosen[key] in [moved(key, source[key], SPACE.keys[key], up) for up in (0, 1)]
             else:
                 assert one.job.parent == one.job.trial and one.job.chosen == before[one.job.trial].job.chosen
+
+
+@pytest.mark.parametrize("size", [4, 6, 7, 8])
+def test_members_copy_whoever_is_worst(size):
+    """Defaults that rank last copy nobody and keep nobody else from copying."""
+    rules = RULES.model_copy(update={"population": size})
+    for defaults in (-1.0, 1.0):
+
+        def score(job: Job, defaults: float = defaults) -> float:
+            return low_is_good(job) + 1e-6 * job.trial + defaults * (job.trial == 0)
+
+        found, _ = play(population(SPACE, rules), lambda job: outcome(job, score(job)), None, 1, 0)
+        for before, after in zip(found.rungs, found.rungs[1:]):
+            order = sorted((o.job.trial for o in before if o.job.trial), key=lambda trial: score(before[trial].job))
+            copied = {o.job.trial for o in after if o.job.parent not in (None, o.job.trial)}
+            assert copied == set(order[: max(size // 4, 1)])
 
 
 def test_the_schedule_is_the_way_of_the_best_members_ancestors():

@@ -10,6 +10,7 @@ from project import make_project, write_recipe
 from without_ray import train_in_this_process
 
 import experiments.pretrain as stage
+from experiments.recipe import RecipeError
 from experiments.runs import RunBusy, claim, fingerprint
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import TrainingDiverged
@@ -70,6 +71,13 @@ def test_searched_values_are_used_and_pinned_ones_left_alone(tmp_path):
     config = json.loads((root / "models" / "tiny" / "seed-0" / "config.json").read_text())
     assert config["masking"] == {"strategy": "grid", "ratio": 0.6, "ratio_spread": 0.0}
     assert config["provenance"]["origins"]["masking.strategy"] == "search"
+
+
+@pytest.mark.parametrize("content", ["<<<<<<< HEAD\nmasking.ratio: 0.5\n", "- 0.5\n"])
+def test_a_damaged_choice_of_the_search_is_named(root, content):
+    (root / "results" / "tiny" / "best.yaml").write_text(content)
+    with pytest.raises(RecipeError, match=r"best\.yaml .*make it again with dvc repro search@tiny"):
+        stage.pretrain("tiny", root)
 
 
 def test_a_run_that_was_broken_off_goes_on(root):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from experiments import standings
-from experiments.results import SCORE_COLUMNS, Store
+from experiments.results import SCORE_COLUMNS, Store, last_rungs
 from experiments.stages import pipeline_state, repro, split_run_name
 
 
@@ -70,6 +70,21 @@ def test_one_seed_takes_the_wider_of_probe_seeds_and_bootstrap():
     assert found.iloc[0]["covers"] == "probe seeds (n=3)"
     found = board(rows(*({"probe_seed": p, "value": 0.6, "low": 0.5, "high": 0.7} for p in range(3))))
     assert found.iloc[0]["covers"] == "test items (bootstrap)"
+
+
+def test_the_longest_rung_of_a_trial_is_told_whole():
+    """What it lacks is not taken from a shorter one."""
+    trials = pd.DataFrame(
+        {
+            "trial": [1, 1, 2],
+            "rung": [0, 1, 0],
+            "origin": "sampled",
+            "score": [0.5, 0.6, 0.4],
+            "loss": [0.9, np.nan, 0.7],
+        }
+    )
+    found = last_rungs(trials)
+    assert found["rung"].tolist() == [1, 0] and np.isnan(found["loss"][0]) and found["loss"][1] == 0.7
 
 
 def test_one_value_has_no_interval():

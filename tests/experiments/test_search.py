@@ -21,6 +21,7 @@ from experiments.search import Task, search
 from experiments.search_results import COLUMNS
 from experiments.trials import Measured
 from mae_core.flops import train_flops
+from mae_core.modalities.image import ImageModality
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +92,9 @@ def test_a_search_that_knows_everything_runs_nothing_and_writes_the_same(
     monkeypatch.setattr("experiments.cluster.connected", None)  # Ray is not even started
     search("tiny", root)
     assert outs(root) == first
+    timing = json.loads((run / "timing.json").read_text())
+    assert timing["trial_seconds"] == pytest.approx(sum(row["seconds"] for row in again), abs=0.01)
+    assert timing["proxy_seconds"].keys() == again[0]["proxy_seconds"].keys(), "of trials that ended before, too"
 
 
 @pytest.mark.parametrize(
@@ -180,6 +184,56 @@ def test_a_lost_process_is_a_failed_trial_that_a_resume_tries_again(
     assert list(table.loc[table["status"] == "failed", "trial"]) == [2]
     assert len(ledger(root)) == len(lost) - 1
     assert np.isnan(table.loc[table["status"] == "failed", "score"]).all()
+    (run,) = (root / "runs").glob("search-tiny-*")
+    (run / "DELIVERED").unlink()
+    search("tiny", root)  # what had ended in the first is known, so the lost one is the next that ends
+    again = pd.read_parquet(root / "results/tiny/trials.parquet")
+    assert (again["status"] != "failed").all() and len(ledger(root)) >= len(table)
+
+
+def test_a_lost_member_of_a_population_stays_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others went on from members that were ranked without it, whose weights are no longer there."""
+    root = make_project(tmp_path, masking={"strategy": "random", "ratio": "auto"}, search=POPULATION)
+    without_ray(monkeypatch)
+    from experiments import tuning
+
+    working = tuning.play
+
+    def play(jobs, machines, folder, beat):  # type: ignore[no-untyped-def]
+        answer, ended = jobs.on_trial_complete, []
+
+        def lose_the_second(trial_id: str, result: object = None, error: bool = False) -> None:
+            ended.append(trial_id)
+            answer(trial_id, None, True) if len(ended) == 2 else answer(trial_id, result, error)
+            if len(ended) == 10:
+                raise KeyboardInterrupt
+
+        jobs.on_trial_complete = lose_the_second
+        working(jobs, machines, folder, beat)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.tuning.play", play)
+        with pytest.raises(KeyboardInterrupt):
+            search("tiny", root)
+    assert len(ledger(root)) == 10
+    search("tiny", root)
+    table = Store(root).trials("tiny")
+    failed = table[table["status"] == "failed"]
+    assert list(zip(failed["trial"], failed["rung"])) == [(1, 0)]
+
+
+def test_values_that_no_recipe_can_hold_are_a_failed_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each end of the range is a ratio; with this schedule only those near its middle can be drawn from."""
+    schedule = {"kind": "truncated_normal", "deviation": 0.02, "low": 0.55, "high": 0.65}
+    masking = {"strategy": "random", "ratio": "auto", "schedule": schedule}
+    root = make_project(tmp_path, {"masking.ratio": {"low": 0.3, "high": 0.9, "step": 0.3}}, masking=masking)
+    without_ray(monkeypatch)
+    monkeypatch.setattr(ImageModality, "default_ratio", 0.6)
+    search("tiny", root)
+    table = Store(root).trials("tiny")
+    failed = table[table["status"] == "failed"]
+    assert len(failed) and set(failed["masking.ratio"]) <= {0.3, 0.9} and (failed["flops"] == 0).all()
+    assert (table["status"] == "complete").any()
 
 
 def test_proxies_stand_beside_the_score_and_are_timed_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

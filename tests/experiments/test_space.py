@@ -62,6 +62,7 @@ def test_the_default_recipe_is_searched_by_what_it_leaves_auto() -> None:
         ({"masking.ratio": {"low": 0.5, "high": 1.5}}, "masking.ratio: .*given: 1.5"),
         ({"masking.strategy": {"choices": ["random", "grdi"]}}, "unknown masking strategy 'grdi'.*grid"),
         ({"masking.strategy": {"choices": []}}, "choices is a list"),
+        ({"model.patch": {"choices": ["auto", 4]}}, "model.patch: auto is what leaves a key to the search"),
         ({"model.encoder.depth": {"choices": [[1]]}}, "choices is a list"),
         ("- a", "holds list"),
         ("a: [", "is not YAML"),
@@ -110,6 +111,15 @@ def test_a_default_joins_the_choices_and_one_choice_is_no_search(tmp_path: Path)
     assert wide.keys == {}, "16 is the default of 64 pixels"
     keys = {"model.encoder.depth": CategoricalDistribution((2, 3))}
     assert narrow(keys, EVERYTHING, info()).keys == {"model.encoder.depth": CategoricalDistribution((6, 2, 3))}
+
+
+def test_a_model_to_begin_with_says_what_the_architecture_is() -> None:
+    begun = EVERYTHING.model_copy(
+        update={"pretrain": EVERYTHING.pretrain.model_copy(update={"init_from": "models/a/seed-0"})}
+    )
+    space = narrow(load_space("image_small", ROOT), begun, info())
+    assert space.keys and not any(key.startswith("model.") for key in space.keys)
+    assert "model.patch is not searched: pretrain.init_from says what the model is" in space.notes
 
 
 def test_defaults_that_make_no_model_are_an_error() -> None:
@@ -162,6 +172,12 @@ def test_importance_finds_the_key_that_matters_and_repeats_itself() -> None:
     shares, n = importance(SPACE, [*history, Tried(SPACE.defaults, None)])
     assert n == 40 and shares["masking.ratio"] > 0.9 and sum(shares.values()) == pytest.approx(1, abs=1e-3)
     assert importance(SPACE, history)[0] == shares
+
+
+def test_importance_is_of_scores_within_the_space_alone() -> None:
+    history = [Tried(chosen, 0.5) for chosen in propose(SPACE, [], 4, 0, 4)]
+    outside = Tried({**SPACE.defaults, "pretrain.lr": 0.1}, 0.9)
+    assert importance(SPACE, [outside, *history]) == ({}, 4)
 
 
 @pytest.mark.parametrize("values", [[], [0.5, 0.6], [0.5, 0.5, 0.5], [None, None, None]])

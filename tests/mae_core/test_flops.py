@@ -12,7 +12,7 @@ from counting import counter
 from mae_core.building import fits
 from mae_core.decoders import DECODERS
 from mae_core.draws import Draws
-from mae_core.flops import encode_flops, forward_flops, train_flops
+from mae_core.flops import encode_flops, forward_flops, peak_of, train_flops
 from mae_core.model import MaskedAutoencoder
 
 CASES = {"image": "odd grid", "video": "wide", "audio": "whole", "series": "one channel", "text": "windows"}
@@ -81,6 +81,23 @@ def test_stages_and_kernels_of_convolutions_are_counted(sizes):
         config["modality"] = {"kind": "image", **modality}
         raw = torch.zeros(2, 3, 16, 24, dtype=torch.uint8)
         assert forward_flops(config) == pytest.approx(counted(MaskedAutoencoder.build(config), raw), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("device", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA L40", 181e12),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA A10", 125e12),
+        ("NVIDIA A10G", None),
+        ("NVIDIA RTX A1000", None),
+    ],
+)
+def test_a_card_is_known_by_whole_words(device, peak):
+    assert peak_of(device) == peak
 
 
 def test_convolutions_cost_less_where_more_is_hidden():

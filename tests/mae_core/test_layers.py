@@ -41,6 +41,14 @@ def test_both_kernels_agree(padded):
     torch.testing.assert_close(plain, fused, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_sample_with_nothing_to_read_leaves_gradients_finite(dtype):
+    q, k, v = (x.detach().to(dtype).requires_grad_() for x in torch.randn(3, 2, 4, 5, 8).unbind())
+    found = attend(q, k, v, torch.tensor([[False] * 5, [True] * 5]))
+    found.float().square().sum().backward()
+    assert all(torch.isfinite(x).all() for x in (found, q.grad, k.grad, v.grad))
+
+
 @pytest.mark.parametrize("tail", [1, 3, 6])
 def test_tail_is_exact(tail):
     """The last tokens alone are what they would be had all been computed, gradients included."""

@@ -119,6 +119,25 @@ def test_parameters_and_moments_are_exact():
     assert found._replace(passes=2).total == 20 * count + found.activations
 
 
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"objective": {"target": "latent"}}, ["modality", "encoder"]),
+        (
+            {"masking": {"strategy": "loss_ranked"}, "objective": {"loss_ranking": 1.0}},
+            ["modality", "encoder", "decoder"],
+        ),
+    ],
+)
+def test_teachers_are_held_too(make_config, changes, parts):
+    config = make_config(**changes)
+    model = MaskedAutoencoder.build(config)
+    count = sum(p.numel() for part in parts for p in getattr(model, part).parameters())
+    found = estimate(config, ROWS)
+    assert found.teachers == 4 * count and found.total == found._replace(teachers=0).total + 4 * count
+    assert estimate(make_config(), ROWS).teachers == 0
+
+
 def test_more_rows_and_float32_take_more():
     config = config_of("vit, joint")
     one, two = estimate(config, 8).activations, estimate(config, 16).activations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -106,6 +107,35 @@ def test_ratios_that_change_are_all_looked_at(make_config, samples):
     both = count(make_config(masking={"ratio": 0.5, "schedule": steps}), SETTINGS, samples)
     assert both.work.full_flops == pytest.approx((at[0.5].work.full_flops + at[0.75].work.full_flops) / 2, rel=0.03)
     assert both.peak_bytes == at[0.5].peak_bytes
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_batches_masked_at_random_and_by_a_policy_both_count(make_config, samples, seed):
+    """Whatever the first step draws: the share of each is what is said."""
+    options = {"plans": 1, "hidden": 16, "reward": "progress"}
+    settings = replace(SETTINGS, seed=seed)
+
+    def work_of(share):
+        masking = {"strategy": "policy", "options": {**options, "random": share}}
+        return count(make_config(masking=masking), settings, samples).work.full_flops
+
+    none, some, all_ = (work_of(share) for share in (0.0, 0.3, 1.0))
+    assert all_ < none and some == pytest.approx(0.3 * all_ + 0.7 * none)
+
+
+def test_every_arm_of_a_bandit_counts(make_config, samples):
+    def work_of(*ratios):
+        options = {"families": ["random", "grid"], "ratios": ratios, "every": 100}
+        return count(make_config(masking={"strategy": "bandit", "options": options}), SETTINGS, samples).work.full_flops
+
+    low, high, both = work_of(0.25), work_of(0.75), work_of(0.25, 0.75)
+    assert high < both < low and both == pytest.approx((low + high) / 2, rel=0.03)
+
+
+def test_what_a_report_probes_is_not_work_of_a_step(make_config, samples):
+    config = make_config(masking={"strategy": "bandit", "options": {"families": ["random", "grid"]}})
+    labels = np.arange(len(samples)) % 3
+    assert count(config, SETTINGS, samples, labels=labels).work == count(config, SETTINGS, samples).work
 
 
 def test_a_line_goes_through_both_works_and_not_below_zero():

@@ -93,6 +93,20 @@ def test_a_series_gets_what_it_lacks_and_no_more(made, tmp_path):
     assert lines[5].endswith(",5.5,-20") and lines[6].startswith("1,")
 
 
+@pytest.mark.parametrize("made", ["series"], indirect=True)
+def test_files_named_alike_are_filled_side_by_side(made, tmp_path):
+    _, folder, _ = made
+    files = [tmp_path / "a" / "x.csv", tmp_path / "b" / "X.csv", tmp_path / "0-x.csv"]
+    for value, file in enumerate(files):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"{value},5,-20\n" * 5 + f",5,-2{value}\n")
+    said = reconstruct_files(folder, files, tmp_path / "r.png", None, None, 0)
+    for value, (file, name) in enumerate(zip(files, ["r-filled-0-x.csv", "r-filled-1-X.csv", "r-filled-2-0-x.csv"])):
+        assert f"{tmp_path / name}: {file} with predictions" in said
+        lines = (tmp_path / name).read_text().splitlines()
+        assert lines[0] == f"{value},5,-20" and lines[-1].endswith(f",5,-2{value}") and not lines[-1].startswith(",")
+
+
 @pytest.mark.parametrize("made", list(EXAMPLES), indirect=True)
 def test_features_come_from_a_folder_and_from_one_file(made, tmp_path):
     model, folder, raw = made

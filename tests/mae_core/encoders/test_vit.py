@@ -65,12 +65,13 @@ def test_the_global_token_can_stand_for_the_sample(make_config, make_raw):
     assert torch.equal(classifier(raw), classifier.head(classifier.norm(tokens[:, 0])))
 
 
-def test_without_a_global_token_there_are_cells_alone(make_config, make_raw):
-    config = make_config(encoder={"global_token": False})
+@pytest.mark.parametrize("registers", [0, 2])
+def test_without_a_global_token_there_are_cells_and_registers(make_config, make_raw, registers):
+    config = make_config(encoder={"global_token": False, "registers": registers})
     model, raw = MaskedAutoencoder.build(config), make_raw(2, config)
     tokens = model.encode(raw, "tokens")
-    assert tokens.shape == (2, 16, 16) and "encoder.global_token" not in model.state_dict()
-    torch.testing.assert_close(model.encode(raw, "mean"), tokens.mean(1))
+    assert tokens.shape == (2, registers + 16, 16) and "encoder.global_token" not in model.state_dict()
+    torch.testing.assert_close(model.encode(raw, "mean"), tokens[:, registers:].mean(1))
     with pytest.raises(ValueError, match="no global token"):
         model.encode(raw, "global")
 

@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mae_core.cells import Context
 from mae_core.draws import Draws
 from mae_core.masking.bandit import BanditMasker
+from mae_core.masking.ground import Ground
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings, fit, start
 from mae_core.training.state import load_checkpoint, save_checkpoint
+from mae_core.training.world import World
 
 SETTINGS = Settings(steps=14, batch_size=8, lr=1e-3, precision="fp32")
 
@@ -59,8 +62,13 @@ class TestArms:
     def test_what_is_refused(self, make_config):
         with pytest.raises(ValueError, match="families is 'policy'"):
             BanditMasker(["policy"])
-        with pytest.raises(ValueError, match="each once"):
-            BanditMasker(["random", "random"])
+        for families in (["random", "random"], "random", []):
+            with pytest.raises(ValueError, match=r"option families is .*each once"):
+                BanditMasker(families)
+        with pytest.raises(ValueError, match=r"families is 'weight_map': there are random, grid, block"):
+            BanditMasker(["weight_map", "random"])
+        with pytest.raises(ValueError, match=r"option ratios is 0\.5: a list"):
+            BanditMasker(ratios=0.5)
         with pytest.raises(ValueError, match=r"option ratios is 1\.5"):
             BanditMasker(ratios=[1.5])
         with pytest.raises(ValueError, match="one arm has nothing to choose"):
@@ -91,11 +99,60 @@ def test_a_round_has_one_arm(make_config, make_raw):
     config = make_config(masking=bandit())
     state = start(config, SETTINGS)
     raw, hidden = make_raw(24, config), []
-    told = state.learner.saw
-    state.learner.saw = lambda plan, per_cell: (hidden.append(plan.hide.shape[1]), told(plan, per_cell))
+    model_forward = state.model.forward
+
+    def forward(raw, draws=None, plan=None, *rest):
+        terms = model_forward(raw, draws, plan, *rest)
+        if plan is None:  # else it is the probe
+            hidden.append(terms.per_cell.shape[1])
+        return terms
+
+    state.model.forward = forward
     rows(state, raw)
     assert len(hidden) == 14 and set(hidden) <= {8, 12}
     assert all(len(set(hidden[i : i + 3])) == 1 for i in range(0, 12, 3))
+
+
+def test_looks_and_views_are_of_the_rounds_arm_and_not_alike(make_config, make_raw):
+    """Every look at a sample hides other cells of it, and its pair is masked by the same family at the same ratio."""
+    masking = {**bandit(families=["grid", "random"]), "looks": 2}
+    config = make_config(masking=masking, objective={"mask_contrastive": 0.1})
+    state = start(config, SETTINGS)
+    seen = []
+    encode = state.model.encoder.forward
+
+    def watching(modality, cells, plan=None, layer=None):
+        if torch.is_grad_enabled():  # else it is the probe
+            seen.append(plan.keep)
+        return encode(modality, cells, plan, layer)
+
+    state.model.encoder.forward = watching
+    rows(state, make_raw(24, config))
+    steps = [seen[i : i + 4] for i in range(0, len(seen), 4)]
+    assert len(steps) == SETTINGS.steps
+    assert {keep.shape[1] for keep in seen} == {4, 8}, "both ratios came"
+    for first, pair, second, its_pair in steps:
+        assert first.shape == pair.shape == second.shape == its_pair.shape
+        assert not any(torch.equal(first, other) for other in (pair, second, its_pair))
+
+
+def test_a_decoder_predicts_its_share(make_config, make_raw):
+    config = make_config(masking=bandit(ratios=[0.5]), decoder={"kind": "cross", "depth": 1, "share": 0.5})
+    state = start(config, SETTINGS)
+    raw = make_raw(8, config)
+    learner = state.learner
+    context, plan = learner.lead(raw, Draws(0, 1, torch.arange(8)), Context(), 0)
+    assert plan is None and state.model(raw, Draws(0, 1, torch.arange(8)), plan, context).per_cell.shape == (8, 4)
+
+
+def test_a_round_is_paid_though_its_last_step_was_skipped(make_config, make_raw):
+    config = make_config(masking=bandit())
+    state = start(config, SETTINGS)
+    state.learner.prepare(Ground(make_raw(8, config).numpy(), None, rows=3))
+    for step, moved in enumerate([True, True, False]):
+        state.learner.lead(make_raw(8, config), Draws(0, step, torch.arange(8)), Context(), 0)
+        state.learner.learn(step, World(), moved)
+    assert state.model.masker.count.sum() == 1 and state.model.masker.memory[0] > 0
 
 
 @pytest.mark.parametrize("at", [3, 7])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from counting import counter
 
 from mae_core.flops import train_flops
 from mae_core.masking.cost import BATCH
-from mae_core.training import watching
 from mae_core.training.loop import Settings, fit, start
 
 SETTINGS = Settings(steps=2, batch_size=BATCH, lr=1e-3, precision="fp32")
@@ -19,28 +20,25 @@ def policy(**options):
     return {"strategy": "policy", "ratio": 0.75, "options": {"random": 0.0, "hidden": 16, "plans": 1, **options}}
 
 
-def counted(config, raw):
-    """FLOPs of training, for each sample of a step."""
-    state = start(config, SETTINGS)
+def counted(config, raw, settings=SETTINGS):
+    """FLOPs of training, for each sample of a step. The probe of reports is a measurement, as evaluation is: it is left out."""
+    state = start(config, settings)
     with counter() as found:
-        for _ in fit(state, raw.numpy(), SETTINGS, report_every=1, labels=LABELS):
+        for _ in fit(state, raw.numpy(), settings, report_every=1, labels=LABELS, watched=False):
             pass
-    return found.get_total_flops() / (SETTINGS.steps * SETTINGS.batch_size)
+    return found.get_total_flops() / (settings.steps * settings.batch_size)
 
 
 @pytest.fixture
-def beside(make_config, make_raw, monkeypatch):
-    """Masking → what it costs more than random masks of the same ratio: as torch counts it, and as it is said.
+def beside(make_config, make_raw):
+    """Masking → what it costs more than random masks of the same ratio: as torch counts it, and as it is said."""
 
-    The probe of a report is a measurement, as evaluation is: it is left out of both.
-    """
-    monkeypatch.setattr(watching, "WATCHED", 0)
-
-    def found(masking):
+    def found(masking, settings=SETTINGS):
         random = {"strategy": "random", "ratio": masking["ratio"]}
         plain, config = (make_config(masking=one) for one in (random, masking))
         raw = make_raw(len(LABELS), config)
-        return counted(config, raw) - counted(plain, raw), train_flops(config) - train_flops(plain)
+        real = counted(config, raw, settings) - counted(plain, raw, settings)
+        return real, train_flops(config, settings.batch_size) - train_flops(plain, settings.batch_size)
 
     return found
 
@@ -50,6 +48,16 @@ def beside(make_config, make_raw, monkeypatch):
 def test_rewards_and_the_policys_own_training_are_counted(beside, reward, update):
     real, said = beside(policy(reward=reward, update=update))
     assert said == pytest.approx(real, rel=0.1)
+
+
+def test_what_is_done_once_a_step_is_shared_by_its_samples(beside):
+    real, said = beside(policy(reward="probe"), replace(SETTINGS, batch_size=32))
+    assert said == pytest.approx(real, rel=0.1)
+
+
+def test_nothing_is_learned_where_nothing_is_hidden(make_config):
+    plain, led = (make_config(masking={**one, "ratio": 0.0}) for one in ({"strategy": "random"}, policy()))
+    assert train_flops(led) == train_flops(plain)
 
 
 def test_a_bandit_measures_itself_once_a_round(beside):

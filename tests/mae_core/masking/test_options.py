@@ -20,6 +20,7 @@ from mae_core.masking.multi_block import MultiBlockMasker
 from mae_core.masking.plan import count_kept, plan_from_scores
 from mae_core.masking.weight_map import WeightMapMasker
 from mae_core.modalities import MODALITIES
+from mae_core.model import MaskedAutoencoder
 from mae_core.registry import resolve
 
 
@@ -109,9 +110,20 @@ def test_gumbel_top_k_draws_in_proportion_to_weights():
     assert stats.chisquare(list(pairs.values()), torch.stack(expected)).pvalue > 1e-3
 
 
-def test_gumbel_noise_is_finite_and_as_the_distribution_says():
+def test_gumbel_noise_is_finite():
     noise = gumbel(Draws(0, 0, torch.arange(2000)), "x", 64).flatten()
     assert torch.isfinite(noise).all()
+
+
+@pytest.mark.parametrize("bits", [0, (1 << 24) - 1])
+def test_gumbel_noise_of_the_least_and_the_largest_draw_is_finite(monkeypatch, bits):
+    monkeypatch.setattr(Draws, "uniform", lambda self, stream, n: torch.full((2, n), bits / (1 << 24)))
+    noise = gumbel(Draws(0, 0, torch.arange(2)), "x", 4)
+    assert torch.isfinite(noise).all() and (noise.abs() < 17).all()
+
+
+def test_gumbel_noise_is_as_the_distribution_says():
+    noise = gumbel(Draws(0, 0, torch.arange(2000)), "x", 64).flatten()
     assert stats.kstest(noise.numpy()[:20000], "gumbel_r").pvalue > 1e-3
 
 
@@ -246,3 +258,8 @@ def test_a_modality_measures_what_its_maskers_ask_for(modality):
             assert torch.isfinite(found[valid]).all() and (found[valid] >= 0).all()
         with pytest.raises(ValueError, match="does not measure 'colour'"):
             made.detail(cells, "colour")
+
+
+def test_groups_with_sides_along_other_axes_are_refused_when_a_model_is_built(make_config):
+    with pytest.raises(ValueError, match="option size has 3 sides, cells lie along 2"):
+        MaskedAutoencoder.build(make_config(masking={"strategy": "coarse", "options": {"size": [2, 2, 2]}}))

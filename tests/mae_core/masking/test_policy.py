@@ -11,15 +11,18 @@ import torch
 
 from mae_core.cells import Cells, Context
 from mae_core.draws import Draws
+from mae_core.masking.ground import Ground
 from mae_core.masking.learning import PolicyLearner, advantages_of, entropy_share
 from mae_core.masking.policy import PolicyMasker, Scorer
 from mae_core.masking.rewards import REWARDS, ProbeReward, Seen, mean_ok
 from mae_core.masking.updates import UPDATES, Ppo, Reinforce
 from mae_core.model import MaskedAutoencoder
+from mae_core.teacher import describe
 from mae_core.training.loop import Settings, fit, start
 from mae_core.training.state import load_checkpoint, save_checkpoint
 from mae_core.training.world import World
 
+BANDIT = {"strategy": "bandit", "ratio": 0.75, "options": {"families": ["random", "grid"], "every": 2}}
 SETTINGS = Settings(steps=6, batch_size=8, lr=1e-3, precision="fp32")
 
 
@@ -126,7 +129,6 @@ def test_a_known_reward_is_found(make_config, make_raw, update):
         last.masks["mask/hidden_least"] < 0.5 < last.masks["mask/hidden_most"] <= 1
         and last.masks["mask/evenness"] > 0.5
     )
-    assert state.model.masker.coverage.argmin() == 0
 
 
 def test_the_floor_keeps_the_policy_from_narrowing(make_config, make_raw):
@@ -222,10 +224,10 @@ def test_the_log_probability_of_a_plan_is_that_of_its_order(make_config, make_ra
     config = make_config(masking=policy())
     raw, model = make_raw(3, config), MaskedAutoencoder.build(config)
     learner = PolicyLearner(model.masker, model)
-    plan = learner.plan(raw, Draws(0, 0, torch.arange(3)), Context(), 0)
+    _, plan = learner.lead(raw, Draws(0, 0, torch.arange(3)), Context(), 0)
     uniform = -sum(math.log(16 - i) for i in range(12))
     torch.testing.assert_close(plan.log_prob, torch.full((3,), uniform))
-    other = learner.plan(raw, Draws(0, 0, torch.arange(3)), Context(), 1)
+    _, other = learner.lead(raw, Draws(0, 0, torch.arange(3)), Context(), 1)
     assert not torch.equal(plan.hide, other.hide), "each look draws anew"
     assert torch.equal(plan.hide, model.plan(raw, 0.75, "policy", seed=0).hide), (
         "the first is what the model itself draws"
@@ -233,12 +235,12 @@ def test_the_log_probability_of_a_plan_is_that_of_its_order(make_config, make_ra
 
 
 class TestRewards:
-    def seen(self, make_config, make_raw, reward, **options):
-        config = make_config(masking=policy(reward=reward, **options))
+    def seen(self, make_config, make_raw, reward, encoder=None, **options):
+        config = make_config(masking=policy(reward=reward, **options), encoder=encoder or {})
         raw, model = make_raw(6, config), MaskedAutoencoder.build(config, seed=2)
         learner = PolicyLearner(model.masker, model)
-        learner.prepare(raw.numpy(), np.array([0, 1, 0, 1, 0, -1]))
-        plan = learner.plan(raw, Draws(0, 4, torch.arange(6)), Context(), 0)
+        learner.prepare(Ground(raw.numpy(), np.array([0, 1, 0, 1, 0, -1]), rows=2))
+        _, plan = learner.lead(raw, Draws(0, 4, torch.arange(6)), Context(), 0)
         learner.saw(plan, model(raw, plan=plan).per_cell)
         return model, learner, learner._seen[0]
 
@@ -272,13 +274,21 @@ class TestRewards:
             torch.testing.assert_close(seen.before[i].double(), expected, rtol=1e-4, atol=1e-4)
         assert seen.before[5] == 0, "it has no label"
 
+    def test_the_probe_compares_like_with_like_whatever_is_pooled(self, make_config, make_raw):
+        """A view of nearly all cells is nearest to the whole sample itself, also where the first token stands for it."""
+        found = {}
+        for pool in ("mean", "token"):
+            _, _, seen = self.seen(make_config, make_raw, "probe", encoder={"global_pool": pool})
+            found[pool] = seen.before
+        torch.testing.assert_close(found["token"], found["mean"], msg="cells are pooled for both")
+
     def test_what_the_probe_needs(self, make_config, make_raw):
         config = make_config(masking=policy(reward="probe"))
         raw = make_raw(6, config)
         with pytest.raises(ValueError, match="reward probe needs the labels of train"):
             trained(config, raw)
         with pytest.raises(ValueError, match="labelled samples of two classes"):
-            ProbeReward().prepare(raw.numpy(), np.array([0, 0, 0, -1, -1, -1]))
+            ProbeReward().prepare(Ground(raw.numpy(), np.array([0, 0, 0, -1, -1, -1])))
 
     def test_one_number_for_all_plans_needs_one_plan(self):
         with pytest.raises(ValueError, match="reward progress is one for all masks of a sample: set option plans to 1"):
@@ -297,6 +307,27 @@ def test_sharded_training_is_refused(make_config, make_raw):
         next(fit(state, make_raw(16, config).numpy(), SETTINGS, World(0, 1, "fsdp2")))
 
 
+def test_a_decoder_that_predicts_a_share_is_refused(make_config):
+    decoder = {"kind": "cross", "depth": 1, "share": 0.5}
+    with pytest.raises(
+        ValueError, match="'policy' is rewarded for all of the cells that it hides: set the decoder's share to 1"
+    ):
+        MaskedAutoencoder.build(make_config(masking=policy(), decoder=decoder))
+
+
+@pytest.mark.parametrize("masking", [policy(reward="progress", plans=1), BANDIT], ids=["progress", "bandit"])
+@pytest.mark.parametrize("where", ["target", "targets"])
+def test_what_is_learned_from_errors_knows_the_teacher(make_config, make_raw, tmp_path, masking, where):
+    """A frozen model's features are a target that the model cannot say itself."""
+    other = MaskedAutoencoder.build(make_config(), seed=9).save(tmp_path / "other")
+    objective = {"source": describe(other, "other")}
+    objective |= {"target": "features"} if where == "target" else {"target": "pixels", "targets": {"features": 1.0}}
+    config = make_config(masking=masking, objective=objective)
+    state = start(config, SETTINGS, features_from=other)
+    _, last = trained(config, make_raw(16, config), state=state)
+    assert math.isfinite(last.masks["mask/reward"])
+
+
 def test_a_plain_autoencoder_has_nothing_to_learn_of_masks(make_config):
     assert start(make_config(masking={**policy(), "ratio": 0.0}), SETTINGS).learner is None
     assert start(make_config(), SETTINGS).learner is None
@@ -305,4 +336,4 @@ def test_a_plain_autoencoder_has_nothing_to_learn_of_masks(make_config):
 def test_a_policy_needs_what_only_a_model_gives():
     cells = Cells(None, torch.arange(4.0).view(4, 1))
     with pytest.raises(ValueError, match="scores the embedding of cells"):
-        PolicyMasker(width=8, cells=4).score(cells, Draws(0, 0, torch.arange(2)))
+        PolicyMasker(width=8).score(cells, Draws(0, 0, torch.arange(2)))

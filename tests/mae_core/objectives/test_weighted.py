@@ -7,6 +7,7 @@ from mae_core.cells import Context
 from mae_core.draws import Draws
 from mae_core.model import MaskedAutoencoder
 from mae_core.objectives.options import PAIRS, wanted
+from mae_core.targets.errors import ERRORS
 
 DRAWS = Draws(0, 0, torch.arange(6))
 
@@ -137,12 +138,30 @@ def test_a_projector_stands_before_what_compares_and_nothing_else(make, raw):
         ({"pair": "third", "invariance": 1.0}, "unknown pair 'third'"),
         ({"target": "features"}, r"needs objective\.features_from"),
         ({"target": "fourier", "loss": "l1"}, r"objective\.loss means nothing to the target 'fourier'"),
+        ({"projector": 8}, r"objective\.projector 8 stands before objectives that compare samples"),
         ({"weights": {"a": 1.0}}, r"objective\.weights means nothing to the target 'pixels'"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(make, objective, words):
     with pytest.raises(ValueError, match=words):
         make(**objective)
+
+
+def test_a_loss_is_for_whichever_target_takes_it(make):
+    model = make(target="fourier", targets={"hog": 1.0}, loss="l1")
+    assert model.objectives.each["hog"].target.error is ERRORS["l1"]
+
+
+def test_the_complement_holds_all_hidden_cells_of_a_decoder_that_predicts_some(make_config, raw):
+    objective = {"mask_contrastive": 1.0, "pair": "complement_of_0"}
+    decoder = {"kind": "cross", "depth": 1, "share": 0.5}
+    model = MaskedAutoencoder.build(make_config(objective=objective, decoder=decoder))
+    plans = []
+    model.encoder.register_forward_pre_hook(lambda _, inputs: plans.append(inputs[2]))
+    assert model(raw, DRAWS).per_cell.shape == (6, 6)
+    first, other = plans
+    both = torch.cat([first.keep, other.keep], 1).sort(1).values
+    assert torch.equal(both, torch.arange(16).expand(6, -1))
 
 
 def test_masks_that_nobody_learns_to_lead_are_refused(make_config):

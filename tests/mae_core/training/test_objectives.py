@@ -131,6 +131,27 @@ def test_gradient_norms_are_those_of_each_weighted_part_alone(make_config, sampl
     assert norms[10.0]["reconstruction"] == pytest.approx(norms[1.0]["reconstruction"], rel=1e-4)
 
 
+@pytest.mark.parametrize("decoder", ["joint", "unet"])
+def test_gradient_norms_of_convolutions_are_those_at_their_maps(make_config, samples, decoder):
+    """What the decoder and what pooled objectives read, each once."""
+    encoder = {"kind": "conv", "width": 16, "depth": 2, "stages": 1}
+    made = {"kind": decoder, "width": 8, "depth": 1}
+    config = make_config(encoder=encoder, decoder=made, objective={"uniformity": 1.0})
+    config["encoder"].pop("heads"), (decoder == "unet" and config["decoder"].pop("heads"))
+    norms = first(config, samples, log_grad_norms=True).grad_norms
+    assert set(norms) == {"reconstruction", "uniformity"} and all(norm > 0 for norm in norms.values())
+
+
+@pytest.mark.parametrize(
+    ("sections", "dtype"), [({"objective": {"target": "latent"}}, torch.bfloat16), (LED, torch.float32)]
+)
+def test_a_teacher_computes_as_the_training_does_unless_it_ranks(make_config, samples, sections, dtype):
+    state, seen = start(make_config(**sections), SETTINGS), set()
+    state.teacher.encoder.blocks[0].attn.qkv.register_forward_hook(lambda _, inputs, out: seen.add(out.dtype))
+    train(state, samples, replace(SETTINGS, steps=2, precision="bf16"))
+    assert seen == {dtype}
+
+
 def test_watching_gradients_changes_no_training(make_config, samples):
     config = make_config(**LED)
     a, b = start(config, SETTINGS), start(config, SETTINGS)
