@@ -49,12 +49,15 @@ class Memory(NamedTuple):
     """Forward passes of a step."""
     teachers: int = 0
     """Weights of an averaged copy, and of a frozen model, which is counted as one like the model's own."""
+    masks: int = 0
+    """Embeddings of all passes, which a policy of masks keeps until it learns from the step."""
 
     @property
     def total(self) -> int:
         """The most at once. In the first pass gradients come while activations go; in later ones they are there from the start."""
         kept = self.gradients + self.activations if self.passes > 1 else max(self.gradients, self.activations)
-        return self.parameters + self.optimiser + self.teachers + max(kept, self.gradients + self.again)
+        held = self.parameters + self.optimiser + self.teachers + self.masks
+        return held + max(kept, self.gradients + self.again)
 
 
 def estimate(
@@ -82,7 +85,9 @@ def estimate(
     kept, again = _activations(config, rows, precision, recomputed, device)
     needs, encoder = model.needs, FLOAT * (_parameters(model.modality) + _parameters(model.encoder))
     teachers = encoder * (needs.copy + needs.features) + FLOAT * _parameters(model.decoder) * needs.difficulty
-    return Memory(weights, weights, moments, kept, again, passes, teachers)
+    learned = getattr(model.masker, "learned", False) and model.ratio > 0
+    embedding = FLOAT * model.modality.coords.shape[-2] * model.encoder.width * learned
+    return Memory(weights, weights, moments, kept, again, passes, teachers, rows * passes * embedding)
 
 
 def blocks_to_recompute(

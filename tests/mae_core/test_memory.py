@@ -138,6 +138,15 @@ def test_teachers_are_held_too(make_config, changes, parts):
     assert estimate(make_config(), ROWS).teachers == 0
 
 
+def test_a_policy_keeps_the_embeddings_of_a_step(make_config):
+    """Those of all its passes, however many samples each has; a plain autoencoder has nothing to learn of masks."""
+    masking = {"strategy": "policy", "options": {"plans": 2}}
+    whole, cut = (estimate(make_config(masking=masking), rows, passes=passes) for rows, passes in ((8, 2), (2, 8)))
+    assert whole.masks == cut.masks == 4 * 16 * 16 * 8 * 2
+    assert whole.total == whole._replace(masks=0).total + whole.masks
+    assert estimate(make_config(masking={**masking, "ratio": 0.0}), 8).masks == estimate(make_config(), 8).masks == 0
+
+
 def test_more_rows_and_float32_take_more():
     config = config_of("vit, joint")
     one, two = estimate(config, 8).activations, estimate(config, 16).activations
