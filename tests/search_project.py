@@ -107,3 +107,25 @@ def without_ray(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr("experiments.cluster.connected", connected)
     patch.setattr("experiments.tuning.play", play)
+
+
+def losing(patch: pytest.MonkeyPatch, lost: int = 0, stop: int = 0) -> list[str]:
+    """Lets the trial that ends as number ``lost`` end without an answer, and breaks the search off after ``stop``; those that ended."""
+    from experiments import tuning  # imports Ray, which most of those who use this file do without
+
+    working, ended = tuning.play, []
+
+    def play(jobs: Any, machines: Machines, folder: Path, beat: Callable[[], None]) -> None:
+        answer = jobs.on_trial_complete
+
+        def complete(trial_id: str, result: object = None, error: bool = False) -> None:
+            ended.append(trial_id)
+            answer(trial_id, None, True) if len(ended) == lost else answer(trial_id, result, error)
+            if len(ended) == stop:
+                raise KeyboardInterrupt
+
+        jobs.on_trial_complete = complete
+        working(jobs, machines, folder, beat)
+
+    patch.setattr("experiments.tuning.play", play)
+    return ended

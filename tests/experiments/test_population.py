@@ -100,6 +100,7 @@ def test_the_schedule_is_the_way_of_the_best_members_ancestors():
     assert {job.share for job in confirming} == {1.0}, "as long as the final run, though the members trained half of it"
     assert confirming[1].pieces == schedule["pieces"] and {job.seed for job in confirming} == {1, 2}
     assert found.chosen == "winner" and found.winner == schedule["member"]
+    assert "has a schedule that beats the defaults (best.yaml keeps them" in found.verdict
 
 
 def test_a_failed_member_goes_on_from_a_good_one():

@@ -8,7 +8,7 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
-from search_project import SPACE, ledger, make_project, outs, without_ray
+from search_project import SPACE, ledger, losing, make_project, outs, without_ray
 
 from experiments import results
 from experiments.columns import MORE_TRIAL_COLUMNS, PROXY_COLUMNS
@@ -164,21 +164,7 @@ def test_a_lost_process_is_a_failed_trial_that_a_resume_tries_again(
 ) -> None:
     root = make_project(tmp_path)
     without_ray(monkeypatch)
-    from experiments import tuning
-
-    working, lost = tuning.play, []
-
-    def play(jobs, machines, folder, beat):  # type: ignore[no-untyped-def]
-        answer = jobs.on_trial_complete
-
-        def lose_the_third(trial_id: str, result: object = None, error: bool = False) -> None:
-            lost.append(trial_id)
-            answer(trial_id, None, True) if len(lost) == 3 else answer(trial_id, result, error)
-
-        jobs.on_trial_complete = lose_the_third
-        working(jobs, machines, folder, beat)
-
-    monkeypatch.setattr("experiments.tuning.play", play)
+    lost = losing(monkeypatch, 3)
     search("tiny", root)
     table = pd.read_parquet(root / "results/tiny/trials.parquet")
     assert list(table.loc[table["status"] == "failed", "trial"]) == [2]
@@ -195,24 +181,8 @@ def test_a_lost_member_of_a_population_stays_failed(tmp_path: Path, monkeypatch:
     """Others went on from members that were ranked without it, whose weights are no longer there."""
     root = make_project(tmp_path, masking={"strategy": "random", "ratio": "auto"}, search=POPULATION)
     without_ray(monkeypatch)
-    from experiments import tuning
-
-    working = tuning.play
-
-    def play(jobs, machines, folder, beat):  # type: ignore[no-untyped-def]
-        answer, ended = jobs.on_trial_complete, []
-
-        def lose_the_second(trial_id: str, result: object = None, error: bool = False) -> None:
-            ended.append(trial_id)
-            answer(trial_id, None, True) if len(ended) == 2 else answer(trial_id, result, error)
-            if len(ended) == 10:
-                raise KeyboardInterrupt
-
-        jobs.on_trial_complete = lose_the_second
-        working(jobs, machines, folder, beat)
-
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.tuning.play", play)
+        losing(patch, 2, stop=10)
         with pytest.raises(KeyboardInterrupt):
             search("tiny", root)
     assert len(ledger(root)) == 10
@@ -300,25 +270,8 @@ def test_a_population_leaves_a_schedule_and_goes_on_after_a_crash(
     keys = {"masking": {"strategy": "random", "ratio": "auto"}, "search": POPULATION}
     root = make_project(tmp_path, **keys)
     without_ray(monkeypatch)
-    from experiments import tuning
-
-    working = tuning.play
-
-    def break_off(jobs, machines, folder, beat):  # type: ignore[no-untyped-def]
-        ended, done = 0, jobs.done
-
-        def count(*given: object) -> None:
-            nonlocal ended
-            done(*given)
-            ended += 1
-            if ended == 6:
-                raise KeyboardInterrupt
-
-        jobs.done = count
-        working(jobs, machines, folder, beat)
-
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.tuning.play", break_off)
+        losing(patch, stop=6)
         with pytest.raises(KeyboardInterrupt):
             search("tiny", root)
     assert len(ledger(root)) == 6
