@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from experiments.pool import begin_worker
+from experiments.pool import begin_worker, lost_workers
 from mae_core.atomic import write_text
 from mae_core.draws import key
 from mae_core.training.loop import TrainingDiverged
@@ -63,6 +63,8 @@ def spread(
             the file says why (``problem_of``), and is to be removed by who wants another try.
         processes: started afresh, each with one thread, and gone when this one is; 1 = measured here.
         until: of ``time.time()``; what would begin later is left out.
+
+    Raises RuntimeError where a process is killed.
     """
     missing = []
     for cell in wanted:
@@ -77,7 +79,10 @@ def spread(
         return
     # spawned, for a forked process can neither use a GPU that its parent has used nor torch's threads
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(missing)), context, begin_worker) as pool:
+    advice = (
+        f"What is done is kept in {folder}: start the same command again, with fewer --workers where memory is short"
+    )
+    with lost_workers(advice), ProcessPoolExecutor(min(processes, len(missing)), context, begin_worker) as pool:
         running = {pool.submit(one, cell): cell for cell in missing}
         try:
             for done in as_completed(running):

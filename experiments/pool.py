@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from typing import Any, NamedTuple
@@ -44,13 +45,23 @@ def pool(workers: int | None = None) -> Iterator[RunAll]:
     before = set(active_children())
     executor = ProcessPoolExecutor(workers, get_context("spawn"), begin_worker)
     try:
-        yield lambda jobs: (future.result() for future in [executor.submit(j.function, *j.arguments) for j in jobs])
+        with lost_workers("What was finished is kept: free some memory and run it again"):
+            yield lambda jobs: (future.result() for future in [executor.submit(j.function, *j.arguments) for j in jobs])
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         for child in set(active_children()) - before:
             child.terminate()  # what is under way has nobody left to tell
         raise
     executor.shutdown()
+
+
+@contextmanager
+def lost_workers(advice: str) -> Iterator[None]:
+    """Says what became of a worker that somebody killed, and ``advice``, as a RuntimeError; its other jobs are lost with it."""
+    try:
+        yield
+    except BrokenProcessPool:
+        raise RuntimeError(f"a worker process was killed, as the system does when memory runs out. {advice}") from None
 
 
 def counted(run: Run, run_all: RunAll) -> AllOf:

@@ -65,6 +65,16 @@ def test_workers_outlive_the_shell_and_end_with_their_sweep(tmp_path):
     assert _until(lambda: not any(_alive(pid) for pid in workers), 30)
 
 
+def test_a_killed_worker_ends_a_sweep_in_words(tmp_path):
+    script = tmp_path / "sweep.py"
+    script.write_text(SCRIPT.replace("time.sleep(600)", "os.kill(os.getpid(), 9)"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run([sys.executable, script, tmp_path], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1
+    words = f"RuntimeError: a worker process was killed, as the system does when memory runs out. What is done is kept in {tmp_path}"
+    assert ended.stderr.splitlines()[-1].startswith(words)
+
+
 class Named(NamedTuple):
     file: str
 

@@ -2,6 +2,7 @@
 
 import operator
 import os
+import signal
 import time
 from multiprocessing import active_children
 
@@ -36,6 +37,17 @@ def test_a_failure_is_told_at_once_and_leaves_no_process():
     before = set(active_children())
     with pytest.raises(ZeroDivisionError), pool(2) as run_all:
         list(run_all([Job(operator.truediv, (1, 0)), Job(time.sleep, (60,)), Job(time.sleep, (60,))]))
+    _gone(before)
+
+
+def test_a_killed_worker_is_told_in_words_and_leaves_no_process():
+    before = set(active_children())
+    with pytest.raises(RuntimeError, match=r"a worker process was killed.*memory.*run it again"), pool(2) as run_all:
+        list(run_all([Job(signal.raise_signal, (signal.SIGKILL,)), Job(time.sleep, (60,))]))
+    _gone(before)
+
+
+def _gone(before):
     patience = time.monotonic() + 30
     while set(active_children()) - before and time.monotonic() < patience:
         time.sleep(0.05)
