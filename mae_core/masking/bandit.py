@@ -202,7 +202,7 @@ class BanditLearner:
         """Scalar: the error of the probe samples under masks that are always the same."""
         ground, device = self._ground, self.masker.value.device
         assert ground is not None
-        samples = np.ascontiguousarray(ground.samples)
+        samples = np.array(ground.samples)  # which lie in a mapped file, where nobody may write
         total = hidden = torch.zeros((), device=device)
         for part in in_passes(len(samples), ground.rows):
             raw = torch.from_numpy(samples[part]).to(device)

@@ -16,6 +16,7 @@ from mae_core.training.loop import Settings, fit, start
 from mae_core.training.state import load_checkpoint, save_checkpoint
 from mae_core.training.world import World
 
+pytestmark = pytest.mark.filterwarnings("error:The given NumPy array is not writable")
 SETTINGS = Settings(steps=14, batch_size=8, lr=1e-3, precision="fp32")
 
 
@@ -78,7 +79,9 @@ class TestArms:
 
 
 def rows(state, raw, settings=SETTINGS):
-    return list(fit(state, raw.numpy(), settings, report_every=1))
+    samples = raw.numpy().copy()
+    samples.flags.writeable = False  # as those of a mapped file are
+    return list(fit(state, samples, settings, report_every=1))
 
 
 @pytest.mark.parametrize("rule", ["exp3", "ucb"])
