@@ -16,13 +16,6 @@ from mae_core.training.loop import Settings, fit, start
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="computes on a GPU")
 SETTINGS = Settings(steps=8, batch_size=16, lr=1e-3, precision="fp32", compiled="never")
-PLAIN: dict[str, Any] = {
-    "modality": {"kind": "image", "channels": 3, "size": [16, 16], "patch": 4},
-    "encoder": {"kind": "vit", "width": 32, "depth": 2, "heads": 2},
-    "decoder": {"kind": "joint", "width": 16, "depth": 1, "heads": 2},
-    "masking": {"strategy": "random", "ratio": 0.75},
-    "objective": {"reconstruction": 1.0, "target": "pixels"},
-}
 
 
 def policy(**options: Any) -> dict[str, Any]:
@@ -71,7 +64,7 @@ TRAININGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.fixture(autouse=True)
-def whole_numbers():
+def full_precision():
     """Convolutions of a GPU round to ten bits unless they are told."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
@@ -79,11 +72,19 @@ def whole_numbers():
     torch.backends.cudnn.allow_tf32 = before
 
 
-def merged(changes: dict[str, Any]) -> dict[str, Any]:
-    config = dict(PLAIN)
-    for name, section in changes.items():
-        config[name] = {**({} if "width" in section else config[name]), **section}
-    return config
+@pytest.fixture
+def trained_as(make_config):
+    """The config and the settings of a row of ``TRAININGS``; a section that names its width is whole."""
+
+    def make(name: str) -> tuple[dict[str, Any], Settings]:
+        changes, told = TRAININGS[name]
+        plain = make_config(
+            modality={"size": [16, 16], "patch": 4}, encoder={"width": 32}, decoder={"width": 16, "depth": 1}
+        )
+        sections = {name: {**({} if "width" in one else plain[name]), **one} for name, one in changes.items()}
+        return {**plain, **sections}, replace(SETTINGS, **told)
+
+    return make
 
 
 def losses(config: dict[str, Any], settings: Settings, device: str) -> list[float]:
@@ -105,7 +106,9 @@ def test_every_part_computes_what_it_does_on_the_cpu(modality):
         found = subject.model(subject.raw, subject.draws)
         try:
             torch.testing.assert_close(found.total.cpu(), expected.total, rtol=1e-3, atol=1e-4)
-            for name, value in subject.gradients(subject.model).items():
+            again = subject.gradients(subject.model)
+            assert again.keys() == grads.keys()
+            for name, value in again.items():
                 torch.testing.assert_close(
                     value.cpu(), grads[name], rtol=1e-2, atol=1e-3, msg=lambda m, n=name: f"{n}: {m}"
                 )
@@ -115,17 +118,15 @@ def test_every_part_computes_what_it_does_on_the_cpu(modality):
 
 
 @pytest.mark.parametrize("name", list(TRAININGS))
-def test_trainings_lose_what_they_lose_on_the_cpu(name):
-    changes, told = TRAININGS[name]
-    config, settings = merged(changes), replace(SETTINGS, **told)
+def test_trainings_lose_what_they_lose_on_the_cpu(name, trained_as):
+    config, settings = trained_as(name)
     expected = losses(config, settings, "cpu")
     assert losses(config, settings, "cuda") == pytest.approx(expected, rel=2e-3)
     assert losses(config, replace(settings, graphs=False), "cuda") == pytest.approx(expected, rel=2e-3)
 
 
 @pytest.mark.parametrize("name", list(TRAININGS))
-def test_trainings_in_16_bits_come_close(name):
-    changes, told = TRAININGS[name]
-    config, settings = merged(changes), replace(SETTINGS, **told)
+def test_trainings_in_16_bits_come_close(name, trained_as):
+    config, settings = trained_as(name)
     found = losses(config, replace(settings, precision="bf16"), "cuda")
     assert all(np.isfinite(found)) and found[0] == pytest.approx(losses(config, settings, "cpu")[0], rel=0.03)
