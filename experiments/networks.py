@@ -11,6 +11,8 @@ from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
 
 TABLES = {"encoder": ENCODERS, "decoder": DECODERS}
+KINDS = tuple(f"model.{what}.kind" for what in TABLES)
+"""Keys that name them."""
 PER_HEAD = {"encoder": 32, "decoder": 16}
 """Channels of an attention head, where a recipe leaves the number of heads open."""
 
@@ -26,13 +28,21 @@ def network(section: EncoderSection | DecoderSection, what: str, pick: Callable[
     defaults["heads"] = _heads(pick(f"model.{what}.width", defaults["width"]), PER_HEAD[what])
     values = {name: pick(f"model.{what}.{name}", default) for name, default in defaults.items()}
     takes = options_of(TABLES[what], kind, what)
-    if section.kind != "auto":
-        for name, default in type(section)().model_dump().items():
-            if name != "kind" and name not in takes and getattr(section, name) not in (default, "auto"):
-                raise RecipeError(
-                    f"model.{what}.{name}: {what} {kind!r} does not take it (it takes {', '.join(sorted(takes))}): write {default}"
-                )
+    for name, default in refused(section, what, kind).items() if section.kind != "auto" else ():
+        raise RecipeError(
+            f"model.{what}.{name}: {what} {kind!r} does not take it (it takes {', '.join(sorted(takes))}): write {default}"
+        )
     return {"kind": kind, **{name: value for name, value in values.items() if name in takes}}
+
+
+def refused(section: EncoderSection | DecoderSection, what: str, kind: str) -> dict[str, Any]:
+    """Keys that a recipe sets and ``kind`` does not take, by name, each with what to write instead."""
+    takes = options_of(TABLES[what], kind, what)
+    return {
+        name: default
+        for name, default in type(section)().model_dump().items()
+        if name != "kind" and name not in takes and getattr(section, name) not in (default, "auto")
+    }
 
 
 def _heads(width: int, channels: int) -> int:

@@ -82,16 +82,18 @@ def fronts(points: Any) -> np.ndarray:
 
 
 def crowding(points: Any) -> np.ndarray:
-    """(n, K) of one front → (n,): how far apart each one's neighbours are, ends first (Deb et al. 2002, §III-B)."""
+    """(n, K) of one front → (n,): how far apart each one's neighbours are, ends first (Deb et al. 2002, §III-B).
+
+    A column that is the same for all has no ends.
+    """
     points = np.asarray(points, float)
-    n, width = points.shape
-    total = np.zeros(n)
-    for column in range(width):
+    total = np.zeros(len(points))
+    for column in range(points.shape[1]):
         order = np.argsort(points[:, column], kind="stable")
         values = points[order, column]
         span = values[-1] - values[0]
-        total[order[[0, -1]]] = np.inf
-        if n > 2 and span > 0:
+        if span > 0:
+            total[order[[0, -1]]] = np.inf
             total[order[1:-1]] += (values[2:] - values[:-2]) / span
     return total
 

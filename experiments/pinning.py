@@ -13,10 +13,12 @@ import pandas as pd
 import yaml
 
 from experiments.goals import COLUMN
+from experiments.networks import KINDS, idle, refused
 from experiments.params import recipe_row
-from experiments.recipe import NAME, RecipeError, parse_recipe, recipe_path
+from experiments.recipe import NAME, RecipeError, load_recipe, parse_recipe, recipe_path
 from experiments.resolving import resolve
 from experiments.results import Store
+from experiments.space import unbuildable
 from mae_core.atomic import write_text
 from mae_core.data.dataset import open_dataset
 
@@ -59,25 +61,42 @@ def as_command(recipe: str, dotted: dict[str, Any]) -> str:
     """The shell command that trains a recipe with a trial's values; a hostile name stays one quoted word."""
     file = f"experiments/recipes/{recipe}.yaml"
     return " \\\n  ".join(
-        ["dvc exp run", *(f"-S {shlex.quote(f'{file}:{k}={rounded(v)}')}" for k, v in dotted.items())]
+        ["dvc exp run", *(f"-S {shlex.quote(f'{file}:{k}={_written(v)}')}" for k, v in dotted.items())]
     )
+
+
+def _written(value: Any) -> str:
+    """As a command line says it to DVC."""
+    return "null" if value is None else str(rounded(value))
 
 
 def pinned_settings(root: Path, recipe: str, trial: int) -> dict[str, Any]:
     """A trial's values by dotted key, and ``pretrain.steps`` of equal FLOPs, which a recipe with these literals would not find itself.
 
-    What the recipe pins is not among them. Raises RecipeError where the recipe or the dataset cannot be read, ValueError where there is no
-    such trial, or where it is a member of a population: its values changed from part to part.
+    What the recipe pins is not among them, nor what the trial's kinds of networks do not take; what it sets for other kinds than those, and
+    a map that the trial's strategy does not read, is set back to its default. Raises RecipeError where the recipe or the dataset cannot be
+    read, ValueError where there is no such trial, where its values make no model, or where it is a member of a population: its values
+    changed from part to part.
     """
-    path, store = recipe_path(root, recipe), Store(root)
+    store = Store(root)
     if store.search_summary(recipe).get("schedule"):
         raise ValueError(
             f"trial {trial} of {recipe} followed a schedule, which no constant values stand for: see schedule in search.json"
         )
-    described, row = parse_recipe(path.read_text(), str(path)), recipe_row(recipe, root)
+    described, row = load_recipe(recipe, root), recipe_row(recipe, root)
     chosen = settings_of(store.trials(recipe), trial)
     resolved = resolve(described, open_dataset(root / "data" / row.dataset).info, chosen, row.modality, root)
-    free = {key: value for key, value in chosen.items() if resolved.values[key].origin == "search"}
+    if problem := unbuildable(resolved.config):
+        raise ValueError(f"trial {trial} of {recipe} makes no model: {problem}")
+    values = resolved.values
+    kinds = {key: values[key].value for key in KINDS}
+    free = {k: v for k, v in chosen.items() if values[k].origin == "search" and not idle(k, kinds, set())}
+    for what, section in (("encoder", described.model.encoder), ("decoder", described.model.decoder)):
+        if section.kind == "auto":
+            instead = refused(section, what, values[f"model.{what}.kind"].value)
+            free |= {f"model.{what}.{name}": default for name, default in instead.items()}
+    if described.masking.weights and values["masking.strategy"].value != "weight_map":
+        free["masking.weights"] = None
     return {**free, "pretrain.steps": resolved.settings.steps}
 
 

@@ -189,7 +189,7 @@ def timing(run: Run, context: Context, seconds: float) -> dict[str, Any]:
         "strategy": context.placement.strategy,
         "precision": context.precision.name,
         "reason": context.precision.reason,
-        "flops": train_flops(context.resolved.config)
+        "flops": train_flops(context.resolved.config, context.resolved.settings.batch_size)
         * context.resolved.settings.batch_size
         * context.resolved.settings.steps
         * len(context.recipe.pretrain.seeds),

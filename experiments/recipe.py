@@ -37,9 +37,9 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _known(table: Mapping[str, Any], what: str) -> Any:
+def _known(table: Mapping[str, Any], what: str, auto: bool = True) -> Any:
     def check(value: str) -> str:
-        if value != "auto" and value not in table:
+        if value not in table and not (auto and value == "auto"):
             raise ValueError(f"unknown {what} {value!r}{nearest(value, table)}: there are {', '.join(sorted(table))}")
         return value
 
@@ -244,13 +244,14 @@ class SearchSection(Section):
     )
     seed: int = 0
 
-    _metric = field_validator("metric")(_known(METRICS, "metric"))
+    _metric = field_validator("metric")(_known(METRICS, "metric", auto=False))
 
     @field_validator("objectives", "proxies")
     @classmethod
     def _named(cls, names: list[str], info: ValidationInfo) -> list[str]:
         of_objectives = info.field_name == "objectives"
-        check = _known(OBJECTIVES, "objective") if of_objectives else _known(PROXIES, "proxy")
+        table, what = (OBJECTIVES, "objective") if of_objectives else (PROXIES, "proxy")
+        check = _known(table, what, auto=False)
         for name in names:
             check(name)
         if len(set(names)) < len(names):
@@ -258,6 +259,12 @@ class SearchSection(Section):
         if of_objectives and names[:1] != [SCORE]:
             raise ValueError(f"the first is {SCORE}, which search.metric names; the others stand beside it")
         return names
+
+    @model_validator(mode="after")
+    def _of_one_score(self) -> SearchSection:
+        if self.method == "population" and len(self.objectives) > 1:
+            raise ValueError(f"method population ranks by the score alone: leave objectives at [{SCORE}]")
+        return self
 
 
 class ControlsSection(Section):

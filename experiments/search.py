@@ -220,8 +220,10 @@ def _play(task: Task, space: Space, rules: SearchSection, run: Run) -> tuple[Fou
     def done(job: Job, measured: Measured) -> None:
         nonlocal ended, spent, beaten
         outcome = task.outcome(job, measured)
-        # after a resume, whatever killed the process may be gone; but whoever went on from a member needs what it was ranked by
-        if measured.failure != LOST or task.members:
+        # after a resume, whatever killed the process may be gone; but whoever went on from a member needs what it was ranked by.
+        # With its defaults a search ends, and the next one is to try them again
+        ends = bool(outcome.failure) and job.origin == "default"
+        if not ends and (measured.failure != LOST or task.members):
             outcomes.append(ledger, outcome, measured.seconds, measured.proxy_seconds)
         ended, spent, beaten = ended + 1, spent + measured.seconds, 0.0
         for name, seconds in measured.proxy_seconds.items():

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pydantic import ValidationError
 
 import mae_core.registry as registry
-from experiments.networks import idle
+from experiments.networks import KINDS, idle
 from experiments.recipe import NAME, Recipe, RecipeError, explain
 from experiments.resolving import SEARCHABLE, resolve
 from mae_core.draws import key as draw_key
@@ -85,31 +85,33 @@ def _distribution(where: str, key: str, spec: Any) -> BaseDistribution:
             raise SpaceError(
                 f"{where}: auto is what leaves a key to the search, no value of it: write numbers or names"
             )
-        values = list(dict.fromkeys(tidy(value) for value in values))
-        return _within_bounds(where, key, values, CategoricalDistribution(tuple(values)))
+        return CategoricalDistribution(tuple(dict.fromkeys(tidy(_read(where, key, value)) for value in values)))
     unknown = set(spec) - {"low", "high", "step", "log"}
     if unknown:
         raise SpaceError(f"{where}: unknown {', '.join(sorted(unknown))}: a range has low, high, step and log")
+    ends = {name: _read(where, key, spec[name]) for name in ("low", "high")}
+    if not all(type(end) in (int, float) for end in ends.values()):
+        raise SpaceError(f"{where} has no numbers between low and high: write {{choices: [a, b]}}")
+    whole = all(type(end) is int for end in ends.values())
+    if whole and type(spec.get("step", 1)) is not int:
+        raise SpaceError(f"{where}: step is a whole number, as the values are (given: {spec['step']!r})")
     try:
-        whole = all(type(spec[name]) is int for name in ("low", "high") + (("step",) if "step" in spec else ()))
-        kind = IntDistribution if whole else FloatDistribution
-        return _within_bounds(where, key, [spec["low"], spec["high"]], kind(**spec))
+        return IntDistribution(**{**spec, **ends}) if whole else FloatDistribution(**{**spec, **ends})
     except (TypeError, ValueError) as problem:
-        if isinstance(problem, SpaceError):
-            raise
         raise SpaceError(f"{where}: {problem}") from None
 
 
-def _within_bounds(where: str, key: str, values: list[Any], found: Any) -> Any:
-    """``found``, after the recipe's schema has accepted every one of ``values`` for ``key``."""
-    for value in values:
-        tree: Any = value
-        for part in reversed(key.split(".")):
-            tree = {part: tree}
-        try:
-            Recipe.model_validate(tree)
-        except ValidationError as problem:
-            raise SpaceError(f"{where}: {explain(problem, Recipe)[0]}") from None
+def _read(where: str, key: str, value: Any) -> Any:
+    """``value`` as the recipe's schema reads it for ``key``, which is what trials are given. Raises SpaceError where it refuses it."""
+    tree, path = value, key.split(".")
+    for part in reversed(path):
+        tree = {part: tree}
+    try:
+        found: Any = Recipe.model_validate(tree)
+    except ValidationError as problem:
+        raise SpaceError(f"{where}: {explain(problem, Recipe)[0]}") from None
+    for part in path:
+        found = getattr(found, part)
     return found
 
 
@@ -130,7 +132,7 @@ def narrow(
     if problem := unbuildable(resolved.config):
         raise SpaceError(f"the recipe with its defaults makes no model: {problem}")
     searched: dict[str, BaseDistribution] = {}
-    kinds = {key: values[key].value for key in ("model.encoder.kind", "model.decoder.kind")}
+    kinds = {key: values[key].value for key in KINDS}
     searching = {key for key in keys if values[key].origin == "default"}
     notes: list[str] = []
     for key in sorted(keys):
@@ -139,8 +141,16 @@ def narrow(
         if recipe.pretrain.init_from and key.startswith("model."):
             notes.append(f"{key} is not searched: pretrain.init_from says what the model is")
             continue
+        if key == "masking.ratio" and recipe.masking.options.get("ratios"):
+            notes.append(f"{key} is not searched: masking.options.ratios says what is hidden")
+            continue
         if reason := idle(key, kinds, searching):
             notes.append(f"{key} is not searched: {reason}")
+            continue
+        if isinstance(values[key].value, list | dict):
+            notes.append(
+                f"{key} is not searched: it has several sides here, {values[key].value}, which a recipe may pin"
+            )
             continue
         distribution = keys[key]
         if isinstance(distribution, CategoricalDistribution):

@@ -23,8 +23,8 @@ def build_encoder(config: Mapping[str, Any]) -> tuple[Any, Any]:
     allow(kind.encoders, encoder.pop("kind"), "encoder", name)
     if network.reads == "embedding":
         cells, made = kind(width=encoder["width"], **modality), network(**encoder)
-        if made.rotary is not None:
-            made.rotary.check_axes(cells.coords.shape[-1])
+        if (rotary := getattr(made, "rotary", None)) is not None:
+            rotary.check_axes(cells.coords.shape[-1])
         return cells, made
     cells = kind(width=None, **modality)
     return cells, network(raster=cells.raster, **encoder)

@@ -86,7 +86,7 @@ def _taught(config: Mapping[str, Any]) -> float:
     read = _encoder(config, look)
     total = looks.encoders * read.total
     if looks.decoder:
-        decoder = config["decoder"]
+        decoder = {**config["decoder"], "share": 1.0}
         written = resolve(DECODERS, decoder["kind"], "decoder").cost(decoder, look, config["encoder"]["width"], read)
         total += written.total
     return total
@@ -126,6 +126,7 @@ def geometry(config: Mapping[str, Any]) -> Geometry:
 
 PEAK = {
     "GH200": 989e12,
+    "H200 NVL": 835e12,
     "H200": 989e12,
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,

@@ -40,7 +40,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int, qk_norm: bool = False) -> None:
         super().__init__()
-        if width % heads:
+        if heads < 1 or width % heads:
             raise ValueError(f"width {width} cannot be split into {heads} heads: choose a divisor of {width}")
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)

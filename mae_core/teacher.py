@@ -149,6 +149,7 @@ class _Seen(NamedTuple):
 def _watched(encoder: Any, needs: Needs) -> Iterator[_Seen]:
     """What passes through the last blocks of ``encoder`` while the block runs."""
     seen, hooks = _Seen([], []), []
+    compiled = any(getattr(block, "_compiled_call_impl", None) is not None for block in encoder.blocks)
     if needs.latent > 1 and not encoder.makes_maps:
         for block in encoder.blocks[-needs.latent :]:
             hooks.append(block.register_forward_hook(lambda _, inputs, output: seen.blocks.append(output)))
@@ -160,7 +161,9 @@ def _watched(encoder: Any, needs: Needs) -> Iterator[_Seen]:
             )
         )
     try:
-        yield seen
+        # a block that has been compiled calls no hook inside it
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            yield seen
     finally:
         for hook in hooks:
             hook.remove()

@@ -58,6 +58,8 @@ class ViT(nn.Module):
         for what, value, known in (("positions", positions, POSITIONS), ("global_pool", global_pool, POOLS)):
             if value not in known:
                 raise ValueError(f"unknown {what} {value!r}: there are {', '.join(known)}")
+        if registers < 0:
+            raise ValueError(f"registers {registers}: a number of tokens, 0 for none")
         if global_pool == "token" and not global_token:
             raise ValueError("global_pool 'token' needs global_token: pool by mean, or keep the token")
         self.width, self.local_start, self.global_pool = width, local_start, global_pool

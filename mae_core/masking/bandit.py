@@ -37,7 +37,7 @@ class BanditMasker(nn.Module):
     Args:
         families: strategies, with their defaults.
         ratios: mask ratios; None leaves those of the recipe.
-        rule: ``exp3`` (which forgets, since what teaches changes as the model learns) or ``ucb``.
+        rule: ``exp3`` (payments of all rounds add up: an arm that led for long is left as slowly) or ``ucb``.
         every: steps of a round.
         rate: share of rounds whose arm is drawn evenly (exp3), or the weight of what is not known yet (ucb).
     """

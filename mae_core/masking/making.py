@@ -46,7 +46,12 @@ def options_of(strategy: str) -> dict[str, Any]:
 
 
 def looks_of(masking: Mapping[str, Any]) -> int:
-    """How many masks a training tries on each sample at each step: what a learned strategy's ``plans`` say, of others ``looks``."""
+    """How many masks a training tries on each sample at each step: what a learned strategy's ``plans`` say, of others ``looks``.
+
+    One where nothing is hidden, since all would be the same.
+    """
+    if not masking["ratio"]:
+        return 1
     told = {**options_of(masking["strategy"]), **(masking.get("options") or {})}
     return int(told.get("plans", masking.get("looks", 1)))
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mae_core.registry import nearest
+
 Error = Callable[[Tensor], Tensor]
 
 
@@ -27,3 +29,10 @@ def smooth(difference: Tensor) -> Tensor:
 
 
 ERRORS: dict[str, Error] = {"l2": squared, "l1": absolute, "smooth_l1": smooth}
+
+
+def error_of(loss: str) -> Error:
+    """The row of ``ERRORS``. Raises ValueError naming those there are."""
+    if loss not in ERRORS:
+        raise ValueError(f"unknown objective.loss {loss!r}{nearest(loss, ERRORS)}: there are {', '.join(ERRORS)}")
+    return ERRORS[loss]

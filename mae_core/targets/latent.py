@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mae_core.cells import Cells, Plan, gather_cells
-from mae_core.targets.errors import ERRORS
+from mae_core.targets.errors import error_of
 from mae_core.targets.pixels import LinearHead, NotShown
 
 
@@ -27,7 +27,7 @@ class Latents(NotShown):
     """The field of ``Taught`` that is predicted."""
 
     def __init__(self, modality: Any, width: int, loss: str = "smooth_l1") -> None:
-        self.width, self.error = width, ERRORS[loss]
+        self.width, self.error = width, error_of(loss)
 
     def head(self, width: int) -> nn.Module:
         """D_dec → D."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mae_core.cells import Belief, Cells, Plan, gather_cells
 from mae_core.modalities.base import Modality
-from mae_core.targets.errors import ERRORS
+from mae_core.targets.errors import error_of
 
 VARIANCE_EPS = 1e-6
 """Inside the root, as in the official code; the variance is the unbiased one."""
@@ -64,7 +64,7 @@ class Pixels:
 
     def __init__(self, modality: Modality, loss: str = "l2") -> None:
         self.values_per_cell: int = modality.values_per_cell
-        self.error = ERRORS[loss]
+        self.error = error_of(loss)
 
     def head(self, width: int) -> nn.Module:
         """D_dec → P."""

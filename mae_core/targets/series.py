@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mae_core.cells import Cells, Plan, gather_cells
-from mae_core.targets.errors import ERRORS
+from mae_core.targets.errors import error_of
 from mae_core.targets.pixels import Decoded, LinearHead
 
 
@@ -23,7 +23,7 @@ class VisibleLevel:
     takes: tuple[str, ...] = ("loss",)
 
     def __init__(self, modality: Any, loss: str = "l2") -> None:
-        self.modality, self.error = modality, ERRORS[loss]
+        self.modality, self.error = modality, error_of(loss)
 
     def head(self, width: int) -> nn.Module:
         """D_dec → p."""

@@ -55,7 +55,8 @@ class Settings:
     precision: str = "auto"
     seed: int = 0
     micro_batch: int = 0
-    """Largest number of samples in one forward pass of a worker; 0 = all at once, AUTO = what memory allows. Changes no results."""
+    """Largest number of samples in one forward pass of a worker; 0 = all at once, AUTO = what memory allows. Changes no
+    results but those of objectives that compare samples, which see the samples of their own pass."""
     recompute: bool = False
     """Recompute activations in backward: less memory, about a third more time."""
     memory_budget_mb: float = 0.0

@@ -39,6 +39,13 @@ def test_ends_of_a_front_stand_apart_and_a_crowd_does_not():
     assert ranked(line) == [3, 0, 2, 1]
 
 
+def test_an_objective_that_is_the_same_for_all_has_no_ends():
+    points = np.array([[0.1, 0.9], [0.5, 0.5], [0.4, 0.6], [0.9, 0.1]])
+    beside = np.c_[points, np.ones(4)]
+    assert crowding(beside).tolist() == crowding(points).tolist()
+    assert not crowding(np.ones((3, 2))).any()
+
+
 def test_the_pick_is_near_the_best_of_both():
     points = [[1.0, -100.0], [0.95, -10.0], [0.1, -1.0], [0.0, -50.0]]
     assert knee(points, [False, True]) == 1

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from search_project import make_project
 
-from experiments.pinning import as_command, nested, pin, pinned_text, searched_keys, settings_of
+from experiments.pinning import as_command, nested, pin, pinned_settings, pinned_text, searched_keys, settings_of
 from experiments.recipe import RecipeError, load_recipe
 from experiments.resolving import resolve
 from mae_core.data.dataset import open_dataset
@@ -71,6 +71,54 @@ def test_the_pinned_recipe_trains_what_the_trial_would_have_trained(project):
     assert alone.settings.steps != 500, "another architecture, other steps at equal cost"
     assert {alone.values[key].origin for key in chosen} == {"recipe"}
     assert path.read_text().startswith("# tiny with the values of trial 1")
+
+
+def tried(project, **values):
+    """Trial 2 of a recipe that leaves everything to the search, on a space of ``values``."""
+    path = project / "experiments" / "recipes" / "tiny.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    for key in values:
+        nest = nested({key: "auto"})
+        for section, inner in nest.items():
+            recipe[section] = merged(recipe.get(section, {}), inner)
+    path.write_text(yaml.safe_dump(recipe))
+    table = project / "results" / "tiny" / "trials.parquet"
+    facts = ["status", "seed", "steps", "flops", "parameters", "score", "loss"]
+    known = pd.read_parquet(table).iloc[-1][facts].to_dict()
+    row = {**known, "trial": 2, "rung": 0, "origin": "sampled", **values}
+    pd.DataFrame([row]).to_parquet(table)
+
+
+def merged(into, inner):
+    return {**into, **{k: merged(into.get(k, {}), v) if isinstance(v, dict) else v for k, v in inner.items()}}
+
+
+def test_keys_that_a_trials_kinds_do_not_take_stay_out_of_its_recipe(project):
+    chosen = {"model.encoder.kind": "conv", "model.encoder.registers": 4, "model.decoder.kind": "unet"}
+    tried(project, **chosen, **{"model.decoder.depth": 2})
+    info = open_dataset(project / "data" / "bars").info
+    whole = resolve(load_recipe("tiny", project), info, {**chosen, "model.decoder.depth": 2})
+    pin(project, "tiny", 2, "mine")
+    alone = resolve(load_recipe("mine", project), info)
+    assert alone.config == whole.config and alone.settings.steps == whole.settings.steps
+
+
+def test_a_map_that_the_trials_strategy_does_not_read_is_taken_out(project):
+    tried(project, **{"masking.strategy": "random"})
+    path = project / "experiments" / "recipes" / "tiny.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    recipe["masking"]["weights"] = "maps/centre.npy"
+    path.write_text(yaml.safe_dump(recipe))
+    pin(project, "tiny", 2, "mine")
+    resolve(load_recipe("mine", project), open_dataset(project / "data" / "bars").info)
+    command = as_command("tiny", pinned_settings(project, "tiny", 2))
+    assert "experiments/recipes/tiny.yaml:masking.weights=null" in shlex.split(command.replace("\\\n", ""))
+
+
+def test_a_trial_that_makes_no_model_is_no_recipe(project):
+    tried(project, **{"model.encoder.kind": "conv", "model.encoder.positions": "rope"})
+    with pytest.raises(ValueError, match="trial 2 of tiny makes no model: unknown positions 'rope' of encoder conv"):
+        pinned_text(project, "tiny", 2)
 
 
 def test_what_the_recipe_pins_stays(project):

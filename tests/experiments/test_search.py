@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import search_project
 import yaml
 from search_project import SPACE, ledger, losing, make_project, outs, without_ray
 
@@ -19,7 +20,7 @@ from experiments.recipe import load_recipe
 from experiments.results import Store
 from experiments.search import Task, search
 from experiments.search_results import COLUMNS
-from experiments.trials import Measured
+from experiments.trials import Measured, Work
 from mae_core.flops import train_flops
 from mae_core.modalities.image import ImageModality
 
@@ -133,6 +134,27 @@ def test_defaults_that_cannot_be_trained_end_the_search(tmp_path: Path, monkeypa
     assert not (root / "results").exists()
     (beat,) = (root / "runs").glob("*/heartbeat.json")
     assert json.loads(beat.read_text())["state"] == "failed"
+
+
+@pytest.mark.parametrize("rules", [{}, {"method": "population", "population": 4, "rounds": 2}])
+def test_defaults_that_failed_for_a_while_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: dict[str, object]
+) -> None:
+    root = make_project(tmp_path, masking={"strategy": "random", "ratio": "auto"}, search=rules)
+    without_ray(monkeypatch)
+    real, calls = search_project.measure, []
+
+    def full(work: Work) -> Measured:
+        calls.append(work)
+        return real(work)._replace(failure="CUDA out of memory", measures={}) if len(calls) == 1 else real(work)
+
+    monkeypatch.setattr(search_project, "measure", full)
+    with pytest.raises(SearchError, match=r"could not be trained.*CUDA out of memory"):
+        search("tiny", root)
+    assert len(ledger(root)) == len(calls) - 1 > 0
+    search("tiny", root)
+    assert len(ledger(root)) == len(calls) - 1, "only the defaults are trained twice"
+    assert not Store(root).trials("tiny")["status"].eq("failed").any()
 
 
 def test_without_labels_trials_are_ranked_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

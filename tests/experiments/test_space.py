@@ -64,6 +64,10 @@ def test_the_default_recipe_is_searched_by_what_it_leaves_auto() -> None:
         ({"masking.strategy": {"choices": []}}, "choices is a list"),
         ({"model.patch": {"choices": ["auto", 4]}}, "model.patch: auto is what leaves a key to the search"),
         ({"model.encoder.depth": {"choices": [[1]]}}, "choices is a list"),
+        ({"model.encoder.depth": {"low": 2.5, "high": 8}}, "model.encoder.depth: .*given: 2.5"),
+        ({"model.encoder.depth": {"low": 2, "high": 8, "step": 0.5}}, "step is a whole number.*given: 0.5"),
+        ({"model.encoder.qk_norm": {"low": 0, "high": 1}}, "no numbers between low and high: write {choices"),
+        ({"pretrain.lr": {"low": 0.001, "high": "much"}}, "pretrain.lr: .*given: 'much'"),
         ("- a", "holds list"),
         ("a: [", "is not YAML"),
     ],
@@ -79,7 +83,7 @@ def test_a_space_that_is_not_there_is_named(name: str) -> None:
         load_space(name, ROOT)
 
 
-def test_kinds_follow_from_how_numbers_are_written(tmp_path: Path) -> None:
+def test_kinds_follow_from_what_a_key_takes(tmp_path: Path) -> None:
     space = {
         "model.encoder.depth": {"low": 1, "high": 5, "step": 2},
         "masking.ratio": {"low": 0.4, "high": 0.8, "step": 0.1},
@@ -89,6 +93,23 @@ def test_kinds_follow_from_how_numbers_are_written(tmp_path: Path) -> None:
     assert keys["model.encoder.depth"] == IntDistribution(1, 5, step=2)
     assert keys["masking.ratio"] == FloatDistribution(0.4, 0.8, step=0.1)
     assert keys["masking.strategy"] == CategoricalDistribution(("grid", "random"))
+
+
+def test_values_are_what_the_recipe_reads(tmp_path: Path) -> None:
+    """YAML calls 1e-3 a text, 2.0 no whole number and 0 no answer."""
+    space = """
+        pretrain.lr: {choices: [1e-3, 3e-3, 0.003]}
+        model.encoder.qk_norm: {choices: [0, 1]}
+        model.encoder.depth: {low: 2.0, high: 8.0}
+        model.encoder.width: {choices: ['64', 128.0]}
+        masking.ratio: {low: 0, high: 5e-1}
+    """
+    keys = load_space("mine", written(tmp_path, space))
+    assert keys["pretrain.lr"] == CategoricalDistribution((0.001, 0.003))
+    assert [type(value) for value in keys["model.encoder.qk_norm"].choices] == [bool, bool]
+    assert keys["model.encoder.depth"] == IntDistribution(2, 8)
+    assert [(value, type(value)) for value in keys["model.encoder.width"].choices] == [(64, int), (128, int)]
+    assert keys["masking.ratio"] == FloatDistribution(0.0, 0.5)
 
 
 def test_values_that_do_not_fit_the_images_are_left_out_with_a_note() -> None:
@@ -111,6 +132,20 @@ def test_a_default_joins_the_choices_and_one_choice_is_no_search(tmp_path: Path)
     assert wide.keys == {}, "16 is the default of 64 pixels"
     keys = {"model.encoder.depth": CategoricalDistribution((2, 3))}
     assert narrow(keys, EVERYTHING, info()).keys == {"model.encoder.depth": CategoricalDistribution((6, 2, 3))}
+
+
+def test_what_would_change_nothing_or_has_several_sides_is_not_searched() -> None:
+    keys: dict[str, Any] = {
+        "masking.ratio": FloatDistribution(0.4, 0.8),
+        "model.patch": CategoricalDistribution((2, 4)),
+    }
+    bandit = {"strategy": "bandit", "ratio": "auto", "options": {"families": ["random"], "ratios": [0.5, 0.75]}}
+    space = narrow(keys, Recipe.model_validate({"masking": bandit}), info())
+    assert "masking.ratio is not searched: masking.options.ratios says what is hidden" in space.notes
+    film = {"sample": {"shape": [1, 8, 16, 16]}, "mean": [0.5], "std": [0.2], "stride": 1}
+    space = narrow(keys, EVERYTHING, film, "video")
+    assert list(space.keys) == ["masking.ratio"]
+    assert any(note.startswith("model.patch is not searched: it has several sides here, [") for note in space.notes)
 
 
 def test_a_model_to_begin_with_says_what_the_architecture_is() -> None:

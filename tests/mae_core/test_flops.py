@@ -73,6 +73,14 @@ def test_a_share_of_the_hidden_cells_costs_less(decoder, share):
     assert forward_flops(config) < forward_flops(config_of("vit", decoder))
 
 
+@pytest.mark.parametrize("decoder", ["cross", "linear"])
+def test_a_teacher_predicts_every_cell(decoder):
+    led = {"masking": {"strategy": "loss_ranked"}, "objective": {"loss_ranking": 1.0}}
+    whole, part = (config_of("vit", decoder, decoder={"share": share}, **led) for share in (1.0, 0.25))
+    of_teacher = [train_flops(config) - 3 * forward_flops(config) for config in (whole, part)]
+    assert of_teacher[0] == pytest.approx(of_teacher[1], rel=1e-9) and of_teacher[0] > 0
+
+
 @pytest.mark.parametrize("sizes", [{"depth": 5, "stages": 1, "kernel": 5}, {"depth": 4, "stages": 3}])
 def test_stages_and_kernels_of_convolutions_are_counted(sizes):
     modality = {"channels": 3, "size": [16, 24], "patch": 8}
@@ -88,6 +96,8 @@ def test_stages_and_kernels_of_convolutions_are_counted(sizes):
     [
         ("NVIDIA H100 80GB HBM3", 989e12),
         ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA H200 NVL", 835e12),
         ("NVIDIA A100-SXM4-80GB", 312e12),
         ("NVIDIA L40", 181e12),
         ("NVIDIA L4", 121e12),

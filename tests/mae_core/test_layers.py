@@ -70,6 +70,8 @@ def test_padded_keys_change_nothing():
 
 
 def test_heads_divide_the_width():
+    with pytest.raises(ValueError, match="width 8 cannot be split into 0 heads"):
+        Attention(8, 0)
     with pytest.raises(ValueError, match="width 10 cannot be split into 3 heads"):
         Attention(10, 3)
 

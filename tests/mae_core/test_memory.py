@@ -68,8 +68,8 @@ def config_of(name: str) -> dict[str, Any]:
     encoder, decoder = PARTS[name]
     return {
         "modality": {"kind": "image", "channels": 3, "size": [32, 32], "patch": 4},
-        "encoder": encoder,
-        "decoder": decoder,
+        "encoder": dict(encoder),
+        "decoder": dict(decoder),
         "masking": {"strategy": "random", "ratio": 0.6},
         "objective": {"reconstruction": 1.0, "target": "pixels"},
     }
@@ -97,6 +97,16 @@ def said(config: dict[str, Any], recomputed: int) -> int:
 @pytest.mark.parametrize("recomputed", [0, 2, 99])
 def test_the_estimate_is_near_what_is_alive(name, recomputed):
     config = config_of(name)
+    assert said(config, recomputed) == pytest.approx(measured(config, recomputed), rel=0.3)
+
+
+@pytest.mark.parametrize("pair", ["second", "complement_of_0", "full"])
+@pytest.mark.parametrize("recomputed", [0, 3, 99])
+@pytest.mark.parametrize("name", ["vit, joint", "conv, unet"])
+def test_second_views_are_recomputed_too(name, recomputed, pair):
+    config = config_of(name)
+    config["encoder"]["depth"] = 8
+    config["objective"] |= {"mask_contrastive": 0.1, "pair": pair}
     assert said(config, recomputed) == pytest.approx(measured(config, recomputed), rel=0.3)
 
 

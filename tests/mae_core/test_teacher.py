@@ -86,6 +86,16 @@ def test_attention_is_what_the_global_token_reads(config, raw):
     assert found.shape == (5, 16) and (found.sum(1) < 1).all(), "some of it is read from the global token itself"
 
 
+def test_compiled_blocks_are_watched_too(make_config, raw):
+    """A training leaves its blocks compiled, and the model then leads its own masks."""
+    model = MaskedAutoencoder.build(make_config(masking={"strategy": "attention"}), seed=1)
+    before = model.plan(raw, 0.5, "attention", 0)
+    for block in model.encoder.blocks:
+        block.compile(backend="eager")
+    model.encode(raw)
+    assert torch.equal(model.plan(raw, 0.5, "attention", 0).hide, before.hide)
+
+
 def test_the_difficulty_is_the_ranking_of_every_cell_of_whole_samples(config, raw):
     model = lively(config).eval()
     cells = model.modality.split(raw)

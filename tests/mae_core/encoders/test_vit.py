@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mae_core.draws import Draws
+from mae_core.encoders.vit import ViT
 from mae_core.evaluation.classifier import Classifier
 from mae_core.layers import Attention
 from mae_core.model import MaskedAutoencoder
@@ -42,6 +43,11 @@ def test_an_option_changes_the_model_trains_and_is_saved(make_config, make_raw, 
     assert torch.equal(MaskedAutoencoder.load(tmp_path / "model").encode(raw), model.encode(raw))
     classifier = Classifier.from_pretrained(model, ["a", "b"])
     assert {classifier.layer_of(name) for name, _ in classifier.named_parameters()} == set(range(classifier.layers))
+
+
+def test_a_negative_number_of_registers_is_refused():
+    with pytest.raises(ValueError, match="registers -1: a number of tokens"):
+        ViT(8, 1, 2, registers=-1)
 
 
 def test_registers_are_global_tokens_that_no_feature_holds(make_config, make_raw):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mae_core.cells import Cells, Plan
-from mae_core.targets.errors import ERRORS
+from mae_core.targets.errors import ERRORS, error_of
 from mae_core.targets.latent import Latents
 from mae_core.targets.pixels import NormPixels, Pixels
 from mae_core.targets.values import NormValues, Values
@@ -38,6 +38,11 @@ def test_a_cell_is_the_mean_over_its_values(made, name):
             wanted = true[sample, PLAN.hide[sample, m]]
             each = [FORMULAS[name](float(a - b)) for a, b in zip(said[sample, m], wanted)]
             assert float(found[sample, m]) == pytest.approx(sum(each) / 4, rel=1e-5)
+
+
+def test_an_error_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match=r"unknown objective\.loss 'l3'.*there are l2, l1, smooth_l1"):
+        error_of("l3")
 
 
 def test_every_table_row_is_a_default_somewhere_or_asked_for():
