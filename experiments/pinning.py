@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from experiments.goals import COLUMN
-from experiments.networks import KINDS, idle, refused
+from experiments.networks import KINDS, TABLES, idle, refused
 from experiments.params import recipe_row
 from experiments.recipe import NAME, RecipeError, load_recipe, parse_recipe, recipe_path
 from experiments.resolving import resolve
@@ -91,9 +91,10 @@ def pinned_settings(root: Path, recipe: str, trial: int) -> dict[str, Any]:
     values = resolved.values
     kinds = {key: values[key].value for key in KINDS}
     free = {k: v for k, v in chosen.items() if values[k].origin == "search" and not idle(k, kinds, set())}
-    for what, section in (("encoder", described.model.encoder), ("decoder", described.model.decoder)):
+    for what in TABLES:
+        section = getattr(described.model, what)
         if section.kind == "auto":
-            instead = refused(section, what, values[f"model.{what}.kind"].value)
+            instead = refused(section, what, kinds[f"model.{what}.kind"])
             free |= {f"model.{what}.{name}": default for name, default in instead.items()}
     if described.masking.weights and values["masking.strategy"].value != "weight_map":
         free["masking.weights"] = None

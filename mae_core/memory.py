@@ -169,7 +169,6 @@ def _activations(config: Mapping[str, Any], rows: int, precision: str, recompute
     blocks = (*parts.encoder.blocks, *parts.decoder.blocks)
     of_encoder = len(parts.encoder.blocks)
     kept, worst = parts.encoder.saved, 0.0
-    beside = [_recomputed(look, recomputed) for look in parts.beside]
     for i, block in enumerate(blocks):
         kept += parts.decoder.saved if i == of_encoder else 0.0
         # backward comes to a recomputed block when everything behind it has been let go
@@ -177,10 +176,10 @@ def _activations(config: Mapping[str, Any], rows: int, precision: str, recompute
         kept += block.entering if i < recomputed else block.saved
     # where backward begins it holds gradients of the widest of about four tensors that the last block keeps
     kept += blocks[-1].saved * WORKING if blocks else 0.0
-    kept += sum(look.kept for look in beside)
+    kept += sum(_saved(look, recomputed) for look in parts.beside)
     kept += parts.head.saved + (parts.decoder.saved if len(blocks) == of_encoder else 0.0)
     # the masked view comes first and the others one after another: backward goes through the last of them while all else is held
-    worst = max([worst, *(kept + look.again for look in beside if look.again)])
+    worst = max([worst, *(kept + block.saved for look in parts.beside for block in look.blocks[:recomputed])])
     each = rows * BYTES[precision]
     return int(each * kept), int(each * worst)
 
@@ -191,22 +190,9 @@ def _dearest(config: Mapping[str, Any]) -> float:
     return max(ratios, key=lambda ratio: sum(_saved(part) for part in costs(config, ratio).each))
 
 
-class _Look(NamedTuple):
-    """A view whose first blocks are recomputed."""
-
-    kept: float
-    again: float
-    """The most that comes on top while one of them is computed again."""
-
-
-def _recomputed(cost: Cost, count: int) -> _Look:
-    again, rest = cost.blocks[:count], cost.blocks[count:]
-    kept = cost.saved + sum(block.entering for block in again) + sum(block.saved for block in rest)
-    return _Look(kept, max((block.saved for block in again), default=0.0))
-
-
-def _saved(cost: Cost) -> float:
-    return cost.saved + sum(block.saved for block in cost.blocks)
+def _saved(cost: Cost, recomputed: int = 0) -> float:
+    again, rest = cost.blocks[:recomputed], cost.blocks[recomputed:]
+    return cost.saved + sum(block.entering for block in again) + sum(block.saved for block in rest)
 
 
 def _on_paper(config: Mapping[str, Any]) -> MaskedAutoencoder:
