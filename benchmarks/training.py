@@ -34,14 +34,15 @@ class Training(NamedTuple):
     device: str
 
     def told(self) -> list[Any]:
-        """For ``spread.file_of``: another one for other samples, labels, weights to start from, or another precision that ``auto`` is here.
+        """For ``spread.file_of``: another for other samples, labels or first weights, another precision that ``auto`` is here, or a GPU.
 
         Raises ValueError where ``pretrain.init_from`` is no model folder.
         """
         precision = choose_precision(self.settings.precision, torch.device(self.device)).name
         settings = asdict(replace(self.settings, precision=precision))
         init = self._folder(self.recipe.pretrain.init_from)
-        return [self.data.fingerprint, self.config, settings, weights_sum(init) if init else None]
+        told = [self.data.fingerprint, self.config, settings, weights_sum(init) if init else None]
+        return told if self.device == "cpu" else [*told, self.device]
 
     @property
     def step_flops(self) -> float:

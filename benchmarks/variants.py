@@ -231,6 +231,7 @@ def run(
     others = [name for name in chosen if name != baseline]
     found: dict[str, dict[int, Cell]] = {name: {} for name in chosen}
     failed: dict[str, None] = {}  # in the order in which they did
+    narrow = [name for name in narrow if name in chosen]
     asked, first = list(chosen), min(seeds, most_seeds)
     upto = first
     while True:

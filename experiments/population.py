@@ -106,11 +106,17 @@ def _next(space: Space, rules: SearchSection, outcomes: list[Outcome]) -> list[t
 
 
 def moved(key: str, value: float, allowed: BaseDistribution, up: int) -> float:
-    """``value`` a step up or down, within the range of the space where that is one."""
+    """``value`` a step up or down, within the range of the space where that is one; the other way where it stands at its end."""
+    found = _stepped(key, value, allowed, up)
+    return found if found != value else _stepped(key, value, allowed, not up)
+
+
+def _stepped(key: str, value: float, allowed: BaseDistribution, up: bool | int) -> float:
     if key == "pretrain.lr":
         value = value * LR_FACTOR if up else value / LR_FACTOR
     else:
-        value = min(max(value + (RATIO_STEP if up else -RATIO_STEP), 0.0), HIGHEST_RATIO)
+        size = max(RATIO_STEP, getattr(allowed, "step", None) or 0.0)  # a smaller one would be rounded away
+        value = min(max(value + (size if up else -size), 0.0), HIGHEST_RATIO)
     if isinstance(allowed, FloatDistribution):
         value = min(max(value, allowed.low), allowed.high)
         if allowed.step:

@@ -204,7 +204,9 @@ class PretrainSection(Section):
     teacher_momentum: Annotated[float, Field(ge=0, le=1)] = Field(
         0.996, description="what a teacher keeps of itself at the first step"
     )
-    teacher_momentum_end: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="and at the last; on a line")
+    teacher_momentum_end: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="and towards which it goes, on a line"
+    )
     log_grad_norms: bool = Field(False, description="log how hard each objective pulls at the encoder's output")
 
     @field_validator("seeds")

@@ -200,11 +200,11 @@ def propose(
     """``count`` configurations that are not in ``history``: a pure function of its arguments, so a resumed search proposes the same.
 
     Seeded multivariate TPE (Bergstra et al. 2011; of several ``objectives`` Ozaki et al. 2022) with a constant liar, so that those of one
-    call differ; at random until ``startup`` are known. Fewer come back where the space holds no more.
+    call differ. The first ones, ``startup`` with the defaults, are drawn at random. Fewer come back where the space holds no more.
     """
     sampler = optuna.samplers.TPESampler(
         seed=draw_key(seed, "search", len(history)) % 2**32,
-        n_startup_trials=startup,
+        n_startup_trials=0 if history else startup,
         constant_liar=True,
         multivariate=True if objectives > 1 else None,
     )

@@ -81,7 +81,7 @@ class Context(NamedTuple):
     again: Tensor | None = None
     """(B, …): the raw samples, augmented a second time, for the view ``augmented``."""
     arm: int | None = None
-    """Of a bandit, which masks this batch; None: the masker chooses by itself."""
+    """Which of its kinds of mask a learned masker uses in this batch, in all views; None: it chooses by itself."""
 
 
 class Scored(NamedTuple):

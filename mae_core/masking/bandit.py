@@ -91,6 +91,11 @@ class BanditMasker(nn.Module):
         """Of the arms, as people call them."""
         return [f"{name} {ratio:g}".strip() for name in self.families for ratio in self.ratios] or self.families
 
+    def shares(self) -> dict[str, float]:
+        """Strategy → how likely it is to mask the next round, at whichever ratio."""
+        each = np.reshape(self.probabilities(), (len(self.families), -1)).sum(1)
+        return dict(zip(self.families, each.tolist()))
+
     def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """What the family of a drawn arm says."""
         return self.family(self.arm(draws, draws.step)).score(cells, draws, context)

@@ -48,17 +48,23 @@ class Coverage(NamedTuple):
 def coverage(
     model: Any, raw: Tensor, ratio: float | None = None, strategy: str | None = None, seed: int = 0
 ) -> Coverage:
-    """How often a model's masks hide each cell of (B, …) ``raw``, two masks each; ratio and strategy default to the training's."""
+    """How often a model's masks hide each cell of (B, …) ``raw``, two masks each; ratio and strategy default to the training's.
+
+    A bandit's are all of its strategies, each as often as it would draw it, all at ``ratio``; two masks of a sample are of one of them.
+    """
     ratio = (model.ratio or model.modality.default_ratio) if ratio is None else ratio
     strategy = strategy or model.config["masking"]["strategy"]
+    own = strategy == model.config["masking"]["strategy"] and hasattr(model.masker, "shares")
+    shares = model.masker.shares() if own else {strategy: 1.0}
     n = model.modality.coords.shape[-2]
     hidden, there, shared = (torch.zeros(size, device=raw.device) for size in (n, n, 2))
     for ids in torch.arange(len(raw), device=raw.device).split(BATCH):
-        one, other = (hides(model.plan(raw[ids], ratio, strategy, seed + again, ids), n) for again in (0, 1))
         valid = model.modality.split(raw[ids]).valid
-        hidden += one.sum(0)
         there += len(ids) if valid is None else valid.sum(0)
-        shared += agreed(one, other, valid)
+        for name, share in shares.items():
+            one, other = (hides(model.plan(raw[ids], ratio, name, seed + again, ids), n) for again in (0, 1))
+            hidden += share * one.sum(0)
+            shared += share * agreed(one, other, valid)
     often = hidden / there
     even = evenness(hidden / there.clamp_min(1))
     return Coverage(often, model.modality.coords, float(even), float(agreement(shared)), len(raw))

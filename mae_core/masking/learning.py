@@ -26,6 +26,8 @@ from mae_core.registry import resolve
 CLIP = 1.0
 """Largest gradient norm of the policy."""
 TINY = 1e-8
+AT_RANDOM = 0
+"""The arm of a policy's batches that are masked at random."""
 
 
 class PolicyLearner:
@@ -61,8 +63,9 @@ class PolicyLearner:
 
     @torch.no_grad()
     def lead(self, raw: Tensor, draws: Draws, context: Context, look: int) -> tuple[Context, Plan | None]:
-        """``context`` as it is, and the plan of one look at these samples."""
-        return context, self._plan(raw, draws, context, look)
+        """The plan of one look at these samples, and ``context``, which says where other views are to be masked at random too."""
+        plan = self._plan(raw, draws, context, look)
+        return (context if plan.log_prob is not None else context._replace(arm=AT_RANDOM)), plan
 
     def _plan(self, raw: Tensor, draws: Draws, context: Context, look: int) -> Plan:
         """Drawn at random, and not learned from, in a share of the batches."""
@@ -130,8 +133,10 @@ class PolicyLearner:
     @torch.no_grad()
     def _tell(self, seen: list[Seen], rewards: list[Tensor], entropy: Tensor, total: Tensor, world: Any) -> None:
         coverage = world.sum(torch.stack([one.hidden for one in seen]).sum(0)) / total
+        whole = torch.cat(rewards)
+        rewarded = world.sum(torch.stack([whole.nansum(), known(whole)]))
         self.parts = {
-            "mask/reward": world.sum(torch.cat(rewards).sum()) / total * self.masker.sign,
+            "mask/reward": rewarded[0] / rewarded[1].clamp_min(1) * self.masker.sign,
             "mask/entropy": entropy,
             "mask/agreement": agreement(world.sum(torch.stack([one.agreed for one in seen]).sum(0))),
             "mask/hidden_most": coverage.max(),
@@ -144,7 +149,7 @@ def advantages_of(rewards: list[Tensor], looks: int, world: Any) -> list[Tensor]
     """(B,) each: a reward less the mean of its fellows, over the root mean square of all.
 
     Fellows are the other looks at the same sample, whose ``looks`` entries follow one another, or where there is one look the other
-    samples of the global batch.
+    samples of the global batch. A sample without a reward (NaN) is nobody's fellow, and its advantage is 0.
     """
     if looks > 1:
         found = []
@@ -153,18 +158,23 @@ def advantages_of(rewards: list[Tensor], looks: int, world: Any) -> list[Tensor]
             found += list((mine - mine.mean(0)) * (looks / (looks - 1)))
     else:
         whole = torch.cat(rewards)
-        sums = world.sum(torch.stack([whole.sum(), whole.new_tensor(float(len(whole)))]))
+        sums = world.sum(torch.stack([whole.nansum(), known(whole)]))
         found = [reward - (sums[0] - reward) / (sums[1] - 1).clamp_min(1) for reward in rewards]
     flat = torch.cat(found)
-    sums = world.sum(torch.stack([flat.square().sum(), flat.new_tensor(float(len(flat)))]))
-    size = (sums[0] / sums[1]).sqrt().clamp_min(TINY)
-    return [one / size for one in found]
+    sums = world.sum(torch.stack([flat.square().nansum(), known(flat)]))
+    size = (sums[0] / sums[1].clamp_min(1)).sqrt().clamp_min(TINY)
+    return [torch.where(one.isnan(), 0.0, one / size) for one in found]
+
+
+def known(rewards: Tensor) -> Tensor:
+    """Scalar: how many of (B,) there are, without NaN."""
+    return (~rewards.isnan()).sum().to(rewards.dtype)
 
 
 def entropy_share(logits: Tensor, valid: Tensor | None) -> Tensor:
     """(B,): the entropy of the first pick over that of a uniform one; 1 where there is but one cell."""
     if valid is not None:
-        logits = logits.masked_fill(~valid, torch.finfo(logits.dtype).min)
+        logits = logits.masked_fill(~valid, -1e9)  # not the least float, whose gradient overflows
     log_p = logits.log_softmax(1)
     entropy = -(log_p.exp() * log_p).sum(1)
     n = torch.full_like(entropy, logits.shape[1]) if valid is None else valid.sum(1).to(entropy.dtype)

@@ -15,6 +15,7 @@ from mae_core.layers import Positions, init_linear
 from mae_core.masking.cost import Learning
 from mae_core.masking.gumbel import gumbel
 from mae_core.masking.options import choice, number, whole
+from mae_core.masking.random import RandomMasker
 from mae_core.masking.rewards import REWARDS
 from mae_core.masking.updates import UPDATES
 from mae_core.registry import resolve
@@ -59,7 +60,7 @@ class PolicyMasker(nn.Module):
         plans: masks of each sample at each step, rewarded beside one another; 1 compares with the other samples of the batch.
         rate: learning rate.
         floor: of the entropy of the policy, as a share of the uniform one's; below it the policy is pushed back.
-        random: share of batches that are masked at random and teach the policy nothing.
+        random: share of batches of which every view is masked at random, and which teach the policy nothing.
         hidden: width of the network.
         width: D of the embedding; 0 for no network, which is random masking.
     """
@@ -104,6 +105,14 @@ class PolicyMasker(nn.Module):
             return Scored(noise)
         logits = self.logits(cells, None if context is None else context.embedding)
         return Scored(logits + noise, logits)
+
+    def family(self, arm: int) -> Any:
+        """The masker of a batch that is masked at random."""
+        return RandomMasker()
+
+    def ratio(self, arm: int) -> float | None:
+        """None: that of the training."""
+        return None
 
     @staticmethod
     def learning(options: Mapping[str, Any], cells: int, width: int, batch: int) -> Learning:

@@ -126,7 +126,7 @@ class ProbeReward:
             raise ValueError("reward probe needs labelled samples of two classes in train: choose error or progress")
 
     def before(self, model: Any, seen: Seen) -> Tensor | None:
-        """(B,): the reward itself; features are those that the mask was drawn for."""
+        """(B,): the reward itself, NaN without a label; features are those that the mask was drawn for."""
         ids, bank = self._bank_of(model, seen)
         tokens = model.encoder(model.modality, seen.cells, seen.plan).tokens
         view = pool_mean(tokens[:, -seen.plan.keep.shape[1] :], seen.plan.keep_ok).float()
@@ -138,7 +138,7 @@ class ProbeReward:
         )  # a sample does not vouch for itself
         right = likeness.masked_fill(labels != truth[:, None], -torch.inf).logsumexp(1)
         found = (right - likeness.logsumexp(1)).clamp_min(-20)  # a class that the bank lacks
-        return torch.where(truth >= 0, found, 0.0)
+        return torch.where(truth >= 0, found, torch.nan)
 
     def _bank_of(self, model: Any, seen: Seen) -> tuple[Tensor, Tensor]:
         """(K,) ids and (K, D) features of the step's bank, found once for all passes and looks."""

@@ -261,6 +261,8 @@ def test_what_cannot_be_trained_is_not_chosen_not_paired_and_not_trained_again(s
     assert found.note == "4 seeds were spent; wider: good; failed: good seed 1; without a trained trial: poor"
     rows = {row.name: row for row in rows_of(found, TABLE, "knn", 8, "this")}
     assert rows["good_knn_accuracy_vs_plain"].n == 3
+    named = run(whole, TABLE, "knn", 2, 4, 0.0, narrow=["poor", "good"])
+    assert named.note == found.note, "who has no trained trial is not gone on with"
     once = len(asked)
     assert run(whole, TABLE, "knn", 4, 4, 0.0) == found and len(asked) == once
     bad["rate × 1"] = TUNED
@@ -280,6 +282,12 @@ def test_other_labels_weights_and_precisions_are_other_cells(sweep, tmp_path):
     here = choose_precision("auto", torch.device("cpu")).name
     files = {name: task(Trial({"pretrain.precision": name})).file for name in ("auto", "bf16", "fp32")}
     assert files["auto"] == files[here] and files["bf16"] != files["fp32"]
+
+
+def test_cells_of_a_gpu_are_cells_of_their_own(sweep):
+    pinned = Trial({"pretrain.precision": "fp32"})
+    here, there = (sweep._replace(device=device).task(pinned, 0, sweep.flops).file for device in ("cpu", "cuda"))
+    assert here != there
 
 
 def test_what_is_done_once_a_step_is_shared_out_among_its_own_samples(root):

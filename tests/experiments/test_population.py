@@ -126,14 +126,26 @@ def test_defaults_that_lead_or_fail_end_it():
     ("key", "value", "up", "expected"),
     [
         ("masking.ratio", 0.5, 1, 0.6), ("masking.ratio", 0.5, 0, 0.4), ("masking.ratio", 0.85, 1, 0.9),
-        ("masking.ratio", 0.3, 0, 0.3), ("pretrain.lr", 0.002, 1, 0.0025), ("pretrain.lr", 0.002, 0, 0.0016),
-        ("pretrain.lr", 0.006, 1, 0.006),
+        ("masking.ratio", 0.3, 0, 0.4), ("pretrain.lr", 0.002, 1, 0.0025), ("pretrain.lr", 0.002, 0, 0.0016),
+        ("pretrain.lr", 0.006, 1, 0.0048), ("pretrain.lr", 0.0059, 1, 0.006),
     ],
 )  # fmt: skip
 def test_a_step_stays_in_the_space(key, value, up, expected):
     assert moved(key, value, SPACE.keys[key], up) == pytest.approx(expected)
     listed = CategoricalDistribution((0.5, 0.75))
     assert moved("masking.ratio", 0.9, listed, 1) == 0.95, "a list of choices bounds nothing on the way"
+    coarse = FloatDistribution(0.25, 0.75, step=0.25)
+    assert [moved("masking.ratio", 0.5, coarse, up) for up in (0, 1)] == [0.25, 0.75], "less would be rounded away"
+
+
+def test_who_copies_steps_away_from_whom_it_copies():
+    alone = Space({"masking.ratio": RATIOS}, {"masking.ratio": 0.75}, [])
+    _, jobs = play(population(alone, RULES), lambda job: outcome(job, low_is_good(job)), None, 1, 0)
+    at = {(job.rung, job.trial): job for job in jobs}
+    copies = [job for job in jobs if job.parent is not None and job.parent != job.trial]
+    assert len(copies) >= 4
+    for job in copies:
+        assert job.chosen != at[job.rung - 1, job.parent].chosen, "at the end of the range it turns round"
 
 
 def test_what_cannot_change_on_the_way_is_left_out_with_a_note():

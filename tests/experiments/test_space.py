@@ -190,6 +190,21 @@ def test_what_was_tried_is_not_proposed_again() -> None:
     assert sorted(chosen["depth"] for chosen in propose(small, history, 5, 0, 1)) == [1, 4]
 
 
+def test_after_the_random_ones_scores_guide_though_some_are_unknown() -> None:
+    """A trial that failed, or defaults outside the ranges, do not make the next ones random again."""
+    first = propose(SPACE, [], 9, 0, 10)
+    for unknown in (None, 0.5):
+        found = []
+        for turn in (1, -1):
+            scored = [Tried(chosen, turn * chosen["masking.ratio"]) for chosen in first[1:]]
+            history = [Tried({**SPACE.defaults, "masking.ratio": 0.3}, 0.5), Tried(first[0], unknown), *scored]
+            found.append(propose(SPACE, history, 4, 0, 10))
+        assert found[0] != found[1]
+        more, less = (sum(chosen["masking.ratio"] for chosen in some) for some in found)
+        assert more > less
+    assert len(propose(SPACE, [Tried(first[0], None)], 4, 0, 10)) == 4, "nothing is known at all"
+
+
 def test_a_default_outside_the_space_is_left_out_of_its_study() -> None:
     history = [
         Tried({**SPACE.defaults, "pretrain.lr": 0.1}, 0.5),

@@ -68,6 +68,18 @@ def test_a_random_mask_hides_all_alike_and_a_led_one_what_it_is_told_to(make_con
     assert found.often.tolist() == weights and found.agreement == pytest.approx(1)
 
 
+def test_a_bandits_are_all_its_strategies_as_often_as_it_draws_them(make_config, make_raw):
+    masking = {"strategy": "bandit", "ratio": 0.5, "options": {"families": ["grid", "random"], "ratios": [0.25, 0.5]}}
+    model = MaskedAutoencoder.build(make_config(masking=masking))
+    model.masker.value.copy_(torch.tensor([9.0, 9.0, 0.0, 0.0]))
+    assert model.masker.shares() == pytest.approx({"grid": 0.9, "random": 0.1}, abs=1e-3)
+    raw = make_raw(200, model.config)
+    found = coverage(model, raw, 0.5)
+    grid, random = (coverage(model, raw, 0.5, name) for name in ("grid", "random"))
+    torch.testing.assert_close(found.often, 0.9 * grid.often + 0.1 * random.often, atol=1e-3, rtol=0)
+    assert found.agreement == pytest.approx(0.9 * grid.agreement + 0.1 * random.agreement, abs=0.01)
+
+
 def test_cells_that_no_sample_has_are_not_counted(make_config):
     example = next(iter(TableModality.examples().values()))
     model = MaskedAutoencoder.build(
