@@ -17,7 +17,7 @@ from experiments.columns import HISTORY_COLUMNS, PART_PREFIXES
 from experiments.params import Row, recipe_row
 from experiments.placement import Placement, place, read_resources
 from experiments.publish import publish
-from experiments.recipe import Recipe, load_recipe
+from experiments.recipe import Recipe, RecipeError, load_recipe
 from experiments.resolving import Resolved, resolve
 from experiments.runs import Run, claim, fingerprint
 from experiments.train import Job, train
@@ -45,7 +45,12 @@ def prepare_context(name: str, root: Path = Path()) -> Context:
     recipe, row = load_recipe(name, root), recipe_row(name, root)
     dataset = open_dataset(root / "data" / row.dataset)
     resolved = resolve(recipe, dataset.info, read_best(root, name), row.modality, root)
-    MaskedAutoencoder.build(resolved.config)
+    model = MaskedAutoencoder.build(resolved.config)
+    if getattr(model.masker, "needs_labels", False) and model.ratio and not dataset.labelled:
+        raise RecipeError(
+            f"masking.options.reward {model.masker.reward} needs labelled samples of two classes in train, which {dataset.name} does "
+            "not have: choose error or progress"
+        )
     placement = place(read_resources(root), machines(), recipe.pretrain.batch_size)
     precision = choose_precision(recipe.pretrain.precision, torch.device(placement.device))
     return Context(recipe, row, dataset, resolved, placement, precision)

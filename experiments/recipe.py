@@ -34,7 +34,7 @@ class RecipeError(ValueError):
 class Section(BaseModel):
     """A part of a recipe; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _known(table: Mapping[str, Any], what: str, auto: bool = True) -> Any:

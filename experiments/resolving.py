@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import mae_core.registry as registry
+from experiments.frozen import check_frozen
 from experiments.maps import masking_details
 from experiments.networks import network
 from experiments.recipe import DecoderSection, EncoderSection, ObjectiveSection, Recipe, RecipeError
@@ -87,6 +88,10 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
 
     patch = pick("model.patch", _default_patch(kind, dataset) if recipe.model.patch == "auto" else None)
     encoder, decoder = network(recipe.model.encoder, "encoder", pick), network(recipe.model.decoder, "decoder", pick)
+    try:
+        registry.allow(kind.encoders, encoder["kind"], "encoder", modality)
+    except ValueError as problem:
+        raise RecipeError(f"model.encoder.kind: {problem}") from None
     objective = _objective(recipe.objective, kind, root)
     config = {
         "modality": {"kind": modality, **kind.configure(dataset, patch)},
@@ -100,6 +105,8 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
         "objective": objective,
     }
     config["masking"] |= masking_details(recipe.masking, config)
+    if folder := recipe.objective.features_from:
+        check_frozen(root / folder, folder, config, dataset)
     p = recipe.pretrain
     if p.micro_batch == "auto":
         try:

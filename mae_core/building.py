@@ -10,6 +10,7 @@ from torch import nn
 
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
+from mae_core.layers import Positions
 from mae_core.masking import MASKERS
 from mae_core.modalities import MODALITIES
 from mae_core.registry import allow, resolve
@@ -25,9 +26,11 @@ def build_encoder(config: Mapping[str, Any]) -> tuple[Any, Any]:
         cells, made = kind(width=encoder["width"], **modality), network(**encoder)
         if (rotary := getattr(made, "rotary", None)) is not None:
             rotary.check_axes(cells.coords.shape[-1])
-        return cells, made
-    cells = kind(width=None, **modality)
-    return cells, network(raster=cells.raster, **encoder)
+    else:
+        cells = kind(width=None, **modality)
+        made = network(raster=cells.raster, **encoder)
+    _check_positions(made, cells, "encoder")
+    return cells, made
 
 
 def build_decoder(config: Mapping[str, Any], modality: Any, encoder: Any) -> Any:
@@ -36,8 +39,19 @@ def build_decoder(config: Mapping[str, Any], modality: Any, encoder: Any) -> Any
     check_pair(config["encoder"]["kind"], decoder["kind"])
     network = resolve(DECODERS, decoder.pop("kind"), "decoder")
     if network.reads == "tokens":
-        return network(width, kinds=modality.kinds, **decoder)
+        made = network(width, kinds=modality.kinds, **decoder)
+        _check_positions(made, modality, "decoder")
+        return made
     return network(width, maps=encoder.stages, grid=encoder.raster.grid, **decoder)
+
+
+def _check_positions(network: nn.Module, modality: Any, which: str) -> None:
+    for part in network.modules():
+        if isinstance(part, Positions):
+            try:
+                part.check_axes(modality.coords.shape[-1])
+            except ValueError as problem:
+                raise ValueError(f"{which}: {problem}") from None
 
 
 def check_pair(encoder: str, decoder: str) -> None:

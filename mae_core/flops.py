@@ -20,7 +20,7 @@ from mae_core.masking.ratio import ratios_of
 from mae_core.masking.share import count_shared
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Geometry
-from mae_core.objectives.cost import extra_looks, teacher_looks
+from mae_core.objectives.cost import extra_looks, pairs_kept, teacher_looks
 from mae_core.registry import resolve
 
 
@@ -55,7 +55,8 @@ def costs(config: Mapping[str, Any], ratio: float, plain: bool = False) -> Costs
     written = resolve(DECODERS, decoder["kind"], "decoder").cost(decoder, look, width, read)
     asked = count_shared(hidden, decoder.get("share", 1.0))
     # in float32 and as they are compared: the prediction, the target and their difference
-    head = Cost(2.0 * asked * decoder["width"] * outputs, asked * (decoder["width"] + 3.0 * outputs) + cells * inputs)
+    saved = asked * (decoder["width"] + 3.0 * outputs) + cells * inputs + pairs_kept(config, asked)
+    head = Cost(2.0 * asked * decoder["width"] * outputs, saved)
     beside = tuple(_encoder(config, _look(config, seen, 0, plain)) for seen in extra_looks(config, kept, hidden))
     return Costs(read, written, head, beside)
 
@@ -99,7 +100,7 @@ def _learned(config: Mapping[str, Any], batch: int) -> float:
     asked = learning(config["masking"], geometry(config).cells, config["encoder"]["width"], batch)
     view = sum(share * found.encoder.total for share, found in _at_ratios(config))
     passes = asked.masked * forward_flops(config) + asked.views * view + asked.whole * encode_flops(config)
-    return asked.scorer + passes
+    return asked.scorer + passes + asked.taught * _taught(config)
 
 
 def encode_flops(config: Mapping[str, Any]) -> float:

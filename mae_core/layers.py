@@ -159,13 +159,18 @@ def sincos(coords: Tensor, width: int) -> Tensor:
     each part [sin | cos] with frequencies 10000^(-i/n), computed in double precision. Channels left over stay zero.
     """
     axes = coords.shape[-1]
+    check_room(width, axes)
     n = width // (2 * axes)
-    if n == 0:
-        raise ValueError(f"width {width} is too small for sin-cos positions over {axes} axes: at least {2 * axes}")
     omega = 10000.0 ** (-torch.arange(n, dtype=torch.float64, device=coords.device) / n)
     angles = coords.double().flip(-1).unsqueeze(-1) * omega
     table = torch.cat([angles.sin(), angles.cos()], -1).flatten(-2).float()
     return F.pad(table, (0, width - table.shape[-1]))
+
+
+def check_room(width: int, axes: int) -> None:
+    """Raises ValueError where sin-cos positions over so many axes do not fit into ``width`` channels."""
+    if width < 2 * axes:
+        raise ValueError(f"width {width} is too small for sin-cos positions over {axes} axes: at least {2 * axes}")
 
 
 class Positions(nn.Module):
@@ -176,6 +181,10 @@ class Positions(nn.Module):
         self.width = width
         self._coords: Tensor | None = None
         self._table: Tensor | None = None
+
+    def check_axes(self, axes: int) -> None:
+        """Raises ValueError where there are more axes than the width has room for."""
+        check_room(self.width, axes)
 
     def forward(self, coords: Tensor, index: Tensor | None = None) -> Tensor:
         """``coords`` (N, K) or (B, N, K), ``index`` (B, V) or None → (B or 1, V or N, D)."""

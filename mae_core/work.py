@@ -161,6 +161,9 @@ def _flops(func: Any, args: Any, kwargs: Any, made: Any) -> float:
         backward = "backward" in name
         query, keys = args[backward], args[1 + backward]
         return (10.0 if backward else 4.0) * prod(query.shape) * keys.shape[-2]
+    if name.startswith("convolution_backward"):  # torch's own count of it forgets the groups of the weight's gradient
+        grown, weight, wanted = args[0], args[2], args[10]
+        return 2.0 * grown.numel() * weight[0].numel() * sum(wanted[:2])
     return float(flop_registry[func._overloadpacket](*args, **kwargs, out_val=made))
 
 

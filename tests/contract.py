@@ -36,13 +36,15 @@ EXAMPLES = {name: kind.examples() for name, kind in KINDS.items()}
 
 def factors_of(modality: str) -> dict[str, Any]:
     """What varies within a modality."""
+    targets = [target for target in KINDS[modality].targets if target != "features"]
     return {
         "modality": [modality],
         "example": list(EXAMPLES[modality]),
         "masker": KINDS[modality].maskers,
         "encoder": KINDS[modality].encoders,
         "decoder": list(DECODERS),
-        "target": [target for target in KINDS[modality].targets if target != "features"],
+        "target": targets,
+        "beside": ["", *targets],
         "objective": KINDS[modality].objectives,
         "ratio": [0.0, 0.5, 0.75, 0.95],
         "batch": [1, 3],
@@ -51,12 +53,19 @@ def factors_of(modality: str) -> dict[str, Any]:
 
 def possible(case: dict[str, Any]) -> bool:
     """Whether its parts go together at all."""
-    return fits(case["encoder"], case["decoder"]) and not lacking(case["encoder"], case["masker"])
+    networks = fits(case["encoder"], case["decoder"]) and not lacking(case["encoder"], case["masker"])
+    return networks and case["beside"] != case["target"]
 
 
 def parts_of(case: dict[str, Any]) -> set[str]:
     """What is minimised: a mask that is led by a ranking needs the objective that learns it."""
-    return {"reconstruction", case["objective"], *(["loss_ranking"] if case["masker"] == "loss_ranked" else [])}
+    led = {"loss_ranking"} if case["masker"] == "loss_ranked" else set()
+    return {"reconstruction", case["objective"], *led, *beside(case)}
+
+
+def beside(case: dict[str, Any]) -> dict[str, float]:
+    """Targets beside the main one, with their weights."""
+    return {case["beside"]: 1.0} if case["beside"] else {}
 
 
 def config_of(case: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +74,11 @@ def config_of(case: dict[str, Any]) -> dict[str, Any]:
         "encoder": {"kind": case["encoder"], **ENCODER_SIZES[case["encoder"]]},
         "decoder": {"kind": case["decoder"], **DECODER_SIZES[case["decoder"]]},
         "masking": {"strategy": case["masker"], "ratio": case["ratio"]},
-        "objective": {**dict.fromkeys(sorted(parts_of(case)), 1.0), "target": case["target"]},
+        "objective": {
+            **dict.fromkeys(sorted(parts_of(case) - {*beside(case)}), 1.0),
+            "target": case["target"],
+            "targets": beside(case),
+        },
     }
 
 

@@ -103,7 +103,8 @@ class BanditMasker(nn.Module):
     @staticmethod
     def learning(options: Mapping[str, Any], cells: int, width: int, batch: int) -> Learning:
         """What measuring the model once a round costs."""
-        return Learning(masked=PROBE / batch / options["every"])
+        once = PROBE / batch / options["every"]
+        return Learning(masked=once, taught=once)
 
     def check_training(self) -> None:
         """Raises ValueError where there is nothing to choose."""

@@ -22,6 +22,8 @@ class Learning(NamedTuple):
     """Of the encoder over visible cells."""
     whole: float = 0.0
     """Encodings of whole samples."""
+    taught: float = 0.0
+    """What teachers say of a whole sample, where something asks them."""
     scorer: float = 0.0
     """FLOPs of a network that scores cells, its own training included."""
 

@@ -47,7 +47,7 @@ class PolicyLearner:
         self.optimizer = torch.optim.Adam(self.parameters, lr=masker.rate)
         self.parts: dict[str, Tensor] = {}
         """What the last step that taught something showed, by name."""
-        self.needs_labels = getattr(self.reward, "needs_labels", False)
+        self.needs_labels = masker.needs_labels
         self._seen: list[Seen] = []
 
     def cases(self) -> list[tuple[float, bool]]:

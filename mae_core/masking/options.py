@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +16,8 @@ def whole(name: str, value: Any, least: int = 1) -> int:
 
 def number(name: str, value: Any, low: float, high: float = float("inf")) -> float:
     """A number within both bounds."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+    real = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not real or not low <= value <= high:
         wanted = f"of at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}]"
         raise ValueError(f"option {name} is {value!r}: a number {wanted} is wanted")
     return float(value)

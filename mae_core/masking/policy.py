@@ -106,6 +106,11 @@ class PolicyMasker(nn.Module):
         logits = self.logits(cells, None if context is None else context.embedding)
         return Scored(logits + noise, logits)
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the reward asks for labelled samples of two classes in train."""
+        return getattr(resolve(REWARDS, self.reward, "reward"), "needs_labels", False)
+
     def family(self, arm: int) -> Any:
         """The masker of a batch that is masked at random."""
         return RandomMasker()
@@ -122,7 +127,7 @@ class PolicyMasker(nn.Module):
         learned = 1 - options["random"]  # batches that are masked at random teach nothing
         drawn = learned * options["plans"]
         scorer = drawn * passes * Scorer.flops(cells, width, options["hidden"])
-        return Learning(learned * needs.passes, drawn * needs.views, learned * needs.bank / batch, scorer)
+        return Learning(learned * needs.passes, drawn * needs.views, learned * needs.bank / batch, scorer=scorer)
 
     def learner(self, model: Any) -> Any:
         """What trains this policy beside ``model``."""

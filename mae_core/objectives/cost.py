@@ -12,6 +12,9 @@ from mae_core.objectives.options import Wanted, wanted
 from mae_core.registry import resolve
 from mae_core.targets import TARGETS
 
+PAIRS = 6.0
+"""Values that ``loss_ranking`` holds of every two cells, at most at once."""
+
 
 class TeacherLooks(NamedTuple):
     """What teachers do for each training sample, which they see whole."""
@@ -43,6 +46,11 @@ def teacher_looks(config: Mapping[str, Any]) -> TeacherLooks:
     names.add(getattr(resolve(MASKERS, config["masking"]["strategy"], "masking strategy"), "taught", ""))
     copies = int(bool(names & {"latent", "attention", "difficulty"}))
     return TeacherLooks(copies + ("features" in names), "difficulty" in names)
+
+
+def pairs_kept(config: Mapping[str, Any], asked: int) -> float:
+    """Values a sample that comparing ``asked`` predicted cells with each other keeps for backward, and what backward begins with."""
+    return PAIRS * asked**2 if "loss_ranking" in wanted(config["objective"]).weights else 0.0
 
 
 def _views(asked: Wanted) -> set[str]:

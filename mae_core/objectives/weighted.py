@@ -59,7 +59,7 @@ class Objectives(nn.Module):
             self.each[name] = Reconstruction(make_target(name, asked, modality, width), name=name)
         self.views = sorted({view for one in self.each.values() for view in one.views} - {"masked"})
         heads = [(name, one) for name, one in self.each.items() if name != "reconstruction" and hasattr(one, "head")]
-        self.heads = nn.ModuleDict({name: one.head(decoder_width) for name, one in heads})
+        self.heads = nn.ModuleDict({_key(name): one.head(decoder_width) for name, one in heads})
         self.projector = Projector(width, asked.projector) if asked.projector else None
         self.traced = False
         """Whether to give away what gradients of single objectives are taken of."""
@@ -101,7 +101,7 @@ class Objectives(nn.Module):
                 terms[name] = one.forward((seen,))
                 seen = seen._replace(error=terms[name].per_cell)
             else:
-                terms[name] = one.forward((seen._replace(prediction=self.heads[name](seen.decoded, seen.plan)),))
+                terms[name] = one.forward((seen._replace(prediction=self.heads[_key(name)](seen.decoded, seen.plan)),))
         each = {name: self.weights[name] * term.total for name, term in terms.items()}
         parts = {part: value for term in terms.values() for part, value in term.parts.items()}
         found = terms["reconstruction"]._replace(total=torch.stack(list(each.values())).sum(), parts=parts)
@@ -119,3 +119,8 @@ class Objectives(nn.Module):
         both = torch.cat([features.float(), there.unsqueeze(1).float()], 1)
         both = both if gather is None else gather(both)
         return Summary(both[:, :-1], both[:, -1] > 0.5)
+
+
+def _key(name: str) -> str:
+    """Of a head among its fellows: ``values`` is what a dict of modules calls a method of its own."""
+    return f"{name}_" if hasattr(nn.ModuleDict, name) else name

@@ -8,6 +8,7 @@ import yaml
 from experiments.recipe import Recipe, RecipeError, parse_recipe
 from experiments.resolving import SEARCHABLE, resolve
 from experiments.space import load_space, narrow, propose
+from mae_core.modalities.table import TableModality
 from mae_core.model import MaskedAutoencoder
 
 DATASET = {"sample": {"shape": [1, 16, 16]}, "mean": [0.13], "std": [0.31]}
@@ -63,6 +64,13 @@ def test_a_key_that_would_do_nothing_is_refused(text, words):
     with pytest.raises(RecipeError) as refusal:
         config_of(f"model: {text}")
     assert all(word in str(refusal.value) for word in words)
+
+
+@pytest.mark.parametrize("kind", ["conv", "hybrid"])
+def test_an_encoder_that_the_modality_has_not_names_those_that_it_has(kind):
+    table = TableModality.examples()["numbers"].config
+    with pytest.raises(RecipeError, match=rf"model\.encoder\.kind: encoder '{kind}' .* 'table': there are vit"):
+        resolve(parse_recipe(f"model: {{encoder: {{kind: {kind}}}}}", "x"), table, {}, "table")
 
 
 @pytest.mark.parametrize(

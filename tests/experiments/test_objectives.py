@@ -17,8 +17,10 @@ from experiments.report_runs import training
 from experiments.resolving import resolve
 from experiments.results import Store
 from experiments.space import narrow
+from mae_core.data.dataset import open_dataset
 from mae_core.flops import encode_flops, forward_flops, train_flops
 from mae_core.memory import AUTO
+from mae_core.modalities.table import TableModality
 from mae_core.model import MaskedAutoencoder
 from mae_core.teacher import weights_sum
 
@@ -164,13 +166,38 @@ def test_a_frozen_models_features_are_a_target(root):
     told = load_recipe("tiny", root)
     loose = told.model_copy(update={"masking": told.masking.model_copy(update={"ratio": "auto"})})
     keys = {"masking.ratio": FloatDistribution(0.4, 0.8)}
-    assert narrow(keys, loose, DATASET, "image", root).keys == keys, "a search finds the teacher in the project too"
+    info = open_dataset(root / "data" / "tiny").info
+    assert narrow(keys, loose, info, "image", root).keys == keys, "a search finds the teacher in the project too"
+    for other, said in (
+        ({"sample": {"shape": [1, 16, 16]}}, r"teacher takes samples of shape \(1, 8, 8\), .* have \(1, 16, 16\)"),
+        (
+            {"sample": {"shape": [3, 8, 8]}, "mean": [0.1] * 3, "std": [0.3] * 3},
+            r"teacher .* shape \(1, 8, 8\), .* \(3, 8, 8\)",
+        ),
+    ):
+        with pytest.raises(RecipeError, match=rf"objective\.features_from: {said}"):
+            resolve(told, {**info, **other}, {}, "image", root)
+    with pytest.raises(RecipeError, match=r"teacher has 16 cells where this model has 4, .*: take its model\.patch"):
+        resolve(told.model_copy(update={"model": told.model.model_copy(update={"patch": 4})}), info, {}, "image", root)
     (root / "teacher").rename(root / "elsewhere")
     assert MaskedAutoencoder.load(root / "models" / "tiny" / "seed-0").needs.features, "loading needs no teacher"
     with pytest.raises(RecipeError, match=r"objective\.features_from is of the target features: name that"):
         config_of("objective: {features_from: teacher}")
     with pytest.raises(RecipeError, match=r"objective\.features_from: .*teacher is no model folder"):
         resolve(load_recipe("tiny", root), DATASET, {}, "image", root)
+
+
+def test_a_frozen_model_reads_what_is_trained_on(tmp_path):
+    """Numbers of other columns have the right shape, and mean nothing to it."""
+    table = TableModality.examples()["numbers"].config
+    MaskedAutoencoder.build(resolve(Recipe(), table, {}, "table").config).save(tmp_path / "teacher")
+    asked = parse_recipe("objective: {targets: {features: 1}, features_from: teacher}", "x")
+    assert resolve(asked, table, {}, "table", tmp_path).config["objective"]["source"]["width"] == 128
+    others = [{**column, "name": f"other {column['name']}"} for column in table["columns"]]
+    with pytest.raises(RecipeError, match="teacher does not read what the dataset holds: its columns"):
+        resolve(asked, {**table, "columns": others}, {}, "table", tmp_path)
+    with pytest.raises(RecipeError, match="teacher is a model of modality table, the dataset holds image"):
+        resolve(asked, DATASET, {}, "image", tmp_path)
 
 
 def test_what_cannot_be_shown_is_not_asked_for():

@@ -4,9 +4,10 @@ import csv
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
-from project import make_project, write_recipe
+from project import make_project, write_dataset, write_recipe
 from without_ray import train_in_this_process
 
 import experiments.pretrain as stage
@@ -161,6 +162,18 @@ def test_divergence_is_said(root):
     write_recipe(root, pretrain={"lr": 1e30, "clip": 0, "steps": 60})
     with pytest.raises(TrainingDiverged, match=r"lower pretrain\.lr"):
         stage.pretrain("tiny", root)
+
+
+def test_a_reward_without_its_labels_is_refused_before_anything_runs(root):
+    write_recipe(root, masking={"strategy": "policy", "options": {"reward": "probe"}})
+    stage.prepare_context("tiny", root)
+    shutil.rmtree(root / "data" / "tiny")
+    write_dataset(root, labels=np.full(240, -1))
+    with pytest.raises(
+        RecipeError, match=r"masking\.options\.reward probe needs labelled samples .* which tiny does not have"
+    ):
+        stage.pretrain("tiny", root)
+    assert not (root / "runs").exists()
 
 
 def test_more_workers_than_there_are_are_refused_before_anything_runs(root):

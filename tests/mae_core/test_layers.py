@@ -92,6 +92,25 @@ def test_sincos_of_other_axes_and_widths():
         sincos(torch.rand(5, 3), 4)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"encoder": {"kind": "vit", "width": 2, "depth": 1, "heads": 1}},
+            "encoder: width 2 is too small for sin-cos positions over 2 axes: at least 4",
+        ),
+        (
+            {"encoder": {"kind": "conv", "width": 2, "depth": 2, "stages": 2, "positions": "sincos"}},
+            "encoder: width 2 is too small",
+        ),
+        ({"decoder": {"kind": "joint", "width": 3, "depth": 1, "heads": 1}}, "decoder: width 3 is too small"),
+    ],
+)
+def test_widths_without_room_for_positions_are_refused_when_a_model_is_built(make_config, changes, said):
+    with pytest.raises(ValueError, match=said):
+        MaskedAutoencoder.build({**make_config(), **changes})
+
+
 def test_positions_follow_the_coordinates():
     positions = Positions(8)
     shared = torch.rand(6, 2)

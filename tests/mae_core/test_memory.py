@@ -110,6 +110,18 @@ def test_second_views_are_recomputed_too(name, recomputed, pair):
     assert said(config, recomputed) == pytest.approx(measured(config, recomputed), rel=0.3)
 
 
+@pytest.mark.parametrize("recomputed", [0, 99])
+def test_pairs_of_hidden_cells_are_held(recomputed):
+    """As many as the square of what is hidden: here half of all that is alive."""
+    config = config_of("vit, joint")
+    config["modality"] |= {"patch": 2}
+    config["masking"]["ratio"] = 0.75
+    plain = said(config, recomputed)
+    config["objective"]["loss_ranking"] = 1.0
+    assert said(config, recomputed) == pytest.approx(measured(config, recomputed), rel=0.3)
+    assert said(config, recomputed) > 1.3 * plain
+
+
 @pytest.mark.parametrize("name", PARTS)
 def test_recomputing_saves_what_is_said(name):
     """Of what is kept for backward, recomputing every block leaves less than two thirds."""

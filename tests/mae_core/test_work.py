@@ -66,6 +66,16 @@ def test_products_are_the_analytic_flops(config, samples):
     assert 0.8 * expected < counted.work.full_flops < 1.1 * expected
 
 
+@pytest.mark.parametrize("decoder", [{"kind": "joint", "heads": 2}, {"kind": "unet", "kernel": 7}])
+def test_products_of_convolutions_are_the_analytic_flops_too(make_config, samples, decoder):
+    """Each channel by itself: torch's own formula for backward takes every channel with every other."""
+    encoder = {"kind": "conv", "width": 32, "depth": 3, "stages": 2, "kernel": 7}
+    config = {**make_config(), "encoder": encoder, "decoder": {"width": 16, "depth": 1, **decoder}}
+    counted = count(config, SETTINGS, samples)
+    expected = train_flops(config) * SETTINGS.batch_size
+    assert 0.8 * expected < counted.work.full_flops < 1.1 * expected
+
+
 def test_any_batch_is_told_from_two_small_ones(config, samples, monkeypatch):
     whole = count(config, SETTINGS, samples)
     monkeypatch.setattr(work, "LARGEST_STEP", 4 * train_flops(config))

@@ -67,6 +67,18 @@ def test_a_bandit_measures_itself_once_a_round(beside):
     assert said + before == pytest.approx(real, rel=0.05)
 
 
+def test_a_bandit_asks_the_teacher_too(make_config, make_raw):
+    """Twice as many rounds cost more by what measuring the model once does, a look of the teacher at each probed sample included."""
+
+    def real_and_said(every):
+        masking = {"strategy": "bandit", "ratio": 0.5, "options": {"families": ["random", "grid"], "every": every}}
+        config = make_config(masking=masking, objective={"target": "latent"})
+        return counted(config, make_raw(len(LABELS), config)), train_flops(config, BATCH)
+
+    (often, said_often), (seldom, said_seldom) = (real_and_said(every) for every in (1, 2))
+    assert said_often - said_seldom == pytest.approx(often - seldom, rel=0.05)
+
+
 def test_batches_masked_at_random_ask_for_nothing(make_config):
     whole, half, none = (
         train_flops(make_config(masking=policy(reward="progress", random=share))) for share in (0.0, 0.5, 1.0)

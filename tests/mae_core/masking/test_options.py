@@ -223,6 +223,11 @@ class TestMaking:
             ({"strategy": "random", "options": {"size": 2}}, "random masking has no 'size': it has none"),
             ({"strategy": "variance", "options": {"hide": "some"}}, "option hide is 'some': there are much, little"),
             ({"strategy": "coarse", "options": {"size": 0}}, "option size is 0: a whole number of at least 1"),
+            (
+                {"strategy": "edges", "options": {"sharpness": math.inf}},
+                "option sharpness is inf: a number of at least 0",
+            ),
+            ({"strategy": "policy", "options": {"rate": math.nan}}, "option rate is nan: a number of at least 0"),
             ({"strategy": "multi_block", "options": {"aspect": [2, 1]}}, "the first is the larger one"),
             ({"strategy": "weight_map", "options": {"weights": [1]}}, "weight_map masking has no 'weights'"),
             ({"strategy": "grid", "weights": [1.0]}, "for weight_map masking, not for grid"),
