@@ -234,7 +234,7 @@ def mlflow_backfill() -> None:
 def main() -> None:
     """Runs the command; errors that tell the user what to do are printed without a traceback."""
     try:
-        app()
+        app(prog_name="maestro")
     except (ValueError, OSError, RuntimeError) as problem:
         if os.environ.get("MAESTRO_TRACEBACK"):
             raise
