@@ -284,10 +284,19 @@ def neighbours(model: Model, samples_file: Path, count: int, raw: np.ndarray, k:
 
 
 def fits(model: Model, dataset: Dataset) -> bool:
-    """Whether a model takes samples of a dataset as they are."""
-    if (model.config.get("modality") or {}).get("kind") != dataset.modality:
+    """Whether a masked autoencoder takes samples of a dataset as they are."""
+    if model.config.get("type") == "classifier" or (model.config.get("modality") or {}).get("kind") != dataset.modality:
         return False
     return _takes(json.dumps(model.config["modality"], sort_keys=True), json.dumps(dataset.info, sort_keys=True))
+
+
+def shows(model: Model) -> bool:
+    """Whether what a masked autoencoder predicts can be shown as a sample."""
+    from mae_core.registry import resolve
+    from mae_core.targets import TARGETS
+
+    target = (model.config.get("objective") or {}).get("target")
+    return target not in TARGETS or getattr(resolve(TARGETS, target, "target"), "shown", True)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

@@ -55,7 +55,10 @@ def fill_bank(subject: Subject, folder: Path, split: str, fills: bool, show: boo
             named = {metric: _mean(np.stack(list(by_mask.values())))}
             named |= {f"{metric}.{mask}": values for mask, values in by_mask.items()}
             for name, values in named.items():
-                mean = over_items(values[~np.isnan(values)])
+                known = values[~np.isnan(values)]
+                if not len(known):
+                    continue  # no sample of the split says anything of it
+                mean = over_items(known)
                 low, high = (None if np.isnan(end) else end for end in (mean.low, mean.high))
                 numbers = (n_train, mean.n, split, mean.mean, low, high)
                 measures.append(Measure(model, "reconstruction", name, seed, *numbers))

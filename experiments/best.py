@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from experiments.recipe import RecipeError
+from experiments.recipe import RecipeError, value_at
+from experiments.yaml_files import read_yaml
 
 
 def read_best(root: Path, recipe: str) -> dict[str, Any]:
@@ -18,12 +17,14 @@ def read_best(root: Path, recipe: str) -> dict[str, Any]:
     path = root / "results" / recipe / "best.yaml"
     if not path.is_file():
         return {}
+    again = f"make it again with dvc repro search@{recipe}"
     try:
-        found = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise RecipeError(
-            f"{path} cannot be read ({' '.join(str(problem).split())}): make it again with dvc repro search@{recipe}"
-        ) from None
+        found = read_yaml(path, RecipeError)
+    except RecipeError as problem:
+        raise RecipeError(f"{' '.join(str(problem).split())}: {again}") from None
     if not isinstance(found, dict):
-        raise RecipeError(f"{path} holds no values by key: make it again with dvc repro search@{recipe}")
-    return found
+        raise RecipeError(f"{path} holds no values by key: {again}")
+    try:
+        return {str(key): value_at(str(key), value) for key, value in found.items()}
+    except RecipeError as problem:
+        raise RecipeError(f"{path}: {problem}: {again}") from None

@@ -41,6 +41,11 @@ def controls(recipe: str, root: Path = Path()) -> None:
             f"controls.models of {recipe} asks for a supervised twin, but {context.dataset.name} has no labels of two classes: "
             "take it out of experiments/recipes/" + f"{recipe}.yaml"
         )
+    if "supervised" in asked and context.resolved.settings.batch_size < 2:
+        raise RecipeError(
+            f"controls.models of {recipe} asks for a supervised twin, whose head normalises over the batch: pretrain.batch_size has to be "
+            "2 or more"
+        )
     mark = fingerprint("controls", recipe, context.precision.name, root)
     with claim("controls", recipe, mark, root) as run:
         began, spent = time.perf_counter(), 0.0
@@ -89,11 +94,11 @@ def _supervised(recipe: str, seed: int, context: Context, run: Run, root: Path, 
     settings = finetune.Settings(
         steps=steps, batch_size=batch_size, lr=lr, layer_decay=1.0, seed=seed, precision=context.precision.name
     )
-    init_from = context.recipe.pretrain.init_from
-    if init_from:
-        network = Classifier.from_pretrained(MaskedAutoencoder.load(root / init_from), classes, seed)
-    else:
-        network = Classifier.build(config, classes, seed)
+    network = Classifier.build(config, classes, seed)
+    if init_from := context.recipe.pretrain.init_from:
+        begun = MaskedAutoencoder.load(root / init_from)
+        network.modality.load_state_dict(begun.modality.state_dict())
+        network.encoder.load_state_dict(begun.encoder.state_dict())
     network.to(context.placement.device)
     for done in finetune.train(network, samples, labels[labels >= 0], settings):
         if done.step % 50 == 0 or done.step == steps - 1:

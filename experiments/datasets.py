@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from experiments.recipe import NAME, Section, explain
+from experiments.yaml_files import parse_yaml, read_text
 from mae_core.data.dataset import DatasetError
 from mae_core.data.fetch import Fetched, Wanted, fetch, fetch_tree
 from mae_core.data.pack import Rules, pack
@@ -112,10 +112,7 @@ def _check_picture(source: dict[str, Any]) -> None:
 
 def parse_dataset(text: str, where: str) -> DatasetSpec:
     """A dataset description from YAML. Raises DatasetError naming each wrong key and the nearest right one."""
-    try:
-        raw = yaml.safe_load(text) or {}
-    except yaml.YAMLError as problem:
-        raise DatasetError(f"{where} is not YAML: {problem}") from problem
+    raw = parse_yaml(text, where, DatasetError)
     try:
         return DatasetSpec.model_validate(raw)
     except ValidationError as problem:
@@ -130,7 +127,7 @@ def load_dataset_spec(name: str, root: Path = Path()) -> DatasetSpec:
     names = sorted(p.stem for p in folder.glob("*.yaml"))
     if not NAME.match(name) or not path.is_file():
         raise DatasetError(f"no dataset {name!r}{nearest(name, names)}: {folder} has {', '.join(names) or 'none'}")
-    return parse_dataset(path.read_text(), str(path))
+    return parse_dataset(read_text(path, DatasetError), str(path))
 
 
 def prepare(name: str, root: Path = Path()) -> dict[str, Any]:

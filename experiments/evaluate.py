@@ -98,7 +98,7 @@ def _rank_jobs(everyone: list[Subject], dataset: Dataset, asked: Questions, shel
     """Ranks of every network's features, and where no labelled task can run the measures that need no labels."""
     networks = [one for one in everyone if one.folder is not None] if "rank" in asked.tasks else []
     ranks = [Job(rank_of, (one, dataset.folder, shelf, split)) for one in networks for split in JUDGED]
-    if asked.tasks & set(LABELLED_TASKS) or any(skip.task == "reconstruction" for skip in asked.skipped):
+    if asked.tasks & set(LABELLED_TASKS):
         return ranks
     able = [one for one in networks if one.model != "supervised"]
     return ranks + [Job(label_free_of, (one, dataset.folder, split)) for one in able for split in JUDGED]

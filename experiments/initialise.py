@@ -97,6 +97,8 @@ def initialise(
     if not folder.is_dir():
         raise InitialiseError(f"{folder} is no folder: give the one your pictures are in")
     name = _name(name, folder)
+    if not (root / "params.yaml").is_file():
+        raise InitialiseError(f"{root.resolve()} has no params.yaml: run maestro init in the folder of a project")
     dataset, recipe = (root / "experiments" / kind / f"{name}.yaml" for kind in ("datasets", "recipes"))
     for path in (dataset, recipe):
         if path.exists():
@@ -113,13 +115,13 @@ def initialise(
     depth, why_depth = _depth(look, channels)
     train = _labels_of_train(found)
     values = _recipe(side, depth, sum(train.values()), {label: n for label, n in train.items() if label})
-    write_text(dataset, _dataset_yaml(folder, found, side, depth))
-    write_text(recipe, _recipe_yaml(name, values))
     try:
+        write_text(dataset, _dataset_yaml(folder, found, side, depth))
+        write_text(recipe, _recipe_yaml(name, values))
         enable(root, name, name)
     except BaseException:
-        dataset.unlink()
-        recipe.unlink()
+        dataset.unlink(missing_ok=True)
+        recipe.unlink(missing_ok=True)
         raise
     lines = [
         *_summary(folder, found, look),

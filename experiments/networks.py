@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from experiments.recipe import DecoderSection, EncoderSection, RecipeError
@@ -50,10 +50,10 @@ def _heads(width: int, channels: int) -> int:
     return next((heads for heads in range(width // channels, 1, -1) if width % heads == 0), 1)
 
 
-def idle(key: str, kinds: dict[str, Any], searched: set[str]) -> str:
-    """Why searching the dotted ``key`` would change nothing, '' where it would; ``kinds`` are the values of the two ``kind`` keys."""
+def idle(key: str, kinds: Mapping[str, Sequence[str]]) -> str:
+    """Why searching the dotted ``key`` would change nothing, '' where it would; ``kinds`` are those that the two ``kind`` keys can be."""
     _, what, name = (*key.split("."), "", "")[:3]
     of = f"model.{what}.kind"
-    if what not in TABLES or name == "kind" or of in searched:
+    if what not in TABLES or name == "kind" or any(name in options_of(TABLES[what], kind, what) for kind in kinds[of]):
         return ""
-    return "" if name in options_of(TABLES[what], kinds[of], what) else f"{what} {kinds[of]!r} does not take it"
+    return f"{what} {' or '.join(map(repr, kinds[of]))} does not take it"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from experiments.recipe import NAME, RecipeError
+from experiments.yaml_files import read_yaml
 from mae_core.atomic import write_text
 from mae_core.modalities import MODALITIES
 from mae_core.registry import nearest
@@ -23,25 +24,26 @@ class Row(NamedTuple):
 def read_params(root: Path = Path()) -> dict[str, Any]:
     """What params.yaml lists; empty where there is none. Raises RecipeError where it is no mapping."""
     path = root / "params.yaml"
-    try:
-        params = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    except yaml.YAMLError as problem:
-        raise RecipeError(f"{path} is not YAML: {problem}") from problem
-    if not isinstance(params or {}, dict):
+    params: Any = read_yaml(path, RecipeError) if path.is_file() else {}
+    if not isinstance(params, dict):
         raise RecipeError(f"{path} holds a {type(params).__name__} instead of a mapping of datasets and recipes")
-    return params or {}
+    return params
 
 
 def recipe_row(name: str, root: Path = Path()) -> Row:
     """The dataset and modality that params.yaml pairs with a recipe."""
     path = root / "params.yaml"
     rows = read_params(root).get("recipes") or {}
+    if not isinstance(rows, dict):
+        raise RecipeError(f"{path}: recipes is a {type(rows).__name__} instead of a mapping of names to rows")
     if name not in rows:
         raise RecipeError(
-            f"{path} does not list the recipe {name!r}{nearest(name, rows)}: add\n"
+            f"{path} does not list the recipe {name!r}{nearest(name, map(str, rows))}: add\n"
             f"  {name}: {{dataset: NAME, modality: image}}\nunder recipes, or run `maestro enable {name} --dataset NAME`"
         )
     row = rows[name] or {}
+    if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
+        raise RecipeError(f"{path}: recipes.{name} is {row!r} instead of {{dataset: NAME, modality: image}}")
     missing = {"dataset", "modality"} - set(row)
     if missing:
         raise RecipeError(f"{path}: recipes.{name} lacks {', '.join(sorted(missing))}")

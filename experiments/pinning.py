@@ -19,6 +19,7 @@ from experiments.recipe import NAME, RecipeError, load_recipe, parse_recipe, rec
 from experiments.resolving import resolve
 from experiments.results import Store
 from experiments.space import unbuildable
+from experiments.yaml_files import parse_yaml, read_text
 from mae_core.atomic import write_text
 from mae_core.data.dataset import open_dataset
 
@@ -90,7 +91,8 @@ def pinned_settings(root: Path, recipe: str, trial: int) -> dict[str, Any]:
         raise ValueError(f"trial {trial} of {recipe} makes no model: {problem}")
     values = resolved.values
     kinds = {key: values[key].value for key in KINDS}
-    free = {k: v for k, v in chosen.items() if values[k].origin == "search" and not idle(k, kinds, set())}
+    alone = {key: [kind] for key, kind in kinds.items()}
+    free = {k: v for k, v in chosen.items() if values[k].origin == "search" and not idle(k, alone)}
     for what in TABLES:
         section = getattr(described.model, what)
         if section.kind == "auto":
@@ -104,8 +106,8 @@ def pinned_settings(root: Path, recipe: str, trial: int) -> dict[str, Any]:
 def pinned_text(root: Path, recipe: str, trial: int) -> str:
     """The YAML of ``recipe`` with ``pinned_settings`` in place of ``auto``; raises what that raises."""
     settings = pinned_settings(root, recipe, trial)
-    tree = yaml.safe_load(recipe_path(root, recipe).read_text()) or {}
-    for key, value in settings.items():
+    tree = parse_yaml(read_text(recipe_path(root, recipe), RecipeError), recipe, RecipeError)
+    for key, value in {**settings, "search.trials": 0}.items():  # what is auto still had its default in the trial
         *above, last = key.split(".")
         place = tree
         for part in above:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-import yaml
 from pydantic import Field, ValidationError
 
 from experiments.cluster import Machines
+from experiments.params import read_params
 from experiments.recipe import Auto, RecipeError, Section, explain
 from mae_core.training.world import STRATEGIES
 
@@ -56,9 +56,8 @@ class Placement(NamedTuple):
 def read_resources(root: Path = Path()) -> ResourceSection:
     """``resources`` of params.yaml; its defaults where the file says nothing. Raises RecipeError naming each wrong key."""
     path = root / "params.yaml"
-    params: dict[str, Any] = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
     try:
-        return ResourceSection.model_validate(params.get("resources") or {})
+        return ResourceSection.model_validate(read_params(root).get("resources") or {})
     except ValidationError as problem:
         lines = "\n".join(f"  resources.{line}" for line in explain(problem, ResourceSection))
         raise RecipeError(f"{path}:\n{lines}") from None

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from experiments.goals import METRICS, OBJECTIVES, PROXIES, SCORE
+from experiments.yaml_files import parse_yaml, read_text
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
 from mae_core.masking import MASKERS
@@ -22,9 +22,10 @@ from mae_core.targets import TARGETS
 
 NAME = re.compile(r"^[a-z0-9_]{1,40}$")
 Auto = Literal["auto"]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Patch = Count | list[Count]
 Ratio = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 
 
 class RecipeError(ValueError):
@@ -193,7 +194,7 @@ class PretrainSection(Section):
     color_jitter: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="strength of random colours of pictures and videos; 0: none"
     )
-    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     init_from: str | None = Field(None, description="model folder to start from instead of random weights")
     micro_batch: Annotated[int, Field(ge=0)] | Auto = Field(0, description="samples of a pass; 0: all; auto: what fits")
     recompute: bool = Field(False, description="recompute activations in backward to save memory")
@@ -309,10 +310,7 @@ class Recipe(Section):
 
 def parse_recipe(text: str, where: str) -> Recipe:
     """A recipe from YAML. Raises RecipeError naming each wrong key, its place and the nearest right one."""
-    try:
-        raw = yaml.safe_load(text) or {}
-    except yaml.YAMLError as problem:
-        raise RecipeError(f"{where} is not YAML: {problem}") from problem
+    raw = parse_yaml(text, where, RecipeError)
     if not isinstance(raw, dict):
         raise RecipeError(f"{where} holds {type(raw).__name__}, a recipe is a mapping of sections")
     try:
@@ -320,6 +318,20 @@ def parse_recipe(text: str, where: str) -> Recipe:
     except ValidationError as problem:
         lines = "\n".join(f"  {line}" for line in explain(problem, Recipe))
         raise RecipeError(f"{where}:\n{lines}") from None
+
+
+def value_at(key: str, value: Any) -> Any:
+    """``value`` as the schema reads it at a dotted key. Raises RecipeError where it refuses it."""
+    tree, path = value, key.split(".")
+    for part in reversed(path):
+        tree = {part: tree}
+    try:
+        found: Any = Recipe.model_validate(tree)
+    except ValidationError as problem:
+        raise RecipeError(explain(problem, Recipe)[0]) from None
+    for part in path:
+        found = getattr(found, part)
+    return found
 
 
 def explain(problem: ValidationError, schema: type[BaseModel]) -> list[str]:
@@ -369,7 +381,7 @@ def recipe_path(root: Path, name: str) -> Path:
 def load_recipe(name: str, root: Path = Path()) -> Recipe:
     """The recipe of that name."""
     path = recipe_path(root, name)
-    recipe = parse_recipe(path.read_text(), str(path))
+    recipe = parse_recipe(read_text(path, RecipeError), str(path))
     if recipe.masking.weights is None:
         return recipe
     masking = recipe.masking.model_copy(update={"weights": str(root / recipe.masking.weights)})

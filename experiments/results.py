@@ -143,7 +143,8 @@ class Store(Reader):
         listed = [
             Recipe(str(name), str((item or {}).get("dataset", "")), kind, str(name) in folders)
             for kind, section in (("recipe", "recipes"), ("transfer", "transfers"))
-            for name, item in (params.get(section) or {}).items()
+            if isinstance(params.get(section), dict)
+            for name, item in params[section].items()
             if item is None or isinstance(item, dict)
         ]
         known = {r.name for r in listed}

@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import optuna
 import torch
-import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from pydantic import ValidationError
 
 import mae_core.registry as registry
 from experiments.networks import KINDS, idle
-from experiments.recipe import NAME, Recipe, RecipeError, explain
+from experiments.recipe import NAME, Recipe, RecipeError, value_at
 from experiments.resolving import SEARCHABLE, resolve
+from experiments.yaml_files import read_yaml
 from mae_core.draws import key as draw_key
 from mae_core.modalities import MODALITIES
 from mae_core.model import MaskedAutoencoder
@@ -58,11 +57,7 @@ def load_space(name: str, root: Path = Path()) -> dict[str, BaseDistribution]:
     if not NAME.match(name) or not path.is_file():
         names = sorted(p.stem for p in folder.glob("*.yaml"))
         raise SpaceError(f"no search space {name!r}{nearest(name, names)}: {folder} has {', '.join(names) or 'none'}")
-    try:
-        raw = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as problem:
-        raise SpaceError(f"{path} is not YAML: {problem}") from problem
-    return parse_space(raw, str(path))
+    return parse_space(read_yaml(path, SpaceError), str(path))
 
 
 def parse_space(raw: Any, where: str) -> dict[str, BaseDistribution]:
@@ -93,26 +88,22 @@ def _distribution(where: str, key: str, spec: Any) -> BaseDistribution:
     if not all(type(end) in (int, float) for end in ends.values()):
         raise SpaceError(f"{where} has no numbers between low and high: write {{choices: [a, b]}}")
     whole = all(type(end) is int for end in ends.values())
+    if type(spec.get("log", False)) is not bool:
+        raise SpaceError(f"{where}: log is true or false (given: {spec['log']!r})")
     if whole and type(spec.get("step", 1)) is not int:
         raise SpaceError(f"{where}: step is a whole number, as the values are (given: {spec['step']!r})")
     try:
         return IntDistribution(**{**spec, **ends}) if whole else FloatDistribution(**{**spec, **ends})
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, ArithmeticError) as problem:
         raise SpaceError(f"{where}: {problem}") from None
 
 
 def _read(where: str, key: str, value: Any) -> Any:
     """``value`` as the recipe's schema reads it for ``key``, which is what trials are given. Raises SpaceError where it refuses it."""
-    tree, path = value, key.split(".")
-    for part in reversed(path):
-        tree = {part: tree}
     try:
-        found: Any = Recipe.model_validate(tree)
-    except ValidationError as problem:
-        raise SpaceError(f"{where}: {explain(problem, Recipe)[0]}") from None
-    for part in path:
-        found = getattr(found, part)
-    return found
+        return value_at(key, value)
+    except RecipeError as problem:
+        raise SpaceError(f"{where}: {problem}") from None
 
 
 def narrow(
@@ -132,10 +123,9 @@ def narrow(
     if problem := unbuildable(resolved.config):
         raise SpaceError(f"the recipe with its defaults makes no model: {problem}")
     searched: dict[str, BaseDistribution] = {}
-    kinds = {key: values[key].value for key in KINDS}
-    searching = {key for key in keys if values[key].origin == "default"}
+    kinds = {key: [values[key].value] for key in KINDS}
     notes: list[str] = []
-    for key in sorted(keys):
+    for key in sorted(keys, key=lambda key: (key not in KINDS, key)):  # which kinds are left says what the others mean
         if values[key].origin != "default":
             continue
         if recipe.pretrain.init_from and key.startswith("model."):
@@ -144,7 +134,7 @@ def narrow(
         if key == "masking.ratio" and recipe.masking.options.get("ratios"):
             notes.append(f"{key} is not searched: masking.options.ratios says what is hidden")
             continue
-        if reason := idle(key, kinds, searching):
+        if reason := idle(key, kinds):
             notes.append(f"{key} is not searched: {reason}")
             continue
         if isinstance(values[key].value, list | dict):
@@ -163,10 +153,13 @@ def narrow(
                     fitting.append(value)
             default = tidy(values[key].value)
             distribution = CategoricalDistribution(fitting if default in fitting else [default, *fitting])
-        if distribution.single():
+        if distribution.single() and _contains(distribution, tidy(values[key].value)):
             notes.append(f"{key} is not searched: {values[key].value} alone is left")
-        else:
-            searched[key] = distribution
+            continue
+        searched[key] = distribution
+        if isinstance(distribution, CategoricalDistribution) and key in kinds:
+            kinds[key] = list(distribution.choices)
+    searched = dict(sorted(searched.items()))
     return Space(searched, {key: tidy(values[key].value) for key in searched}, notes)
 
 
@@ -250,7 +243,10 @@ def importance(space: Space, history: list[Tried]) -> tuple[dict[str, float], in
         return {}, n
     from optuna.importance import FanovaImportanceEvaluator  # imports scikit-learn, which every worker would wait for
 
-    shares = optuna.importance.get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    try:
+        shares = optuna.importance.get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    except RuntimeError:  # scores that differ by rounding alone, which no tree tells apart
+        return {}, n
     return {name: round(float(shares[name]), 4) for name in sorted(shares) if math.isfinite(shares[name])}, n
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place when the block ends well, and vanishes when it does not."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, and a file is to be written: name one in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)

@@ -262,6 +262,8 @@ class MaskedAutoencoder(nn.Module):
         """The model that ``save`` wrote, in eval mode on the CPU. Raises ValueError for a folder that is not one."""
         folder = Path(folder)
         config = read_config(folder)
+        if config.get("type") == "classifier":
+            raise ValueError(f"{folder} holds a classifier, which has no decoder: read it with Classifier.load")
         try:
             model = cls.build(config)
         except (KeyError, TypeError, AttributeError) as problem:

@@ -30,7 +30,7 @@ def draw_masks(
 
     With a dataset, its modality counts.
     """
-    _check(count)
+    _check(count, out)
     if dataset is None:
         kind = resolve(MODALITIES, modality, "modality")
         example = next(iter(kind.examples().values()))
@@ -53,7 +53,7 @@ def draw_own_masks(out: Path, folder: Path, dataset: str | None, ratio: float | 
 
     Raises ValueError where the dataset is none that the model takes.
     """
-    _check(count)
+    _check(count, out)
     if out.suffix == ".txt":
         raise ValueError(f"--out {out}: masks of a model are drawn as a picture, name a .png")
     if dataset is None:
@@ -62,14 +62,18 @@ def draw_own_masks(out: Path, folder: Path, dataset: str | None, ratio: float | 
     if problem := unlike(model, found):
         raise ValueError(f"{folder}: {problem}")
     ratio = (model.ratio or model.modality.default_ratio) if ratio is None else ratio
+    if not ratio:
+        raise ValueError("--ratio 0 hides nothing, so there is no mask to draw: give one above 0")
     raw = torch.from_numpy(np.array(found.split("train").samples[: max(count, COUNTED)]))
     _save(own_gallery(model, raw[:count], ratio), out)
     return "\n".join([*_said(coverage(model, raw, ratio), ratio), str(out)])
 
 
-def _check(count: int) -> None:
+def _check(count: int, out: Path) -> None:
     if count < 1:
         raise ValueError(f"--count {count}: at least one sample is wanted")
+    if out.suffix.lower() not in (".png", ".txt"):
+        raise ValueError(f"--out {out}: what is written is a .png picture or a .txt of letters, name it so")
 
 
 def _save(picture: np.ndarray, out: Path) -> None:

@@ -26,7 +26,10 @@ def study_text(recipe: str, root: Path) -> str:
             "\n".join(_not_read(found)) or f"no search of {recipe} is here: run `{repro('search', recipe)}`"
         )
     said = [f"{recipe}: {summary.get('trials', 0)} trials, ranked by {summary.get('metric', 'score')}"]
-    said += [f"  {line}" for line in lines(summary, found.proxies(recipe))]
+    try:
+        said += [f"  {line}" for line in lines(summary, found.proxies(recipe))]
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise ValueError(f"search.json of {recipe} is damaged ({problem!r}): run `{repro('search', recipe)}`") from None
     took = proxy_seconds(found, recipe)
     if took:
         said.append("  mean seconds a trial: " + ", ".join(f"{name} {value:.2f}" for name, value in took.items()))

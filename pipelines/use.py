@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -78,6 +79,7 @@ def reconstruct_files(
     Beside it come sounds as ``*-original.wav``, ``*-masked.wav`` and ``*-restored.wav``, and of a file that lacks values ``*-filled``,
     the same file with predictions in their places, numbered where files are named alike.
     """
+    _spare(out, files, ".png")
     model = MaskedAutoencoder.load(folder)
     found = read_files(files, model)
     raw = torch.from_numpy(found.raw)
@@ -96,7 +98,17 @@ def reconstruct_files(
     if len(raw) > MOST_SHOWN:
         notes.append(f"the picture shows the first {MOST_SHOWN} of {len(raw)}")
     notes += [f"set aside: {line}" for line in found.refused]
-    return "\n".join([*lines, *notes, *_sounds(model, raw, result, out), *_mended(model, found, raw, out), str(out)])
+    return "\n".join(
+        [*lines, *notes, *_sounds(model, found, raw, result, out), *_mended(model, found, raw, out), str(out)]
+    )
+
+
+def _spare(out: Path, read: Iterable[Path], suffix: str = "") -> None:
+    """Raises ValueError where ``out`` is a file that is read, or ends in something else than ``suffix``, as other people's files do."""
+    if suffix and out.suffix.lower() != suffix:
+        raise ValueError(f"--out {out}: what is written is a {suffix} file, name it so")
+    if out.resolve() in {path.resolve() for path in read}:
+        raise ValueError(f"--out {out} would replace a file that is read: choose another name")
 
 
 def _said(panels: list[Panel]) -> list[str]:
@@ -110,7 +122,7 @@ def _said(panels: list[Panel]) -> list[str]:
     return said
 
 
-def _sounds(model: MaskedAutoencoder, raw: Tensor, result: Reconstruction, out: Path) -> list[str]:
+def _sounds(model: MaskedAutoencoder, found: Read, raw: Tensor, result: Reconstruction, out: Path) -> list[str]:
     """Writes what can be listened to beside ``out``; the names of the files."""
     written = []
     shown = slice(MOST_SHOWN)
@@ -119,6 +131,7 @@ def _sounds(model: MaskedAutoencoder, raw: Tensor, result: Reconstruction, out: 
             number = f"-{i}" if len(raw) > 1 else ""
             for sound in (panel for panel in panels if isinstance(panel, Sound)):
                 path = out.with_name(f"{out.stem}{number}-{kind}.wav")
+                _spare(path, [file.path for file in found.files])
                 with replace_file(path) as staging:
                     staging.write_bytes(sound.wav())
                 written.append(str(path))
@@ -141,6 +154,7 @@ def _mended(model: MaskedAutoencoder, found: Read, raw: Tensor, out: Path) -> li
         number = f"-{i}" if len(names) < len(found.files) else ""  # as soon as two are named alike
         name = f"-{file.path.stem}" if len(found.files) > 1 else ""
         path = out.with_name(f"{out.stem}-filled{number}{name}{file.path.suffix}")
+        _spare(path, [one.path for one in found.files])
         with replace_file(path) as staging:
             staging.write_bytes(mended)
         said.append(f"{path}: {file.name} with predictions where it lacks values")
@@ -151,6 +165,7 @@ def embed_files(folder: Path, source: Path, out: Path) -> str:
     """Writes ``origin, split, label, f0, f1, …`` for every sample of a prepared dataset, of a folder of files or of one file."""
     import pandas as pd
 
+    _spare(out, [source], ".parquet")
     model = MaskedAutoencoder.load(folder)
     frames: list[pd.DataFrame] = []
     refused: list[str] = []

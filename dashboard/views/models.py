@@ -70,8 +70,10 @@ def one(model: Model) -> None:
                 icon=":material/download:", key="config",
             )  # fmt: skip
         st.caption("Keep the two as model.safetensors and config.json in one folder, then:")
-        load = "from mae_core.model import MaskedAutoencoder\n"
-        load += f"model = MaskedAutoencoder.load({f'{model.origin}/{model.name}'!r})\n"
+        twin = model.config.get("type") == "classifier"
+        kind, module = ("Classifier", "evaluation.classifier") if twin else ("MaskedAutoencoder", "model")
+        load = f"from mae_core.{module} import {kind}\n"
+        load += f"model = {kind}.load({f'{model.origin}/{model.name}'!r})\n"
         load += "features = model.encode(raw)  # (B, …) samples as the dataset holds them → float (B, F)"
         st.code(load, language="python", wrap_lines=True)
 

@@ -162,6 +162,9 @@ def strip(models: list[Model], raw: np.ndarray, strategy: str, seed: int, index:
 def choose_models(found: Store, dataset: Dataset, key: str) -> list[Model]:
     """Up to four models that take this dataset's samples; the first seed of each recipe comes first."""
     fitting = [m for m in found.models() if inference.fits(m, dataset)]
+    if dark := [m for m in fitting if not inference.shows(m)]:
+        st.caption(f"Left out, because what they predict is no sample: {', '.join(state.plain(m.name) for m in dark)}.")
+        fitting = [m for m in fitting if m not in dark]
     firsts = list({m.recipe: m for m in reversed(fitting) if m.origin == "models"}.values())[::-1]
     ordered = [m.name for m in firsts] + [m.name for m in fitting if m not in firsts]
     if not ordered:

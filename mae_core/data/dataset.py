@@ -56,7 +56,7 @@ class Dataset:
                 f"{self.folder}: split {name} should hold {n} samples of {self.shape}, found {samples.shape} and "
                 f"{len(labels)} labels: run `dvc repro -f prepare@{self.name}`"
             )
-        return Split(name, samples, labels, json.loads((self.folder / f"{name}-names.json").read_text()))
+        return Split(name, samples, labels, _json(self.folder / f"{name}-names.json", self.name))
 
     def _array(self, path: Path) -> Any:
         try:
@@ -94,7 +94,15 @@ def open_dataset(folder: str | Path) -> Dataset:
     path = folder / "dataset.json"
     if not path.is_file():
         raise DatasetError(f"{folder} holds no prepared dataset: run `dvc repro prepare@{folder.name}`")
-    info = json.loads(path.read_text())
-    if info.get("schema") != SCHEMA:
-        raise DatasetError(f"{path} has schema {info.get('schema')!r}, this version reads {SCHEMA}: prepare it again")
+    info = _json(path, folder.name)
+    schema = info.get("schema") if isinstance(info, dict) else type(info).__name__
+    if schema != SCHEMA:
+        raise DatasetError(f"{path} has schema {schema!r}, this version reads {SCHEMA}: prepare it again")
     return Dataset(folder, info)
+
+
+def _json(path: Path, dataset: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise DatasetError(f"{path} cannot be read ({problem}): run `dvc repro -f prepare@{dataset}`") from None

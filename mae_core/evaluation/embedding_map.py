@@ -23,7 +23,8 @@ class EmbeddingMap(NamedTuple):
 def embedding_map(features: np.ndarray) -> EmbeddingMap:
     """Maps (n, D) features, n in 5..2,000: t-SNE (van der Maaten & Hinton 2008) started from the principal components.
 
-    Distances between far groups mean nothing in a t-SNE. Raises ValueError outside that range.
+    Distances between far groups mean nothing in a t-SNE. Features that are all the same lie at one place. Raises ValueError outside
+    that range.
     """
     if not LEAST <= len(features) <= MOST:
         raise ValueError(f"a map takes {LEAST} to {MOST} samples, {len(features)} were given")
@@ -32,6 +33,8 @@ def embedding_map(features: np.ndarray) -> EmbeddingMap:
 
     from mae_core.evaluation.linear import fit_scaler
 
+    if not np.ptp(features, axis=0).any():  # t-SNE begins with components over their spread, and dies of 0 / 0
+        return EmbeddingMap(*np.zeros((2, len(features), 2), np.float32))
     standard = fit_scaler(features)(features)
     pca = PCA(2, svd_solver="full").fit_transform(standard)
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)

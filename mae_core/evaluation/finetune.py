@@ -58,22 +58,25 @@ def train(classifier: Classifier, samples: np.ndarray, labels: np.ndarray, setti
     batches = Batches(samples, settings.batch_size, settings.seed, World(), device)
     targets = torch.from_numpy(np.asarray(labels)).to(device)
     classifier.train()
-    for step in range(settings.steps):
-        batch = batches(step)
-        # drawn by place in the batch: of few images, one comes several times and is to be moved differently each time
-        draws = Draws(settings.seed, step, torch.arange(len(batch.ids), device=device))
-        with precision.autocast(device):
-            logits = classifier(classifier.modality.jitter(batch.raw, draws, settings.shift), draws=draws)
-        loss = F.cross_entropy(logits.float(), targets[batch.ids])
-        loss.backward()
-        nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
-        set_lr(optimizer, lr_at(step, settings.steps, settings.lr, settings.warmup))
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            raise ValueError(f"the loss of step {step} is {value} at lr {settings.lr:g}: lower the learning rate")
-        yield Step(step, value)
+    try:
+        for step in range(settings.steps):
+            batch = batches(step)
+            # drawn by place in the batch: of few images, one comes several times and is to be moved differently each time
+            draws = Draws(settings.seed, step, torch.arange(len(batch.ids), device=device))
+            with precision.autocast(device):
+                logits = classifier(classifier.modality.jitter(batch.raw, draws, settings.shift), draws=draws)
+            loss = F.cross_entropy(logits.float(), targets[batch.ids])
+            loss.backward()
+            nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
+            set_lr(optimizer, lr_at(step, settings.steps, settings.lr, settings.warmup))
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            value = float(loss.detach())
+            if not np.isfinite(value):
+                raise ValueError(f"the loss of step {step} is {value} at lr {settings.lr:g}: lower the learning rate")
+            yield Step(step, value)
+    finally:
+        batches.close()
     classifier.eval()
 
 

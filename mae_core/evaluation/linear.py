@@ -118,7 +118,7 @@ def save_probe(probe: LinearProbe, folder: Path, classes: Sequence[str], provena
             "classes": [classes[label] if label < len(classes) else str(label) for label in probe.labels],
             "c": probe.c,
             "validation": probe.validation,
-            "pool": "mean",
+            "pool": "features",
             "provenance": dict(provenance),
         }
         (staging / "head.json").write_text(json.dumps(head, indent=2, sort_keys=True) + "\n")

@@ -76,6 +76,8 @@ def _check_free(to: Path, file: bool) -> None:
     """Refuses to replace what is not a model: a folder is replaced whole, with all that lies in it."""
     if file and to.is_dir():
         raise ValueError(f"{to} is a folder, the official layout is one file: name it, for example {to / 'model.pth'}")
+    if file and to.exists() and to.suffix != ".pth":
+        raise ValueError(f"{to} exists and is no .pth file, so it is not replaced: choose another name")
     if file or not to.exists():
         return
     model = (to / "config.json").is_file() and (to / "model.safetensors").is_file()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import pickle
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -41,7 +42,9 @@ HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 DECODER_HEADS = {512: 16}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TOLERANCE = 1e-5
-PLAIN = {"registers": 0, "qk_norm": False, "layer_scale": 0.0, "positions": "sincos", "global_token": True}
+PLAIN = {
+    "registers": 0, "qk_norm": False, "layer_scale": 0.0, "positions": "sincos", "global_token": True, "global_pool": "mean",
+}  # fmt: skip
 """Options of an encoder that change its tensors or what they mean, as the official ones have them."""
 
 
@@ -96,7 +99,9 @@ def details_of(model: MaskedAutoencoder) -> Details:
         mean=model.modality.mean.flatten().tolist(),
         std=model.modality.std.flatten().tolist(),
         ratio=config["masking"]["ratio"],
-        strategy=config["masking"]["strategy"],
+        strategy="random"
+        if hasattr(model.masker, "learner")
+        else config["masking"]["strategy"],  # no state of it is written
         target=config["objective"]["target"],
     )
 
@@ -189,7 +194,16 @@ def load_pickle_free(path: Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as problem:
+    except (
+        pickle.UnpicklingError,
+        struct.error,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as problem:
         raise ValueError(
             f"{path} is damaged, or holds more than tensors and plain values, which is left unread because it could run code. "
             'If you trust it, save its tensors alone where it was made: torch.save({"model": model.state_dict()}, path)'
@@ -292,6 +306,8 @@ def _load(model: MaskedAutoencoder, tensors: Mapping[str, Tensor], complete: boo
             _check_positions(name, tensors[name], places[name])
     state = model.state_dict()
     for name in state:
+        if name.startswith("masker."):  # of files that name a learned mask, which they do not hold
+            continue
         ours = next(start for start in NAMES if name.startswith(start))
         theirs = NAMES[ours] + name[len(ours) :]
         if theirs in places:

@@ -10,6 +10,8 @@ from opening import opened
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from mae_core.evaluation.classifier import Classifier
+
 TITLES = {
     "overview": "Overview",
     "leaderboard": "Leaderboard",
@@ -207,6 +209,29 @@ def test_true_patch_statistics_are_admitted(trees, monkeypatch):
     app = opened("reconstructions", trees["many"], monkeypatch)
     app.multiselect("runs_image").set_value(["digits_norm/seed-0"]).run()
     assert "true mean and variance of each hidden patch" in said(app)
+
+
+@pytest.mark.parametrize("page", ["reconstructions", "try_it"])
+def test_models_that_show_no_sample_are_left_out_by_name(make, tmp_path, monkeypatch, page):
+    """One of another target, and a supervised twin, beside one that can be shown."""
+    make.one_run(tmp_path)
+    make.recipe(tmp_path, "a_latent", "digits5k", target="latent")
+    make.pipeline(tmp_path, dict.fromkeys(["digits", "a_latent"], "digits5k"))
+    twin = make.model_config(7, 0.0)
+    Classifier.build(twin, ["0", "1"]).save(tmp_path / "controls" / "digits" / "supervised-0")
+    app = opened(page, tmp_path, monkeypatch)
+    check(app, page)
+    assert any("Left out" in caption.value and "latent" in caption.value for caption in app.caption)
+    assert app.multiselect("runs_image").options == ["digits/seed-0"]
+
+
+def test_a_supervised_twin_is_loaded_as_what_it_is(make, tmp_path, monkeypatch):
+    make.one_run(tmp_path)
+    Classifier.build(make.model_config(7, 0.0), ["0", "1"]).save(tmp_path / "controls" / "digits" / "supervised-0")
+    app = opened("models", tmp_path, monkeypatch)
+    app.selectbox("model").select("digits/supervised-0 (control)").run()
+    check(app, "models")
+    assert any("Classifier.load('controls/digits/supervised-0')" in block.value for block in app.code)
 
 
 def test_the_champion_is_marked(trees, monkeypatch):

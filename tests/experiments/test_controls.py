@@ -9,6 +9,7 @@ from project import make_project, write_dataset, write_recipe
 from without_ray import train_in_this_process
 
 import experiments.controls as stage
+import experiments.pretrain as pretrain
 import experiments.train as train
 from experiments.recipe import RecipeError
 from mae_core.data.dataset import open_dataset
@@ -109,4 +110,23 @@ def test_a_supervised_twin_without_labels_is_refused_before_anything_runs(root, 
     write_dataset(root, labels=np.full(240, -1))
     with pytest.raises(RecipeError, match=r"supervised twin, but tiny has no labels"):
         stage.controls("tiny", root)
+    write_dataset(root)
+    write_recipe(root, **MODELS, pretrain={"batch_size": 1})
+    with pytest.raises(RecipeError, match=r"pretrain\.batch_size has to be 2 or more"):
+        stage.controls("tiny", root)
     assert trained == [] and not (root / "runs").exists()
+
+
+def test_a_supervised_twin_of_a_start_has_the_recipes_network(root):
+    pretrain.pretrain("tiny", root)
+    (root / "models" / "tiny" / "seed-0").rename(root / "start")
+    changed = {"model": {"encoder": {"drop_path": 0.5}}, "pretrain": {"init_from": "start", "steps": 1, "lr": 1e-12}}
+    write_recipe(root, controls={"models": ["supervised"]}, **changed)
+    stage.controls("tiny", root)
+    twin = root / "controls" / "tiny" / "supervised-0"
+    assert json.loads((twin / "config.json").read_text())["encoder"]["drop_path"] == 0.5
+    begun = MaskedAutoencoder.load(root / "start").encoder.state_dict()
+    found = Classifier.load(twin).encoder.state_dict()
+    assert all((found[name] - value).abs().max() < 0.05 for name, value in begun.items()), "it begins there"
+    with pytest.raises(ValueError, match=r"holds a classifier, .*: read it with Classifier\.load"):
+        MaskedAutoencoder.load(twin)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from project import make_project, stripes, write_dataset
+from project import make_project, stripes, write_dataset, write_recipe
 
 from experiments import evaluate as stage
 from experiments.columns import EMBEDDING_COLUMNS, SCORE_COLUMNS
@@ -283,3 +283,26 @@ def test_the_best_on_validation_is_chosen_and_of_equals_the_first():
     assert [(one.work.model, one.work.settings.lr) for one in found] == [("pretrained", 2), ("scratch", 5)]
     with pytest.raises(ValueError, match=r"failed at every learning rate: nan"):
         choose([tried(-1, 1, "nan")])
+
+
+@pytest.mark.parametrize("labels", [None, np.full(240, -1)])
+def test_ranks_alone_of_a_model_that_shows_nothing(root, labels):
+    """What cannot be reconstructed has no share explained; the measures of its features are there all the same."""
+    write_dataset(root, labels=labels)
+    config = {**CONFIG, "objective": {"reconstruction": 1.0, "target": "latent"}}
+    MaskedAutoencoder.build(config).save(root / "models" / "tiny" / "seed-0")
+    write_recipe(root, objective={"target": "latent"}, evaluate={"tasks": ["rank", "embedding"]})
+    stage.evaluate("tiny", root, workers=1)
+    found = {row["metric"] for row in table(root)}
+    assert "effective_rank" in found and "lidar" in found and "explained" not in found
+
+
+def test_a_mask_of_which_no_sample_says_anything_has_no_row(root, monkeypatch):
+    import experiments.bank as bank
+
+    quality = bank.fill_quality
+    silent = lambda *told: {who: {m: v * np.nan for m, v in found.items()} for who, found in quality(*told).items()}  # noqa: E731
+    monkeypatch.setattr(bank, "fill_quality", silent)
+    write_recipe(root, evaluate={"tasks": ["reconstruction"]})
+    stage.evaluate("tiny", root, workers=1)
+    assert table(root) == [] and "NaN" not in (root / "results" / "tiny" / "metrics.json").read_text()

@@ -1,5 +1,6 @@
 """From a folder of pictures to a dataset and a recipe: what is found is said, what is written works, nothing is overwritten."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,20 @@ def test_nothing_is_left_where_params_cannot_be_edited(root, tmp_path):
     with pytest.raises(RecipeError, match="laid out by hand"):
         initialise(pictures(tmp_path / "own", {"a": 6, "b": 6}), root)
     assert not list(root.glob("experiments/*/*.yaml"))
+
+
+def test_nothing_is_left_where_a_file_cannot_be_written(root, tmp_path):
+    folder = pictures(tmp_path / "own", {"a": 6, "b": 6})
+    shutil.rmtree(root / "experiments" / "recipes")
+    (root / "experiments" / "recipes").write_text("in the way")
+    with pytest.raises(OSError):
+        initialise(folder, root)
+    assert not (root / "experiments" / "datasets" / "own.yaml").exists()
+    (root / "experiments" / "recipes").unlink()
+    assert initialise(folder, root).name == "own"
+    (root / "params.yaml").unlink()
+    with pytest.raises(InitialiseError, match=r"has no params\.yaml: run maestro init in the folder of a project"):
+        initialise(folder, root, name="other")
 
 
 def test_folders_that_cannot_be_used_are_refused(root, tmp_path):

@@ -71,6 +71,7 @@ def test_the_pinned_recipe_trains_what_the_trial_would_have_trained(project):
     assert alone.settings.steps != 500, "another architecture, other steps at equal cost"
     assert {alone.values[key].origin for key in chosen} == {"recipe"}
     assert path.read_text().startswith("# tiny with the values of trial 1")
+    assert load_recipe("tiny", project).search.trials > load_recipe("mine", project).search.trials == 0
 
 
 def tried(project, **values):

@@ -153,9 +153,17 @@ def test_training_starts_from_another_model(root):
 def test_another_architecture_is_no_start(root):
     stage.pretrain("tiny", root)
     shutil.copytree(root / "models" / "tiny" / "seed-0", root / "start")
-    write_recipe(root, model={"encoder": {"width": 32}}, pretrain={"init_from": "start"})
-    with pytest.raises(ValueError, match="another architecture"):
-        stage.pretrain("tiny", root)
+    for changes, key in (
+        ({"encoder": {"width": 32}}, r"model\.encoder\.width"),
+        ({"encoder": {"heads": 4}}, r"model\.encoder\.heads"),
+        ({"encoder": {"positions": "rope"}}, r"model\.encoder\.positions"),
+        ({"patch": [4, 1]}, r"model\.patch"),
+    ):
+        write_recipe(root, model=changes, pretrain={"init_from": "start"})
+        with pytest.raises(ValueError, match=f"another architecture than this recipe's .{key}"):
+            stage.pretrain("tiny", root)
+    write_recipe(root, model={"encoder": {"drop_path": 0.1}}, pretrain={"init_from": "start", "steps": 1})
+    stage.pretrain("tiny", root)
 
 
 def test_divergence_is_said(root):

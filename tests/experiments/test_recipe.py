@@ -5,6 +5,7 @@ import pytest
 from experiments.params import recipe_row
 from experiments.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from experiments.resolving import SEARCHABLE, resolve
+from experiments.yaml_files import parse_yaml
 from mae_core.flops import train_flops
 from mae_core.modalities.image import ImageModality
 from mae_core.model import MaskedAutoencoder
@@ -31,6 +32,11 @@ DATASET = {"sample": {"shape": [1, 28, 28]}, "mean": [0.13], "std": [0.31]}
         ("objective: {variance: .inf}", ["objective.variance", "finite"]),
         ("objective: {targets: {hog: .inf}}", ["objective.targets.hog", "finite"]),
         ("[1, 2]", ["list", "mapping of sections"]),
+        ("false", ["bool", "mapping of sections"]),
+        ("masking: {ratio: 0.5}\nmasking: {strategy: grid}", ["not YAML", "masking is said twice", "line 2"]),
+        ("pretrain: {steps: " + "9" * 5000 + "}", ["not YAML"]),
+        ("pretrain: {seeds: [99999999999999999999]}", ["pretrain.seeds"]),
+        ("model: {encoder: {width: 10000000000000}}", ["model.encoder.width", "less than or equal to"]),
         ("a: [", ["not YAML"]),
     ],
 )
@@ -38,6 +44,27 @@ def test_a_wrong_recipe_is_refused_by_name(text, words):
     with pytest.raises(RecipeError) as refusal:
         parse_recipe(text, "my.yaml")
     assert all(word in str(refusal.value) for word in ["my.yaml", *words])
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    folder = tmp_path / "experiments" / "recipes"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_bytes("masking: {ratio: 0.5}  # für".encode("latin-1"))
+    with pytest.raises(RecipeError, match=r"mine\.yaml cannot be read: 'utf-8' codec"):
+        load_recipe("mine", tmp_path)
+
+
+def test_a_merged_mapping_may_say_a_key_again():
+    assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}", "x", RecipeError)["b"] == {"x": 1, "y": 3}
+
+
+@pytest.mark.parametrize(
+    "rows", ["[digits]", "5", "{digits: [a, b]}", "{digits: 5}", "{digits: {dataset: 3, modality: image}}", "{1: {}}"]
+)
+def test_rows_of_params_that_are_none_are_refused(tmp_path, rows):
+    (tmp_path / "params.yaml").write_text(f"recipes: {rows}\n")
+    with pytest.raises(RecipeError, match=r"params\.yaml"):
+        recipe_row("digits", tmp_path)
 
 
 def test_unknown_recipe_names_the_nearest(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from experiments.recipe import Recipe, load_recipe
+from experiments.recipe import Recipe, load_recipe, parse_recipe
 from experiments.resolving import resolve
-from experiments.space import Space, SpaceError, Tried, importance, load_space, narrow, propose, study_of
+from experiments.space import Space, SpaceError, Tried, importance, load_space, narrow, parse_space, propose, study_of
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = Recipe.model_validate(
@@ -235,3 +235,30 @@ def test_importance_of_nothing_is_not_invented(values: list[float | None]) -> No
     history = [Tried(chosen, value) for chosen, value in zip(propose(SPACE, [], 3, 0, 3), values)]
     shares, n = importance(SPACE, history)
     assert shares == {} and n == sum(value is not None for value in values)
+
+
+def test_scores_that_differ_by_rounding_alone_have_no_importance() -> None:
+    space = Space({"masking.ratio": CategoricalDistribution((0.25, 0.5, 0.75))}, {"masking.ratio": 0.5}, [])
+    scored = [(0.25, 1.0), (0.5, 1.0 + 1e-8), (0.75, 1.0)]
+    assert importance(space, [Tried({"masking.ratio": ratio}, score) for ratio, score in scored]) == ({}, 3)
+
+
+def test_keys_that_no_kind_takes_that_is_left_are_not_searched() -> None:
+    keys = parse_space({"model.encoder.kind": {"choices": ["vit"]}, "model.encoder.kernel": {"choices": [5, 7]}}, "x")
+    found = narrow(keys, parse_recipe("model: {encoder: {kind: auto, kernel: auto}}", "x"), info())
+    assert found.keys == {}
+    assert found.notes == [
+        "model.encoder.kind is not searched: vit alone is left",
+        "model.encoder.kernel is not searched: encoder 'vit' does not take it",
+    ]
+    both = parse_space(
+        {"model.encoder.kind": {"choices": ["vit", "hybrid"]}, "model.encoder.kernel": {"choices": [5, 7]}}, "x"
+    )
+    found = narrow(both, parse_recipe("model: {encoder: {kind: auto, kernel: auto}}", "x"), info())
+    assert list(found.keys) == ["model.encoder.kind"] and "'vit' or 'hybrid' does not take it" in found.notes[0]
+
+
+def test_one_value_beside_another_default_is_searched() -> None:
+    one = {"masking.ratio": FloatDistribution(0.4, 0.9, step=5)}
+    found = narrow(one, parse_recipe("masking: {ratio: auto}", "x"), info())
+    assert found.notes == [] and propose(found, [Tried(found.defaults, 0.5)], 3, 0, 1) == [{"masking.ratio": 0.4}]

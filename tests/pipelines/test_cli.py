@@ -8,15 +8,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from commanding import refused
 from PIL import Image
-from project import ROOT, make_project, write_dataset, write_recipe
+from project import ROOT, write_dataset, write_recipe
 
 from experiments import forecast
 from experiments.calibration import Machine
@@ -27,75 +27,6 @@ from mae_core.work import Work
 from pipelines import cli
 
 COMMANDS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)
-
-
-class Said(NamedTuple):
-    """What a command left."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A small project as the current folder, without MLflow."""
-    root = make_project(tmp_path / "project")
-    monkeypatch.chdir(root)
-    monkeypatch.setenv("MAESTRO_MLFLOW", "off")
-    monkeypatch.delenv("MAESTRO_TRACEBACK", raising=False)
-    return root
-
-
-@pytest.fixture
-def maestro(project, monkeypatch, capsys):
-    """Runs one command in this process."""
-
-    def run(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["maestro", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capsys.readouterr()
-        return Said(code, said.out, said.err)
-
-    return run
-
-
-@pytest.fixture
-def model(make_config, project):
-    """A saved model of the small project's pictures."""
-    config = make_config()
-    return MaskedAutoencoder.build(config, seed=4).save(project / "models" / "tiny" / "seed-0")
-
-
-@pytest.fixture
-def make_config():
-    def make() -> dict:
-        return {
-            "modality": {"kind": "image", "channels": 1, "size": [8, 8], "patch": 2, "mean": [0.5], "std": [0.3]},
-            "encoder": {"kind": "vit", "width": 16, "depth": 2, "heads": 2},
-            "decoder": {"kind": "joint", "width": 16, "depth": 1, "heads": 2},
-            "masking": {"strategy": "random", "ratio": 0.75},
-            "objective": {"reconstruction": 1.0, "target": "pixels"},
-        }
-
-    return make
-
-
-@pytest.fixture
-def pictures(project):
-    """Three pictures of other sizes, one of them in colour, and a file that is none."""
-    folder = project / "pictures"
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for number, shape in enumerate([(8, 8), (20, 13), (9, 30, 3)]):
-        Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{number}.png")
-    (folder / "broken.png").write_bytes(b"\x89PNG not really")
-    return folder
 
 
 def list_plainly(project: Path) -> None:
@@ -109,13 +40,6 @@ def add_dataset(project: Path, name: str) -> None:
     shutil.copy(
         ROOT / "experiments" / "datasets" / "mnist5k.yaml", project / "experiments" / "datasets" / f"{name}.yaml"
     )
-
-
-def refused(said: Said, words: str) -> None:
-    """Ends with 1, and with one line of reason instead of a traceback."""
-    assert said.code == 1, said
-    assert said.err.startswith("error: ") and "Traceback" not in said.err
-    assert re.search(words, said.err), said.err
 
 
 def test_every_command_is_tried_here():
@@ -470,8 +394,9 @@ def test_export_and_import_refuse_in_a_line(maestro, model, project):
     (project / "mine" / "thesis.txt").write_text("years of work")
     refused(maestro("export", model, "mine"), "mine exists and is no model folder, so it is not replaced")
     assert (project / "mine" / "thesis.txt").read_text() == "years of work"
-    (project / "bad.pth").write_bytes(b"nothing")
-    refused(maestro("import", "bad.pth", "back"), r"bad\.pth")
+    for junk in (b"nothing", b"junk"):
+        (project / "bad.pth").write_bytes(junk)
+        refused(maestro("import", "bad.pth", "back"), r"bad\.pth")
     refused(maestro("import", "none.pth", "back"), r"none\.pth")
 
 

@@ -21,6 +21,8 @@ def test_groups_stay_apart_and_the_map_repeats():
 def test_few_samples_and_alike_samples_are_mapped_and_fewer_refused():
     x = np.random.default_rng(0).normal(size=(LEAST, 4)).astype("f4")
     assert np.isfinite(embedding_map(x).tsne).all()
+    alike = embedding_map(np.ones((36, 16), "f4"))
+    assert alike.tsne.shape == alike.pca.shape == (36, 2) and not np.any(alike), "of a model that collapsed"
     with pytest.raises(ValueError, match="5 to 2000"):
         embedding_map(x[:4])
     with pytest.raises(ValueError, match="2001 were given"):

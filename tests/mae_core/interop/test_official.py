@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mae_core.interop import Details, export_model, from_official, import_model, load_official, save_official
 from mae_core.interop import to_official as export
+from mae_core.interop.official import check_exportable
 from mae_core.masking.plan import plan_from_scores
 from mae_core.model import MaskedAutoencoder
 
@@ -203,10 +204,25 @@ def test_what_cannot_be_held(make_config):
     model = MaskedAutoencoder.build(make_config(encoder={"width": 18, "heads": 2}))
     with pytest.raises(ValueError, match="the encoder's is 18"):
         export(model)
+    for layout in ("official", "huggingface"):
+        model = MaskedAutoencoder.build(make_config(encoder={"global_pool": "token"}))
+        with pytest.raises(ValueError, match=f"the {layout} layout has no encoder with global_pool token, only mean"):
+            check_exportable(model.config, layout)
     model = MaskedAutoencoder.build(make_config())
     model.config["encoder"]["kind"] = "convnext"
     with pytest.raises(ValueError, match="no encoder 'convnext', only vit"):
         export(model)
+
+
+@pytest.mark.parametrize("strategy", ["policy", "bandit"])
+def test_a_learned_mask_stays_behind(make_config, make_raw, tmp_path, strategy):
+    options = {"options": {"families": ["random", "grid"]}} if strategy == "bandit" else {}
+    model = MaskedAutoencoder.build(make_config(masking={"strategy": strategy, "ratio": 0.5, **options}))
+    save_official(model, tmp_path / "model.pth")
+    back = load_official(tmp_path / "model.pth")
+    assert back.config["masking"] == {"strategy": "random", "ratio": 0.5}
+    raw = make_raw(3, model.config)
+    torch.testing.assert_close(back.encode(raw), model.eval().encode(raw))
 
 
 def test_doors_refuse_what_they_would_destroy(make_config, tmp_path):
@@ -223,6 +239,11 @@ def test_doors_refuse_what_they_would_destroy(make_config, tmp_path):
         import_model(tmp_path / "model.pth", pictures, "official")
     with pytest.raises(ValueError, match="is a folder, the official layout is one file"):
         export_model(source, pictures, "official")
+    (tmp_path / "params.yaml").write_text("recipes: {}")
+    with pytest.raises(ValueError, match=r"params\.yaml exists and is no \.pth file, so it is not replaced"):
+        export_model(source, tmp_path / "params.yaml", "official")
+    assert (tmp_path / "params.yaml").read_text() == "recipes: {}"
+    (tmp_path / "params.yaml").unlink()
     with pytest.raises(ValueError, match="did you mean 'official'"):
         export_model(source, tmp_path / "x", "offical")
     with pytest.raises(ValueError, match="leave them out"):
