@@ -54,7 +54,7 @@ def factors_of(modality: str) -> dict[str, Any]:
 def possible(case: dict[str, Any]) -> bool:
     """Whether its parts go together at all."""
     networks = fits(case["encoder"], case["decoder"]) and not lacking(case["encoder"], case["masker"])
-    return networks and case["beside"] != case["target"]
+    return networks and case.get("beside") != case["target"]
 
 
 def parts_of(case: dict[str, Any]) -> set[str]:
@@ -64,8 +64,8 @@ def parts_of(case: dict[str, Any]) -> set[str]:
 
 
 def beside(case: dict[str, Any]) -> dict[str, float]:
-    """Targets beside the main one, with their weights."""
-    return {case["beside"]: 1.0} if case["beside"] else {}
+    """Targets beside the main one, with their weights; a case that says nothing of them has none."""
+    return {case["beside"]: 1.0} if case.get("beside") else {}
 
 
 def config_of(case: dict[str, Any]) -> dict[str, Any]:
