@@ -52,7 +52,7 @@ RECIPE, TRANSFER, BENCHMARK = "Recipe ", "Transfer ", "Benchmark "
 """What headings begin with, in the order of the page."""
 VALIDATION = "Every figure is of the validation part."
 UNCOUNTED = "Made before the rewards of learned masks were counted as cost; `led_masks-spoken_digits-347-rewards_counted` counts them."
-ANY_ARM = "Its bandit masked pairs by any arm; `led_masks-spoken_digits-347-mended` has `bandit` as it is now; `docs/masks.md` says what policies had."
+ANY_ARM = "Its bandit masked pairs by any arm; `led_masks-spoken_digits-347-mended` has `bandit` as it is now (policies: `docs/masks.md`)."
 NO_FINALISTS = "Short trials alone chose here: there were no finalists yet."
 FIVE_EACH = "The 24 are configurations of the correlations; the picks and the best by hand were trained on five seeds."
 NOTES = {
