@@ -7,6 +7,9 @@ from typing import Any
 
 import yaml
 
+NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What reading raises; the last two for numbers of thousands of digits, and for nesting as deep."""
+
 
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is said twice, where YAML's own loader drops the first without a word."""
@@ -26,11 +29,7 @@ def parse_yaml(text: str, where: str, error: type[ValueError]) -> Any:
     """What ``text`` says, an empty mapping where it says nothing. Raises ``error`` naming ``where`` it is no YAML, or says a key twice."""
     try:
         found = yaml.load(text, Loader=_Loader)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as problem:  # such as a number of a thousand digits, or deep nesting
+    except NO_YAML as problem:
         raise error(f"{where} is not YAML: {problem}") from problem
     return {} if found is None else found
 

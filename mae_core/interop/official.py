@@ -91,7 +91,7 @@ def to_official(model: MaskedAutoencoder) -> dict[str, Tensor]:
 
 def details_of(model: MaskedAutoencoder) -> Details:
     """What ``to_official`` leaves out of ``model``."""
-    config = model.config
+    config, learned = model.config, hasattr(model.masker, "learner")
     return Details(
         size=list(model.modality.size),
         heads=config["encoder"]["heads"],
@@ -99,9 +99,7 @@ def details_of(model: MaskedAutoencoder) -> Details:
         mean=model.modality.mean.flatten().tolist(),
         std=model.modality.std.flatten().tolist(),
         ratio=config["masking"]["ratio"],
-        strategy="random"
-        if hasattr(model.masker, "learner")
-        else config["masking"]["strategy"],  # no state of it is written
+        strategy="random" if learned else config["masking"]["strategy"],  # no state of a mask is written
         target=config["objective"]["target"],
     )
 
