@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from pydantic import ValidationError
 
+from experiments.given_models import load_weights
 from experiments.recipe import Recipe, RecipeError, explain
 from experiments.resolving import resolve
-from experiments.train import load_weights
 from mae_core.data.dataset import Dataset
 from mae_core.flops import train_flops
 from mae_core.teacher import weights_sum

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 
 from experiments.fresh import as_a_worker, measured, say, used
-from experiments.train import Job, labels_of, load_weights
+from experiments.given_models import load_weights
+from experiments.train import Job, labels_of
 from mae_core.data.dataset import open_samples
 from mae_core.memory import MB
 from mae_core.training.loop import Settings, fit, start

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import mae_core.registry as registry
-from experiments.frozen import check_frozen
+from experiments.given_models import check_given, check_start
 from experiments.maps import masking_details
 from experiments.networks import network
 from experiments.recipe import DecoderSection, EncoderSection, ObjectiveSection, Recipe, RecipeError
@@ -106,8 +106,10 @@ def _resolve(recipe: Recipe, dataset: dict[str, Any], chosen: dict[str, Any], mo
     }
     config["masking"] |= masking_details(recipe.masking, config)
     if folder := recipe.objective.features_from:
-        check_frozen(root / folder, folder, config, dataset)
+        check_given("objective.features_from", root / folder, folder, config, dataset)
     p = recipe.pretrain
+    if p.init_from:
+        check_start(root / p.init_from, p.init_from, config, dataset)
     if p.micro_batch == "auto":
         try:
             check_pass(config)

@@ -22,8 +22,8 @@ from typing import IO, Any
 
 import numpy
 import torch
-import yaml
 
+from experiments.yaml_files import read_yaml
 from mae_core.atomic import write_text
 
 SCHEMA = 1
@@ -172,7 +172,7 @@ def fingerprint(stage: str, recipe: str, precision: str = "", root: Path = Path(
         for file in sorted(_files(root / path)):
             add(str(file.relative_to(root)), file.read_bytes())
     for path, sections in inputs["params"].items():
-        document = yaml.safe_load((root / path).read_text()) or {}
+        document = read_yaml(root / path, ValueError)
         chosen = {section: document.get(section) for section in sections}
         add(path, json.dumps(chosen, sort_keys=True).encode())
     add("versions", f"{torch.__version__} {numpy.__version__} {precision}".encode())
@@ -189,9 +189,14 @@ def _files(path: Path) -> list[Path]:
 
 
 def stage_inputs(stage: str, recipe: str, root: Path = Path()) -> dict[str, Any]:
-    """``{"deps": [paths], "params": {file: [sections]}}`` of a ``foreach`` stage in dvc.yaml, for one of its items."""
-    document = yaml.safe_load((root / "dvc.yaml").read_text())["stages"][stage]
-    params = yaml.safe_load((root / "params.yaml").read_text())
+    """``{"deps": [paths], "params": {file: [sections]}}`` of a ``foreach`` stage in dvc.yaml, for one of its items.
+
+    Raises ValueError where dvc.yaml has no such stage.
+    """
+    stages = read_yaml(root / "dvc.yaml", ValueError)["stages"]
+    if stage not in stages:
+        raise ValueError(f"{root / 'dvc.yaml'} has no stage {stage}: its stages are {', '.join(stages)}")
+    document, params = stages[stage], read_yaml(root / "params.yaml", ValueError)
     items = params[document["foreach"].strip("${}")]
     item = items[recipe] if isinstance(items, dict) else {}
 

@@ -14,19 +14,17 @@ import numpy as np
 import torch
 
 from experiments.cluster import connected
+from experiments.given_models import load_weights
 from experiments.placement import Placement, Reading
 from experiments.progress import Printer
 from experiments.reading_shards import samples_of
 from experiments.runs import Run
 from mae_core.flops import utilisation
-from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings, TrainingDiverged, fit, start
 from mae_core.training.state import Saver, TrainState, load_checkpoint, newest_step
 from mae_core.training.world import World
 
 MOST_FAILURES = 3
-FREE = {"drop_path", "global_pool", "layer_scale", "local_start", "share"}
-"""Keys of networks that change no meaning of their weights, so that a training may begin with another value of them."""
 """Times that Ray may start the workers again."""
 SLOWEST_REPORTS, FASTEST_REPORTS = 50, 10
 """Steps between two reports: at most, at least."""
@@ -111,34 +109,6 @@ def labels_of(state: TrainState, job: Job) -> np.ndarray | None:
     if state.learner is None or not path.is_file():
         return None
     return np.load(path, allow_pickle=False)
-
-
-@torch.no_grad()
-def load_weights(state: TrainState, folder: str) -> None:
-    """Starts ``state`` from the weights of a model folder. Raises ValueError where they do not fit."""
-    begun = MaskedAutoencoder.load(folder)
-    saved = begun.state_dict()
-    own = {name: value.shape for name, value in state.model.state_dict().items()}
-    wrong = [
-        *unlike_networks(begun, state.model),
-        *(name for name, value in saved.items() if own.get(name) != value.shape),
-    ]
-    if wrong or set(own) != set(saved):
-        names = ", ".join((wrong or sorted(set(own) ^ set(saved)))[:3])
-        raise ValueError(f"pretrain.init_from: {folder} is another architecture than this recipe's ({names} differ)")
-    state.load_model(saved)
-
-
-def unlike_networks(first: Any, second: Any) -> list[str]:
-    """Keys of two models' networks that differ in what their tensors mean, whatever their shapes."""
-    found = [
-        f"model.{what}.{key}"
-        for what in ("encoder", "decoder")
-        for key in sorted(set(first.config[what]) & set(second.config[what]) - FREE)
-        if first.config[what][key] != second.config[what][key]
-    ]
-    coords = [one.modality.coords.cpu() for one in (first, second)]
-    return found if torch.equal(*coords) else ["model.patch", *found]
 
 
 def _on_ray(job: Job, placement: Placement) -> None:

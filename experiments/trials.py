@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from experiments.given_models import load_weights
 from experiments.goals import METRICS, PROXIES, metric_words, needs_labels, oriented
 from experiments.proxies import NEIGHBOURS, Subject, measure_proxies
 from experiments.schedules import Leg, play
-from experiments.train import load_weights
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.training.loop import Settings, fit, start
 

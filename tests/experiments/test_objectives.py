@@ -187,17 +187,24 @@ def test_a_frozen_models_features_are_a_target(root):
         resolve(load_recipe("tiny", root), DATASET, {}, "image", root)
 
 
-def test_a_frozen_model_reads_what_is_trained_on(tmp_path):
+@pytest.mark.parametrize(
+    "key, asked",
+    [
+        ("objective.features_from", "objective: {targets: {features: 1}, features_from: given}"),
+        ("pretrain.init_from", "pretrain: {init_from: given}"),
+    ],
+)
+def test_a_given_model_reads_what_is_trained_on(tmp_path, key, asked):
     """Numbers of other columns have the right shape, and mean nothing to it."""
     table = TableModality.examples()["numbers"].config
-    MaskedAutoencoder.build(resolve(Recipe(), table, {}, "table").config).save(tmp_path / "teacher")
-    asked = parse_recipe("objective: {targets: {features: 1}, features_from: teacher}", "x")
-    assert resolve(asked, table, {}, "table", tmp_path).config["objective"]["source"]["width"] == 128
+    MaskedAutoencoder.build(resolve(Recipe(), table, {}, "table").config).save(tmp_path / "given")
+    told = parse_recipe(asked, "x")
+    resolve(told, table, {}, "table", tmp_path)
     others = [{**column, "name": f"other {column['name']}"} for column in table["columns"]]
-    with pytest.raises(RecipeError, match="teacher does not read what the dataset holds: its columns"):
-        resolve(asked, {**table, "columns": others}, {}, "table", tmp_path)
-    with pytest.raises(RecipeError, match="teacher is a model of modality table, the dataset holds image"):
-        resolve(asked, DATASET, {}, "image", tmp_path)
+    with pytest.raises(RecipeError, match=f"{key}: given does not read what the dataset holds: its columns"):
+        resolve(told, {**table, "columns": others}, {}, "table", tmp_path)
+    with pytest.raises(RecipeError, match=f"{key}: given is a model of modality table, the dataset holds image"):
+        resolve(told, DATASET, {}, "image", tmp_path)
 
 
 def test_what_cannot_be_shown_is_not_asked_for():

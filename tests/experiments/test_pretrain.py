@@ -157,13 +157,27 @@ def test_another_architecture_is_no_start(root):
         ({"encoder": {"width": 32}}, r"model\.encoder\.width"),
         ({"encoder": {"heads": 4}}, r"model\.encoder\.heads"),
         ({"encoder": {"positions": "rope"}}, r"model\.encoder\.positions"),
-        ({"patch": [4, 1]}, r"model\.patch"),
     ):
         write_recipe(root, model=changes, pretrain={"init_from": "start"})
-        with pytest.raises(ValueError, match=f"another architecture than this recipe's .{key}"):
-            stage.pretrain("tiny", root)
+        with pytest.raises(RecipeError, match=f"init_from: start is another architecture than this recipe's .{key}"):
+            stage.prepare_context("tiny", root)
+    write_recipe(root, model={"patch": [4, 1]}, pretrain={"init_from": "start"})
+    with pytest.raises(
+        RecipeError, match=r"init_from: start has 16 cells .*, or in other places: take its model\.patch"
+    ):
+        stage.prepare_context("tiny", root)
+    write_recipe(root, objective={"variance": 1.0, "projector": 8}, pretrain={"init_from": "start"})
+    with pytest.raises(ValueError, match=r"another architecture than this recipe's .*project.* differ"):
+        stage.pretrain("tiny", root)
     write_recipe(root, model={"encoder": {"drop_path": 0.1}}, pretrain={"init_from": "start", "steps": 1})
     stage.pretrain("tiny", root)
+
+
+def test_a_dag_without_the_stage_is_said(root):
+    text = (root / "dvc.yaml").read_text()
+    (root / "dvc.yaml").write_text(text.replace("\n  pretrain:\n", "\n  pretraining:\n"))
+    with pytest.raises(ValueError, match=r"dvc\.yaml has no stage pretrain: its stages are .*pretraining"):
+        stage.pretrain("tiny", root)
 
 
 def test_divergence_is_said(root):
