@@ -6,9 +6,8 @@ plain pair. k-NN and a linear probe of frozen features, on the validation split,
 seconds and its FLOPs.
 
 What is measured is written at once, one file for each training, so a run that was stopped goes on where it was, and ``--workers`` share
-what is missing; what cannot be trained is a file that says so, and in no mean. After a change of the code remove
-``benchmarks/out/architectures/``. On a CPU a training has one core and seconds are those of that core. On a GPU they are the clock's, and
-where several workers have one GPU, trainings slow each other: look at the FLOPs.
+what is missing; what cannot be trained is a file that says so, and in no mean. On a CPU a training has one core and seconds are those of
+that core. On a GPU they are the clock's, and where several workers have one GPU, trainings slow each other: look at the FLOPs.
 
 The default is 100 trainings, about 130 minutes of one core: run it with ``--workers 2`` on two cores. The large size takes about three
 times as long as the medium one.
@@ -98,13 +97,13 @@ class Outcome(NamedTuple):
         if problem := problem_of(text):
             nothing = Scores(math.nan, math.nan)
             return cls(one.name, one.lr, one.seed, math.nan, math.nan, nothing, nothing, 0.0, "", 0.0, 0, problem)
-        told = json.loads(text)
+        told = {name: value for name, value in json.loads(text).items() if name in cls._fields}
         return cls(**told | {when: Scores(**told[when]) for when in ("untrained", "pretrained")})
 
     def written(self) -> str:
         """The inverse of ``read``."""
         whole = self._asdict() | {"untrained": self.untrained._asdict(), "pretrained": self.pretrained._asdict()}
-        return json.dumps(whole, indent=1) + "\n"
+        return json.dumps(whole)
 
 
 def measure(one: Case) -> Outcome:

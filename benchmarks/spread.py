@@ -1,22 +1,25 @@
 """Cells of a sweep over several processes: each is measured once and is one file, so that a sweep that was stopped goes on where it was.
 
 A training that diverges, is refused or runs out of memory is a file, too, which says so: the others go on, and nobody trains it again.
+A file says of which sources it is, and a sweep how many of what it finds are of others than today's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 
+import mae_core
 from experiments.pool import begin_worker, lost_workers
 from mae_core.atomic import write_text
 from mae_core.draws import key
@@ -43,6 +46,15 @@ def file_of(*told: Any) -> str:
     return f"{key(json.dumps(told, sort_keys=True)):016x}.json"
 
 
+@cache
+def sources() -> str:
+    """12 hex digits of what trains and measures here: of every module of ``mae_core``."""
+    digest, folder = hashlib.sha256(), Path(mae_core.__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
 def problem_of(text: str) -> str:
     """Why the cell whose file says ``text`` could not be measured; '' where it was."""
     return str(json.loads(text).get("problem", ""))
@@ -66,13 +78,15 @@ def spread(
 
     Raises RuntimeError where a process is killed.
     """
-    missing = []
-    for cell in wanted:
-        path = folder / cell.file
-        if path.is_file():
-            yield cell, path.read_text()
-        else:
-            missing.append(cell)
+    found = {cell.file: (folder / cell.file).read_text() for cell in wanted if (folder / cell.file).is_file()}
+    if others := sum(json.loads(text).get("sources") != sources() for text in found.values()):
+        print(
+            f"{others} of {len(wanted)} are of other sources of mae_core than today's: where a change may matter, remove their files from "
+            f"{folder}, and they are measured again",
+            flush=True,
+        )
+    missing = [cell for cell in wanted if cell.file not in found]
+    yield from ((cell, found[cell.file]) for cell in wanted if cell.file in found)
     one = partial(_kept, folder, measure, until)
     if processes == 1 or len(missing) < 2:
         yield from ((cell, text) for cell in missing if (text := one(cell)) is not None)
@@ -99,6 +113,7 @@ def _kept(folder: Path, measure: Callable[[Some], str], until: float, cell: Some
     try:
         text = measure(cell)
     except FAILURES as problem:
-        text = json.dumps({"problem": f"{type(problem).__name__}: {' '.join(str(problem).split())[:WORDS]}"}) + "\n"
+        text = json.dumps({"problem": f"{type(problem).__name__}: {' '.join(str(problem).split())[:WORDS]}"})
+    text = json.dumps({**json.loads(text), "sources": sources()}) + "\n"
     write_text(folder / cell.file, text)
     return text

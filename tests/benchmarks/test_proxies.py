@@ -12,6 +12,7 @@ from search_project import make_project
 
 from benchmarks import proxies
 from benchmarks.proxies import Bench, Cell, Course, Measured, against_hand, cost, opened, planned, ranking
+from benchmarks.training import recipe_with
 from experiments.recipe import Recipe, SearchSection
 from experiments.resolving import SEARCHABLE, resolve
 from experiments.space import unbuildable
@@ -178,8 +179,10 @@ def test_other_labels_are_another_cell_and_a_training_is_given_them(bench, tmp_p
 
 def test_a_training_begins_where_the_recipe_says(tmp_path):
     root = make_project(tmp_path, pretrain={"steps": 40, "init_from": "models/saved"})
-    cell = Bench(Course(root, "tiny", 40), tmp_path / "out").cell(SMALL, 0.1)
-    config = resolve(opened(cell.course).recipe, opened(cell.course).dataset.info, SMALL, "image").config
+    chosen = {"masking.ratio": 0.6}
+    cell = Bench(Course(root, "tiny", 40), tmp_path / "out").cell(chosen, 0.1)
+    plain = recipe_with(opened(cell.course).recipe, {"pretrain.init_from": None})
+    config = resolve(plain, opened(cell.course).dataset.info, chosen, "image").config
     saved = MaskedAutoencoder.build(config, 7)
     folder = saved.save(root / "models" / "saved")
     begun, before = planned(cell).begin().model.state_dict(), cell.file

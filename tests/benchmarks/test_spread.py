@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from benchmarks.spread import problem_of, spread
+from benchmarks.spread import problem_of, sources, spread
 from mae_core.training.loop import TrainingDiverged
 
 SCRIPT = """
@@ -94,6 +94,17 @@ def test_what_cannot_be_measured_says_so_and_is_not_tried_again(failure, tmp_pat
     assert first == {"bad": f"{failure.__name__}: too large", "good": ""}
     again = {cell.file: problem_of(text) for cell, text in spread(wanted, tmp_path, measure)}
     assert again == first and asked == ["bad", "good"]
+
+
+def test_cells_of_other_sources_are_counted(tmp_path, capsys):
+    wanted = [Named("a"), Named("b"), Named("c")]
+    kept = dict(spread(wanted[:2], tmp_path, lambda cell: json.dumps({"accuracy": 0.5})))
+    assert [json.loads(text)["sources"] for text in kept.values()] == [sources()] * 2
+    assert dict(spread(wanted[:2], tmp_path, lambda cell: "")) == kept and not capsys.readouterr().out
+    (tmp_path / "a").write_text(json.dumps({"accuracy": 0.5, "sources": "older"}))
+    (tmp_path / "b").write_text(json.dumps({"accuracy": 0.5}))
+    list(spread(wanted, tmp_path, lambda cell: json.dumps({"accuracy": 0.5})))
+    assert "2 of 3 are of other sources of mae_core" in capsys.readouterr().out
 
 
 def test_a_fault_of_the_code_ends_everything(tmp_path):

@@ -13,7 +13,7 @@ from project import write_dataset
 from benchmarks import led_masks, mask_ratio, objectives, variants
 from benchmarks.training import recipe_with
 from benchmarks.variants import LOOKED, Cell, Found, Sweep, Trial, rows_of, run
-from experiments.recipe import Recipe
+from experiments.recipe import Recipe, RecipeError
 from experiments.resolving import resolve
 from mae_core.data.dataset import open_dataset
 from mae_core.evaluation.statistics import over_seeds
@@ -312,5 +312,5 @@ def test_a_training_begins_where_its_recipe_says(sweep, tmp_path):
     (cell,) = sweep.cells([sweep.task(Trial(of), 0, sweep.flops)])
     assert not cell.problem and np.isfinite(cell.loss)
     wider = Trial({"pretrain.init_from": "models/saved", "model.encoder.width": 32})
-    (cell,) = sweep.cells([sweep.task(wider, 0, sweep.flops)])
-    assert "another architecture" in cell.problem
+    with pytest.raises(RecipeError, match="another architecture"):
+        sweep.task(wider, 0, sweep.flops).training()
