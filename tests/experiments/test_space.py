@@ -10,6 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from experiments.recipe import Recipe, load_recipe, parse_recipe
 from experiments.resolving import resolve
 from experiments.space import Space, SpaceError, Tried, importance, load_space, narrow, parse_space, propose, study_of
+from mae_core.model import MaskedAutoencoder
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = Recipe.model_validate(
@@ -148,11 +149,12 @@ def test_what_would_change_nothing_or_has_several_sides_is_not_searched() -> Non
     assert any(note.startswith("model.patch is not searched: it has several sides here, [") for note in space.notes)
 
 
-def test_a_model_to_begin_with_says_what_the_architecture_is() -> None:
+def test_a_model_to_begin_with_says_what_the_architecture_is(tmp_path: Path) -> None:
+    MaskedAutoencoder.build(resolve(EVERYTHING, info(), {}).config).save(tmp_path / "models" / "a" / "seed-0")
     begun = EVERYTHING.model_copy(
         update={"pretrain": EVERYTHING.pretrain.model_copy(update={"init_from": "models/a/seed-0"})}
     )
-    space = narrow(load_space("image_small", ROOT), begun, info())
+    space = narrow(load_space("image_small", ROOT), begun, info(), "image", tmp_path)
     assert space.keys and not any(key.startswith("model.") for key in space.keys)
     assert "model.patch is not searched: pretrain.init_from says what the model is" in space.notes
 
