@@ -81,8 +81,8 @@ def spread(
     found = {cell.file: (folder / cell.file).read_text() for cell in wanted if (folder / cell.file).is_file()}
     if others := sum(json.loads(text).get("sources") != sources() for text in found.values()):
         print(
-            f"{others} of {len(wanted)} are of other sources of mae_core than today's: where a change may matter, remove their files from "
-            f"{folder}, and they are measured again",
+            f"{others} of {len(wanted)} are of other sources of mae_core than today's. Where a change may matter, remove their files, and "
+            f"they are measured again: `grep -L {sources()} {folder}/{'?' * 16}.json` lists all such",
             flush=True,
         )
     missing = [cell for cell in wanted if cell.file not in found]

@@ -104,7 +104,8 @@ def test_cells_of_other_sources_are_counted(tmp_path, capsys):
     (tmp_path / "a").write_text(json.dumps({"accuracy": 0.5, "sources": "older"}))
     (tmp_path / "b").write_text(json.dumps({"accuracy": 0.5}))
     list(spread(wanted, tmp_path, lambda cell: json.dumps({"accuracy": 0.5})))
-    assert "2 of 3 are of other sources of mae_core" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 of 3 are of other sources of mae_core" in said and f"`grep -L {sources()} {tmp_path}/" in said
 
 
 def test_a_fault_of_the_code_ends_everything(tmp_path):
