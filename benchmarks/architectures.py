@@ -10,7 +10,7 @@ what is missing; what cannot be trained is a file that says so, and in no mean. 
 that core. On a GPU they are the clock's, and where several workers have one GPU, trainings slow each other: look at the FLOPs.
 
 The default is 100 trainings, about 130 minutes of one core: run it with ``--workers 2`` on two cores. The large size takes about three
-times as long as the medium one.
+times as long as the medium one. After ``--most-minutes`` it stops; the same command goes on.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from benchmarks.architecture_cases import (
 from benchmarks.commands import again, table_name
 from benchmarks.rows import OUT, Row, publish
 from benchmarks.scatter import Point, draw, front
-from benchmarks.spread import problem_of, spread
+from benchmarks.spread import TimeSpent, problem_of, spread
 from experiments.datasets import prepare
 from mae_core.atomic import replace_file
 from mae_core.data.dataset import Dataset, DatasetError, open_dataset
@@ -194,12 +194,15 @@ def chosen(tried: Sequence[Outcome]) -> dict[str, float]:
     return {name: one.lr for name, one in best.items()}
 
 
-def here(folder: Path, processes: int, cases: list[Case]) -> list[Outcome]:
-    """Measures what ``folder`` does not hold, says each as it ends, and gives them in the order asked for."""
+def here(folder: Path, processes: int, cases: list[Case], until: float = math.inf) -> list[Outcome]:
+    """Measures what ``folder`` does not hold, says each as it ends, and gives them in the order asked for.
+
+    Raises TimeSpent where some would begin after ``until`` (of ``time.time()``).
+    """
     found = {}
     # so that no long one runs alone in the end
     dearest_first = sorted(cases, key=lambda one: -train_flops(one.config, one.common.batch_size))
-    for one, text in spread(dearest_first, folder, written, processes):
+    for one, text in spread(dearest_first, folder, written, processes, until):
         found[one.file] = outcome = Outcome.read(one, text)
         told = (
             f"k-NN {outcome.untrained.knn:.3f} → {outcome.pretrained.knn:.3f}, "
@@ -208,6 +211,8 @@ def here(folder: Path, processes: int, cases: list[Case]) -> list[Outcome]:
         if outcome.problem:
             told = f"{outcome.problem}; remove {folder / one.file} to have it tried again"
         print(f"{one.name:<36} rate {one.lr:g} seed {one.seed}: {told}", flush=True)
+    if len(found) < len({one.file for one in cases}):
+        raise TimeSpent(len(found), len({one.file for one in cases}), folder)
     return [found[one.file] for one in cases]
 
 
@@ -303,6 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: cuda where there is one"
     )
     parser.add_argument("--workers", type=int, default=1, help="trainings at once; on a CPU as many as cores")
+    parser.add_argument("--most-minutes", type=float, default=90.0, help="begin no training after so long")
     parser.add_argument(
         "--only", nargs="*", default=[], help="architectures, such as 'conv-unet small'; all by default"
     )
@@ -317,8 +323,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = ("cuda" if torch.cuda.is_available() else "cpu") if given.device == "auto" else given.device
     modality = {"kind": "image", **ImageModality.configure(dataset.info, DATASETS[given.dataset])}
     common = Common(modality, given.steps, given.batch, device, dataset.folder.absolute(), dataset.fingerprint)
-    run = partial(here, given.out / "architectures", given.workers)
-    outcomes = sweep(given.sizes, given.seeds, common, run, given.options, given.only)
+    until = time.time() + 60 * given.most_minutes
+    run = partial(here, given.out / "architectures", given.workers, until=until)
+    try:
+        outcomes = sweep(given.sizes, given.seeds, common, run, given.options, given.only)
+    except TimeSpent as spent:
+        raise SystemExit(str(spent)) from None
     name = table_name(f"architectures-{given.dataset}", parser, given, NAMED)
     publish(name, rows_of(outcomes, again(COMMAND, given, REPEATED)), given.out)
     picture([one for one in outcomes if not one.problem], given.out / f"{name}.png")

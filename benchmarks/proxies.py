@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from scipy.stats import rankdata
 
 from benchmarks.commands import again, table_name
 from benchmarks.rows import OUT, Row, publish
-from benchmarks.spread import file_of, problem_of, spread
+from benchmarks.spread import TimeSpent, file_of, problem_of, spread
 from benchmarks.training import Training, recipe_with, training_of
 from benchmarks.variants import gain_facts, probe
 from experiments.goals import LOSS, METRICS, PROXIES, oriented
@@ -171,21 +172,25 @@ class Bench(NamedTuple):
     folder: Path
     workers: int = 1
     measure: Callable[[Cell], str] = train
+    until: float = math.inf
+    """Of ``time.time()``: after it no training is begun."""
 
     def cell(self, chosen: dict[str, Any], share: float, seed: int = SEEDS[0]) -> Cell:
         """A training of it."""
         return Cell(self.course, chosen, share, seed)
 
     def run(self, cells: Sequence[Cell]) -> list[Measured]:
-        """Trains what is not there yet, and says what is done."""
+        """Trains what is not there yet, and says what is done. Raises TimeSpent where not everything was begun in time."""
         files, found = [cell.file for cell in cells], {}
         once = list(dict(zip(files, cells)).values())
-        for cell, text in spread(once, self.folder, self.measure, self.workers):
+        for cell, text in spread(once, self.folder, self.measure, self.workers, self.until):
             found[cell.file] = one = read_measured(text)
             told = f"knn {one.proxies.get('knn', np.nan):.4f}, {one.seconds:.0f} s"
             if one.problem:
                 told = f"{one.problem}; remove {self.folder / cell.file} to have it tried again"
             print(f"  {cell.chosen} × {cell.share:g} seed {cell.seed}: {told}", flush=True)
+        if len(found) < len(once):
+            raise TimeSpent(len(found), len(once), self.folder)
         return [found[file] for file in files]
 
 
@@ -302,12 +307,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--short-batch", type=int, help="of the tenths: samples of a step, as many in all")
     parser.add_argument("--short-rate", type=float, default=1.0, help="of the tenths: times the learning rate")
     parser.add_argument("--workers", type=int, default=1, help="trainings at once, each with one thread")
+    parser.add_argument("--most-minutes", type=float, default=90.0, help="begin no training after so long")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     lists = yaml.safe_load(LISTED.read_text())
     listed, handmade = lists["listed"][: given.first], lists["handmade"][: given.first]
     course = Course(Path(), given.recipe, given.steps)
-    bench = Bench(course, OUT / f"proxies-{given.recipe}", given.workers)
+    until = time.time() + 60 * given.most_minutes
+    bench = Bench(course, OUT / f"proxies-{given.recipe}", given.workers, until=until)
     short = bench._replace(course=course._replace(batch=given.short_batch, rate=given.short_rate))
     few = {"trials": given.first} if given.first else {}
     alone = given.ranking_alone or short != bench
@@ -317,8 +324,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     whole = cost(searches.values(), len(listed), 0 if alone else len(handmade))
     print(f"at most {whole:.1f} final runs of {opened(course).recipe.pretrain.steps} steps", flush=True)
-    rows = list(ranking(bench, listed, short))
-    rows += [against_hand(bench, handmade, lists["space"], *one) for one in searches.items()]
+    try:
+        rows = list(ranking(bench, listed, short))
+        rows += [against_hand(bench, handmade, lists["space"], *one) for one in searches.items()]
+    except TimeSpent as spent:
+        raise SystemExit(str(spent)) from None
     command = again(COMMAND, given, REPEATED)
     name = table_name(f"proxies-{given.recipe}", parser, given, REPEATED[1:])
     publish(name, [row._replace(command=command) for row in rows])

@@ -41,6 +41,16 @@ class Cell(Protocol):
 Some = TypeVar("Some", bound=Cell)
 
 
+class TimeSpent(RuntimeError):
+    """A sweep whose table needs every cell came to the end of its time."""
+
+    def __init__(self, done: int, asked: int, folder: Path) -> None:
+        super().__init__(
+            f"the time was spent: {done} of {asked} trainings are done and kept in {folder}. Start the same command again to go on, "
+            "or give it more --most-minutes"
+        )
+
+
 def file_of(*told: Any) -> str:
     """A file's name, another one for everything that is told (of what JSON holds); of what the code does it knows nothing."""
     return f"{key(json.dumps(told, sort_keys=True)):016x}.json"

@@ -12,6 +12,7 @@ from benchmarks import architectures
 from benchmarks.architecture_cases import OPTIONS, RATES, Case, Common, case, optional, pairs
 from benchmarks.architectures import Outcome, Scores
 from benchmarks.scatter import LINE, Point, draw, front, lines_of
+from benchmarks.spread import TimeSpent
 from mae_core.data.dataset import open_dataset
 from mae_core.modalities.image import ImageModality
 from mae_core.model import MaskedAutoencoder
@@ -110,6 +111,14 @@ def test_workers_measure_what_one_process_does(common, tmp_path):
     shared = architectures.here(tmp_path / "shared", 2, wanted)
     assert [one._replace(seconds=0) for one in shared] == [one._replace(seconds=0) for one in alone]
     assert {path.name for path in (tmp_path / "shared").iterdir()} == {one.file for one in wanted}
+
+
+def test_the_time_ends_a_study_that_goes_on_later(common, tmp_path):
+    done, late = (case("conv-joint small", pairs(["small"])["conv-joint small"], 1e-3, seed, common) for seed in (0, 1))
+    architectures.here(tmp_path, 1, [done])
+    with pytest.raises(TimeSpent, match=f"1 of 2 trainings are done and kept in {tmp_path}. Start the same command"):
+        architectures.here(tmp_path, 1, [done, late], until=0.0)
+    assert [one.seed for one in architectures.here(tmp_path, 1, [done, late])] == [0, 1]
 
 
 def test_three_seeds_have_an_interval(common):

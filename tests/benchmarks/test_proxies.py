@@ -12,6 +12,7 @@ from search_project import make_project
 
 from benchmarks import proxies
 from benchmarks.proxies import Bench, Cell, Course, Measured, against_hand, cost, opened, planned, ranking
+from benchmarks.spread import TimeSpent
 from benchmarks.training import recipe_with
 from experiments.recipe import Recipe, SearchSection
 from experiments.resolving import SEARCHABLE, resolve
@@ -61,6 +62,15 @@ def test_processes_share_what_is_missing(bench):
     cells = [bench.cell(SMALL, 0.1, seed) for seed in (0, 1)]
     alone, shared = bench.run(cells), bench._replace(folder=bench.folder / "shared", workers=2).run(cells)
     assert [one.proxies["loss"] for one in alone] == pytest.approx([one.proxies["loss"] for one in shared], rel=1e-4)
+
+
+def test_the_time_ends_a_comparison_that_goes_on_later(bench):
+    cells = [bench.cell(SMALL, 0.1, seed) for seed in (0, 1)]
+    bench = bench._replace(measure=formula)
+    bench.run(cells[:1])
+    with pytest.raises(TimeSpent, match=r"1 of 2 trainings are done .* or give it more --most-minutes"):
+        bench._replace(until=0.0).run(cells)
+    assert len(bench.run(cells)) == 2
 
 
 def test_short_trainings_may_have_smaller_batches_and_see_as_many_samples(bench):
