@@ -38,6 +38,11 @@ class Costs(NamedTuple):
         """All of them."""
         return self.encoder, self.decoder, self.head, *self.beside
 
+    @property
+    def total(self) -> float:
+        """FLOPs of everything."""
+        return sum(part.total for part in self.each)
+
 
 def costs(config: Mapping[str, Any], ratio: float, plain: bool = False) -> Costs:
     """What the parts of a model cost at one mask ratio; ``plain`` where attention keeps its weights.
@@ -63,7 +68,7 @@ def costs(config: Mapping[str, Any], ratio: float, plain: bool = False) -> Costs
 
 def forward_flops(config: Mapping[str, Any]) -> float:
     """FLOPs of one masked forward pass of one sample, from a model's config; the mean over the mask ratios that training draws."""
-    return sum(share * sum(part.total for part in found.each) for share, found in _at_ratios(config))
+    return sum(share * found.total for share, found in _at_ratios(config))
 
 
 def _at_ratios(config: Mapping[str, Any]) -> list[tuple[float, Costs]]:

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from mae_core.cells import Cells, Context, Plan, Scored
 from mae_core.draws import Draws
+from mae_core.flops import costs
 from mae_core.masking import MASKERS
 from mae_core.masking.cost import Learning
 from mae_core.masking.ground import Ground, in_passes
 from mae_core.masking.options import choice, number, several, whole
-from mae_core.masking.plan import count_kept, plan_from_scores
+from mae_core.masking.plan import plan_from_scores
 from mae_core.modalities.base import OWN
 from mae_core.registry import resolve
 
@@ -117,7 +118,7 @@ class BanditMasker(nn.Module):
 
 
 class BanditLearner:
-    """Holds one arm for a round of steps, then pays it: the fall of the error of a fixed probe, over what a step of the arm costs.
+    """Holds one arm for a round of steps, then pays it: the fall of the error of a fixed probe, over the FLOPs of a pass at its ratio.
 
     Payments are told in standard deviations above what is usual, squashed to 0..1, because learning slows down whatever the masks.
     """
@@ -129,6 +130,9 @@ class BanditLearner:
     def __init__(self, masker: BanditMasker, model: Any) -> None:
         masker.check_training()
         self.masker, self.model = masker, model
+        passes = {ratio: costs(model.config, ratio).total for ratio in masker.ratios}
+        self._share = {ratio: flops / max(passes.values()) for ratio, flops in passes.items()}
+        """What a pass at a ratio costs, over the dearest."""
         self.held: tuple[int, bool] | None = None
         """An arm, and whether the round ends with every step: one of ``cases``, while work is counted; None in a training."""
         self._ground: Ground | None = None
@@ -160,7 +164,9 @@ class BanditLearner:
             return
         (_, arm), after = self._arm, self._probe()
         before, mean, square, weight, _ = masker.memory.unbind()
-        gain = (before.clamp_min(1e-12) / after.clamp_min(1e-12)).log() / self._cost(arm)
+        gain = (before.clamp_min(1e-12) / after.clamp_min(1e-12)).log()
+        if (ratio := masker.ratio(arm)) is not None:  # arms that leave it to the training cost alike
+            gain = gain / self._share[ratio]
         deviation = (square - mean.square()).clamp_min(1e-12).sqrt()
         paid = torch.where(weight > 0.3, ((gain - mean) / deviation).sigmoid(), 0.5)
         self._pay(arm, paid)
@@ -198,11 +204,6 @@ class BanditLearner:
             if draws.step == 0:
                 self.masker.memory[0] = self._probe()
         return self._arm[1]
-
-    def _cost(self, arm: int) -> float:
-        """Visible cells of a step of the arm, relative to all."""
-        n = self.model.modality.coords.shape[-2]
-        return count_kept(n, self.masker.ratio(arm) or self.model.ratio) / n
 
     def _probe(self) -> Tensor:
         """Scalar: the error of the probe samples under masks that are always the same."""

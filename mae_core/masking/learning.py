@@ -149,7 +149,7 @@ def advantages_of(rewards: list[Tensor], looks: int, world: Any) -> list[Tensor]
     """(B,) each: a reward less the mean of its fellows, over the root mean square of all.
 
     Fellows are the other looks at the same sample, whose ``looks`` entries follow one another, or where there is one look the other
-    samples of the global batch. A sample without a reward (NaN) is nobody's fellow, and its advantage is 0.
+    samples of the global batch. A sample without a reward (NaN) is nobody's fellow. Its advantage is 0, as is that of one without fellows.
     """
     if looks > 1:
         found = []
@@ -159,7 +159,7 @@ def advantages_of(rewards: list[Tensor], looks: int, world: Any) -> list[Tensor]
     else:
         whole = torch.cat(rewards)
         sums = world.sum(torch.stack([whole.nansum(), known(whole)]))
-        found = [reward - (sums[0] - reward) / (sums[1] - 1).clamp_min(1) for reward in rewards]
+        found = [(reward - (sums[0] - reward) / (sums[1] - 1).clamp_min(1)) * (sums[1] > 1) for reward in rewards]
     flat = torch.cat(found)
     sums = world.sum(torch.stack([flat.square().nansum(), known(flat)]))
     size = (sums[0] / sums[1].clamp_min(1)).sqrt().clamp_min(TINY)

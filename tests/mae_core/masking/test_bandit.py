@@ -9,6 +9,7 @@ import torch
 
 from mae_core.cells import Context
 from mae_core.draws import Draws
+from mae_core.flops import costs
 from mae_core.masking.bandit import BanditMasker
 from mae_core.masking.ground import Ground
 from mae_core.model import MaskedAutoencoder
@@ -137,6 +138,21 @@ def test_looks_and_views_are_of_the_rounds_arm_and_not_alike(make_config, make_r
     for first, pair, second, its_pair in steps:
         assert first.shape == pair.shape == second.shape == its_pair.shape
         assert not any(torch.equal(first, other) for other in (pair, second, its_pair))
+
+
+def test_a_round_is_paid_for_what_a_pass_at_its_ratio_costs(make_config):
+    """The decoder reads all cells whatever is hidden, so that an arm is not cheap by as much as it hides."""
+    config = make_config(masking=bandit(families=["random"]))
+    gains = []
+    for arm in range(2):
+        state = start(config, SETTINGS)
+        state.model.masker.memory[0] = 2.0
+        state.learner.held, state.learner._probe = (arm, True), lambda: torch.tensor(1.0)
+        state.learner.lead(torch.zeros(0), Draws(0, 2, torch.arange(8)), Context(), 0)
+        state.learner.learn(2, World(), True)
+        gains.append(state.learner.parts["mask/reward"])
+    dear, cheap = (costs(config, ratio).total for ratio in (0.5, 0.75))
+    assert gains[1] / gains[0] == pytest.approx(dear / cheap) and 1 < dear / cheap < 1.9
 
 
 def test_a_decoder_predicts_its_share(make_config, make_raw):

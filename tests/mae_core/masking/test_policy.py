@@ -73,6 +73,10 @@ class TestAdvantages:
         assert not torch.stack(found)[:, 3].any()
         assert not torch.stack(advantages_of([nan, nan], looks, World())).any(), "nobody has one"
 
+    @pytest.mark.parametrize("rewards", [[[0.8]], [[torch.nan, -1.3], [torch.nan]]])
+    def test_one_that_can_be_compared_with_nobody_teaches_nothing(self, rewards):
+        assert not torch.cat(advantages_of([torch.tensor(part) for part in rewards], 1, World())).any()
+
     def test_equal_rewards_teach_nothing(self):
         assert not torch.cat(advantages_of([torch.ones(3), torch.ones(3)], 2, World())).any()
 
