@@ -18,7 +18,7 @@ from mae_core.evaluation.baselines import fit_pca
 from mae_core.evaluation.boosting import fit_boosting
 from mae_core.evaluation.few_label import few
 from mae_core.evaluation.knn import knn_predict
-from mae_core.evaluation.label_free import explained, lidar, masked_views
+from mae_core.evaluation.label_free import explained, explains, lidar, masked_views
 from mae_core.evaluation.linear import fit_linear, fit_scaler
 from mae_core.evaluation.rank import measure_rank
 from mae_core.modalities import MODALITIES
@@ -141,7 +141,7 @@ def label_free_of(subject: Subject, folder: Path, split: str) -> list[Measure]:
     assert isinstance(network, MaskedAutoencoder), subject
     samples = dataset.split(split).samples
     samples = samples[spread(len(samples), MOST_UNLABELLED)]
-    facts = {"explained": explained(network, samples)} if getattr(network.target, "shown", True) else {}
+    facts = {"explained": explained(network, samples)} if explains(network.target) else {}
     if len(samples) >= 2:
         facts["lidar"] = lidar(masked_views(network, samples))
     n_train = dataset.info["splits"]["train"]["samples"]

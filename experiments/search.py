@@ -138,7 +138,8 @@ def search(recipe: str, root: Path = Path()) -> None:
             print(f"search {recipe}: {why}")
             write(root / "results" / recipe, off(described, why), [])
         else:
-            metric = choose_metric(dataset, described.search.metric, _beside(described.search))
+            target = resolve(described, dataset.info, {}, row.modality, root).config["objective"]["target"]
+            metric = choose_metric(dataset, described.search.metric, _beside(described.search), target)
             rules, notes = _weighed(described.search, metric)
             print(f"search {recipe}: {', '.join(space.keys)} by {metric.name}: {metric.why}")
             cost = f"about {most_population(rules):.2f}" if several else f"at most {most(rules):.2f}"
@@ -179,7 +180,11 @@ def _weighed(rules: SearchSection, metric: Metric) -> tuple[SearchSection, list[
     """The rules without objectives that these data cannot answer, and a note for each."""
     able = {*COSTS, *metric.beside, *METRICS[metric.name]}
     kept = [name for number, name in enumerate(rules.objectives) if number == 0 or name in able]
-    notes = [f"the objective {name} is left out: it needs labels" for name in rules.objectives if name not in kept]
+    notes = [
+        f"the objective {name} is left out: {'it needs labels' if PROXIES[name].labels else 'the target has none'}"
+        for name in rules.objectives
+        if name not in kept
+    ]
     return rules.model_copy(update={"objectives": kept}), notes
 
 

@@ -16,6 +16,9 @@ from experiments.goals import METRICS, PROXIES, metric_words, needs_labels, orie
 from experiments.proxies import NEIGHBOURS, Subject, measure_proxies
 from experiments.schedules import Leg, play
 from mae_core.data.dataset import Dataset, open_dataset
+from mae_core.evaluation.label_free import explains
+from mae_core.registry import resolve
+from mae_core.targets import TARGETS
 from mae_core.training.loop import Settings, fit, start
 
 FEWEST_LABELS = 50
@@ -70,25 +73,35 @@ class Metric(NamedTuple):
     """Proxies that can be measured beside it."""
 
 
-def choose_metric(dataset: Dataset, wanted: str = "knn", beside: tuple[str, ...] = ()) -> Metric:
-    """``wanted`` where train and validation have the labels it needs, else the label-free ranks; so it goes for those ``beside``."""
+def choose_metric(
+    dataset: Dataset, wanted: str = "knn", beside: tuple[str, ...] = (), target: str = "pixels"
+) -> Metric:
+    """``wanted`` where train and validation have the labels it needs, else the label-free ranks; so it goes for those ``beside``.
+
+    LiDAR stands in for what reads variance explained where the ``target`` of the recipe has none.
+    """
     counts = {name: int((dataset.split(name).labels >= 0).sum()) for name in ("train", "validation")}
     enough = dataset.labelled and min(counts.values()) >= FEWEST_LABELS
-    proxies = [name for name in beside if enough or not PROXIES[name].labels]
-    if wanted == "knn" and enough:
-        why = f"accuracy of k-NN ({NEIGHBOURS}) on frozen features of {counts['validation']} validation samples"
-    elif needs_labels(wanted) and enough:
-        why = f"{metric_words(wanted)} on frozen features of {counts['validation']} validation samples"
-    elif needs_labels(wanted):
-        name = "k-NN" if wanted == "knn" else wanted
-        why = (
-            f"average of ranks by LiDAR over random masks and by variance explained on a mask bank: a {name} score needs "
-            f"{FEWEST_LABELS} labels in train and in validation, there are {counts['train']} and {counts['validation']}"
+    filled = explains(resolve(TARGETS, target, "target"))
+    proxies = [name for name in beside if (enough or not PROXIES[name].labels) and (filled or name != "explained")]
+    name, reasons = wanted, []
+    if needs_labels(wanted) and not enough:
+        name = "label_free"
+        reasons.append(
+            f"a {'k-NN' if wanted == 'knn' else wanted} score needs {FEWEST_LABELS} labels in train and in validation, "
+            f"there are {counts['train']} and {counts['validation']}"
         )
-        return Metric("label_free", why, proxies)
-    else:
-        why = f"{metric_words(wanted)} of validation samples, which needs no labels, as the recipe says"
-    return Metric(wanted, why, proxies)
+    if "explained" in METRICS[name] and not filled:
+        name = "lidar"
+        reasons.append(f"target {target} has no variance explained")
+    if reasons:
+        measures = " and ".join(PROXIES[one].what for one in METRICS[name])
+        kind = "average of ranks by " if len(METRICS[name]) > 1 else ""
+        return Metric(name, f"{kind}{measures}: {'; '.join(reasons)}", proxies)
+    words = f"accuracy of k-NN ({NEIGHBOURS})" if name == "knn" else metric_words(name)
+    if needs_labels(name):
+        return Metric(name, f"{words} on frozen features of {counts['validation']} validation samples", proxies)
+    return Metric(name, f"{words} of validation samples, which needs no labels, as the recipe says", proxies)
 
 
 def measure(work: Work) -> Measured:

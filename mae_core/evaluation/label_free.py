@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,13 +54,24 @@ def lidar(views: np.ndarray, delta: float = DELTA) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
+def explains(target: Any) -> bool:
+    """Whether predictions of a target, or of its class, are samples by themselves: not where hidden cells lend their own mean and spread.
+
+    What is lent would count as explained, the more of it the smaller the patch.
+    """
+    return getattr(target, "shown", True) and not getattr(target, "helped", False)
+
+
 @torch.no_grad()
 def explained(model: MaskedAutoencoder, samples: np.ndarray) -> float:
     """Share of the error of the train split's best constant that the model removes in hidden entries, averaged over the mask bank.
 
     1 is perfect, 0 is no better than that constant (the mean colour of pictures), less is worse. In raw units, so runs of any patch,
-    ratio or target compare.
+    ratio or target compare. Raises ValueError where ``explains`` says no.
     """
+    if not explains(model.target):
+        name = model.config["objective"]["target"]
+        raise ValueError(f"target {name!r} has no variance explained: alone, its predictions are no samples")
     bank = model.modality.bank
     totals = np.zeros((len(bank), 2))
     for first, raw in _batches(model, samples):

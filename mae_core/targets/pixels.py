@@ -86,6 +86,9 @@ class Pixels:
 class NormPixels(Pixels):
     """Each cell less its mean, over its standard deviation (unbiased)."""
 
+    helped = True
+    """A prediction becomes a sample by what the hidden cells themselves tell."""
+
     def __init__(self, modality: Modality, loss: str = "l2") -> None:
         if modality.values_per_cell < 2:
             raise ValueError(

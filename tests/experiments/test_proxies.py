@@ -99,3 +99,15 @@ def test_the_metric_follows_the_recipe_and_the_labels(dataset, tmp_path):
     assert without.beside == ["explained", "lidar", "rankme", "alpha_req"]
     for data in (dataset, bare):
         assert choose_metric(data, "rankme").name == "rankme", "what needs no labels is taken at its word"
+
+
+@pytest.mark.parametrize("target", ["hog", "norm_pixels"])
+def test_what_fills_nothing_in_by_itself_is_ranked_by_lidar(target, dataset, tmp_path):
+    make_dataset(tmp_path / "bars", labelled=False)
+    bare = choose_metric(open_dataset(tmp_path / "bars"), "knn", tuple(PROXIES), target)
+    assert bare.name == "lidar" and bare.beside == ["lidar", "rankme", "alpha_req"]
+    assert bare.why.startswith("LiDAR over random masks: a k-NN score needs 50 labels") and target in bare.why
+    for wanted in ("explained", "label_free"):
+        found = choose_metric(dataset, wanted, tuple(PROXIES), target)
+        assert found.name == "lidar" and found.why.endswith(f": target {target} has no variance explained")
+    assert choose_metric(dataset, "knn", tuple(PROXIES), target).name == "knn", "what is not asked is not replaced"

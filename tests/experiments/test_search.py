@@ -168,6 +168,15 @@ def test_without_labels_trials_are_ranked_without_them(tmp_path: Path, monkeypat
     assert {"lidar", "explained"} == set(ledger(root)[0]["measures"])
 
 
+def test_without_labels_and_without_a_picture_lidar_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed = {"objectives": ["metric", "explained"]}
+    root = make_project(tmp_path, labelled=False, objective={"target": "hog"}, search=weighed)
+    without_ray(monkeypatch)
+    search("tiny", root)
+    assert Store(root).search_summary("tiny")["metric"] == "lidar"
+    assert not Store(root).trials("tiny")["status"].eq("failed").any()
+
+
 def test_trials_cost_alike_whatever_their_architecture(tmp_path: Path) -> None:
     root = make_project(tmp_path, pretrain={"steps": 20_000}, masking={"strategy": "auto", "ratio": "auto"})
     recipe, info = load_recipe("tiny", root), json.loads((root / "data/bars/dataset.json").read_text())

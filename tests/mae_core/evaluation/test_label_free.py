@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from mae_core.evaluation.label_free import explained, lidar, masked_views
+from mae_core.evaluation.label_free import explained, explains, lidar, masked_views
+from mae_core.model import MaskedAutoencoder
+from mae_core.registry import resolve
+from mae_core.targets import TARGETS
 
 
 def test_views_differ_by_mask_and_repeat(model, images):
@@ -46,6 +49,20 @@ def test_explained_is_one_for_a_perfect_fill_and_nothing_for_the_best_constant(m
 
     monkeypatch.setattr(type(model.modality), "paste", constant)
     assert explained(model, samples) == pytest.approx(0, abs=1e-6)
+
+
+def test_nothing_is_explained_by_what_hidden_cells_lend(model, images):
+    """A head that says nothing would explain most of a picture by each cell's own mean, the more the smaller the cells."""
+    samples, _ = images(8)
+    assert [name for name in TARGETS if not explains(resolve(TARGETS, name, "target"))] == [
+        "norm_pixels", "hog", "norm_values", "latent", "features",
+    ]  # fmt: skip
+    for target in ("norm_pixels", "hog"):
+        with pytest.raises(ValueError, match=f"target '{target}' has no variance explained"):
+            explained(
+                MaskedAutoencoder.build({**model.config, "objective": {"reconstruction": 1.0, "target": target}}),
+                samples,
+            )
 
 
 def test_explained_does_not_depend_on_how_samples_are_cut_into_batches(model, images, monkeypatch):
