@@ -18,9 +18,7 @@ from mae_core.flops import costs
 from mae_core.masking.making import looks_of
 from mae_core.masking.ratio import ratios_of
 from mae_core.model import MaskedAutoencoder
-from mae_core.objectives import OBJECTIVES
 from mae_core.objectives.options import wanted
-from mae_core.registry import resolve
 
 FLOAT = 4
 BYTES = {"fp32": 4.0, "bf16": 3.0}
@@ -146,9 +144,7 @@ def largest_pass(
 
 def check_pass(config: Mapping[str, Any]) -> None:
     """Raises ValueError where results depend on which samples share a forward pass, so that memory must not decide it."""
-    asked = wanted(config["objective"]).weights
-    names = [name for name in asked if getattr(resolve(OBJECTIVES, name, "objective"), "compares", False)]
-    if names:
+    if names := wanted(config["objective"]).comparing:
         raise ValueError(
             f"pretrain.micro_batch auto: {names[0]} compares the samples of a forward pass, so their number must not depend on memory: "
             "write it, or 0"

@@ -24,6 +24,9 @@ class Batch(NamedTuple):
     """(b,) long: positions within the split."""
     raw: Tensor
     """(b, …): raw samples."""
+    named: Tensor
+    """(b,) long: what draws know them by. ``ids``, and as much more as the split holds for each time that a sample of fewer than a batch
+    stood before in this one, so that its copies are not masked alike."""
 
 
 class Batches:
@@ -36,7 +39,7 @@ class Batches:
         if len(samples) == 0:
             raise ValueError("there are no training samples: look at data/<dataset>/quarantine.csv")
         self.samples, self.seed, self.device = samples, seed, device
-        self.rows = world.share(batch_size)
+        self.size, self.rows = batch_size, world.share(batch_size)
         own = getattr(samples, "order", None)  # of what lies, or lay, in shards
         self.order: Order = Shuffle(len(samples), batch_size, seed) if own is None else own(batch_size, seed)
         self._pin = device.type == "cuda"
@@ -60,7 +63,17 @@ class Batches:
     def __call__(self, step: int) -> Batch:
         """This rank's share of the batch of ``step``, on the device."""
         ids, raw = self._make(self.order, step) if self._ahead is None else self._ahead(step)
-        return Batch(ids.to(self.device, non_blocking=True), raw.to(self.device, non_blocking=True))
+        ids = ids.to(self.device, non_blocking=True)
+        named = ids if self.size <= len(self.samples) else ids + self._before(step).to(self.device) * len(self.samples)
+        return Batch(ids, raw.to(self.device, non_blocking=True), named)
+
+    def _before(self, step: int) -> Tensor:
+        """(b,) long: how often the sample of each row stands before that row in the batch of all ranks."""
+        batch = self.order.ids(step, range(self.size))
+        order = batch.argsort(stable=True)
+        before = torch.empty_like(batch)
+        before[order] = torch.arange(self.size) - torch.searchsorted(batch[order], batch[order])
+        return before[self.rows.start : self.rows.stop]
 
     def _make(self, order: Order, step: int) -> Made:
         """The same in the host's memory, of samples that are not in shards."""

@@ -131,11 +131,10 @@ class ProbeReward:
         tokens = model.encoder(model.modality, seen.cells, seen.plan).tokens
         view = pool_mean(tokens[:, -seen.plan.keep.shape[1] :], seen.plan.keep_ok).float()
         own = self.labels.to(view.device)
-        truth, labels = own[seen.draws.ids], own[ids]
+        mine = seen.draws.ids % len(own)  # copies of a sample have names of their own
+        truth, labels = own[mine], own[ids]
         likeness = F.normalize(view, dim=-1) @ F.normalize(bank, dim=-1).T / TEMPERATURE
-        likeness = likeness.masked_fill(
-            ids == seen.draws.ids[:, None], -torch.inf
-        )  # a sample does not vouch for itself
+        likeness = likeness.masked_fill(ids == mine[:, None], -torch.inf)  # a sample does not vouch for itself
         right = likeness.masked_fill(labels != truth[:, None], -torch.inf).logsumexp(1)
         found = (right - likeness.logsumexp(1)).clamp_min(-20)  # a class that the bank lacks
         return torch.where(truth >= 0, found, torch.nan)

@@ -41,6 +41,11 @@ class Wanted(NamedTuple):
     """The teacher's last blocks, of which the target ``latent`` is the mean."""
     options: Options
 
+    @property
+    def comparing(self) -> list[str]:
+        """Objectives that compare the samples of a forward pass."""
+        return [name for name in self.weights if getattr(resolve(OBJECTIVES, name, "objective"), "compares", False)]
+
 
 def wanted(objective: Mapping[str, Any]) -> Wanted:
     """Reads the section. Raises ValueError for a name that is no objective, and for what cannot be."""
@@ -60,8 +65,9 @@ def wanted(objective: Mapping[str, Any]) -> Wanted:
     weights = {name: float(rest[name]) for name in sorted(rest, key=lambda name: (name != "reconstruction", name))}
     if "reconstruction" not in weights:
         raise ValueError("objective.reconstruction is missing: every model predicts its hidden cells")
-    if projector and not any(getattr(resolve(OBJECTIVES, name, "objective"), "compares", False) for name in weights):
+    found = Wanted(weights, target, targets, given, projector, blocks, options)
+    if projector and not found.comparing:
         raise ValueError(
             f"objective.projector {projector} stands before objectives that compare samples: give one a weight, or set it to 0"
         )
-    return Wanted(weights, target, targets, given, projector, blocks, options)
+    return found

@@ -87,9 +87,9 @@ class Graphs(Generic[Share]):
         self.clock.fill_(self.state.step)
         set_lr(self.state.optimizer, lr)
         if self.batch is None:
-            self.batch = Batch(batch.ids.clone(), batch.raw.clone())
-        self.batch.ids.copy_(batch.ids)
-        self.batch.raw.copy_(batch.raw)
+            self.batch = Batch(*(value.clone() for value in batch))
+        for own, new in zip(self.batch, batch):
+            own.copy_(new)
         self.warmed[ratio] = self.warmed.get(ratio, 0) + 1
         if self.warmed[ratio] > WARM and ratio not in self.graphs and not self.refused:
             try:

@@ -23,6 +23,7 @@ from mae_core.masking.ground import Ground
 from mae_core.masking.making import looks_of
 from mae_core.memory import AUTO, blocks_to_recompute, free_mb, largest_pass
 from mae_core.model import MaskedAutoencoder
+from mae_core.objectives.options import wanted
 from mae_core.teacher import Frozen, Teacher, momentum_at
 from mae_core.training.compiling import compile_blocks, compiles
 from mae_core.training.graphs import Graphs, why_not
@@ -134,6 +135,11 @@ def fit(
     """
     if problem := state.model.modality.cannot_change(settings.augmentation):
         raise ValueError(problem)
+    if settings.batch_size > len(samples) and (names := wanted(state.model.config["objective"]).comparing):
+        raise ValueError(
+            f"{names[0]} compares the samples of a batch, and of {settings.batch_size} of {len(samples)} training samples some would be "
+            f"compared with copies of themselves: lower pretrain.batch_size to {len(samples)} or less"
+        )
     world = world or World()
     device = next(state.model.parameters()).device
     precision = choose_precision(settings.precision, device)
@@ -276,8 +282,7 @@ def _backward(
     pulls: dict[str, Tensor] = {}
     for i in range(passes):
         part = slice(rows * i // passes, rows * (i + 1) // passes)
-        ids = batch.ids[part]
-        draws = Draws(settings.seed, state.step, ids, clock)
+        draws = Draws(settings.seed, state.step, batch.named[part], clock)
         gather = partial(world.gather, rows=world.rows(settings.batch_size, i, passes))
         augment = partial(state.model.modality.augment, batch.raw[part], how=settings.augmentation)
         raw = augment(draws)

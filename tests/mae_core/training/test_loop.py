@@ -83,6 +83,29 @@ def test_every_sample_comes_once_an_epoch(n, batch_size):
         assert not torch.equal(walk[:n], walk[n : 2 * n]), "each epoch is shuffled anew"
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_copies_of_a_sample_in_one_batch_have_names_of_their_own(workers):
+    """A split of fewer samples than a batch fills it several times over; copies that are masked alike would teach nothing more."""
+    samples = np.arange(5 * 4, dtype=np.uint8).reshape(5, 1, 2, 2)
+    ranks = [Batches(samples, 12, 5, World(rank, workers), torch.device("cpu")) for rank in range(workers)]
+    for step in range(3):
+        ids, named = (torch.cat(parts) for parts in zip(*((b.ids, b.named) for b in (rank(step) for rank in ranks))))
+        assert len(set(named.tolist())) == 12 and torch.equal(named % 5, ids)
+        assert set(range(5)) <= set(named.tolist()), "the first of each keeps its own"
+    enough = Batches(samples, 5, 5, World(), torch.device("cpu"))(1)
+    assert torch.equal(enough.named, enough.ids)
+
+
+def test_samples_are_not_compared_with_their_copies(make_config, samples):
+    state = start(make_config(objective={"mask_contrastive": 0.1}), SETTINGS)
+    few = samples[: SETTINGS.batch_size - 1]
+    with pytest.raises(
+        ValueError, match=rf"mask_contrastive compares .*lower pretrain.batch_size to {len(few)} or less"
+    ):
+        train(state, few, SETTINGS)
+    assert train(state, samples[: SETTINGS.batch_size], SETTINGS, stop=1)
+
+
 def test_a_step_may_be_asked_for_in_any_order():
     samples = np.arange(11 * 4, dtype=np.uint8).reshape(11, 1, 2, 2)
     batches = Batches(samples, 4, 5, World(), torch.device("cpu"))
