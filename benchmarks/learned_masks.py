@@ -1,8 +1,8 @@
 """What a learned mask finds where a good one is known: ``python -m benchmarks.learned_masks``.
 
 49 cells, 4 of which hold the class, 5 visible. Then as many cells of noise are added, on which rewards for high or low reconstruction
-error both fail: the one hides the noise, the other keeps looking at it. Every figure is of pictures that were never trained on. A training
-that is done is kept beside the result, so that a run that was stopped goes on.
+error both fail: the one hides the noise, the other keeps looking at it. Every figure is of pictures that were never trained on. Each
+training is a file of ``benchmarks/out/learned_masks``, so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ import torch
 from benchmarks.commands import again, table_name
 from benchmarks.planted import CELL, GRID, TELLING, Planted, planted
 from benchmarks.rows import OUT, Row, publish
-from mae_core.atomic import write_text
+from benchmarks.spread import file_of, problem_of, spread
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import Settings, fit, start
 
@@ -42,6 +43,31 @@ PLAN = {
 """Pictures → the policies that are trained on them."""
 REPEATED = ("seeds", "steps", "kinds", "policies")
 """Options that decide what stands in a table; its name tells of all but the seeds."""
+
+
+class Cell(NamedTuple):
+    """One training."""
+
+    kind: str
+    """A row of ``PLAN``."""
+    policy: str
+    seed: int
+    steps: int
+
+    @property
+    def noisy(self) -> int:
+        """Cells of noise in each picture."""
+        return NOISY if self.kind == "noisy" else 0
+
+    @property
+    def settings(self) -> Settings:
+        """How it is trained."""
+        return Settings(steps=self.steps, batch_size=64, lr=2e-3, precision="fp32", seed=self.seed)
+
+    @property
+    def file(self) -> str:
+        """Another one for everything that changes what is trained and measured."""
+        return file_of(config_of(self.policy), asdict(self.settings), self.noisy, TRAIN, UNSEEN)
 
 
 def config_of(policy: str) -> dict[str, Any]:
@@ -66,14 +92,15 @@ def config_of(policy: str) -> dict[str, Any]:
     }
 
 
-def trained(policy: str, pictures: Planted, seed: int, steps: int) -> tuple[MaskedAutoencoder, float, dict[str, float]]:
-    """The model, the process's seconds of CPU time it took, and what its masks showed at the end."""
-    settings = Settings(steps=steps, batch_size=64, lr=2e-3, precision="fp32", seed=seed)
-    state = start(config_of(policy), settings)
-    began, parts = time.process_time(), {}
-    for progress in fit(state, pictures.samples, settings, report_every=max(steps // 10, 1), labels=pictures.labels):
+def train(cell: Cell) -> str:
+    """Trains and measures; what a cell's file says: shares, the process's seconds of CPU time, and what the masks showed at the end."""
+    pictures, state = planted(TRAIN, cell.noisy, cell.seed), start(config_of(cell.policy), cell.settings)
+    began, parts, every = time.process_time(), {}, max(cell.steps // 10, 1)
+    for progress in fit(state, pictures.samples, cell.settings, report_every=every, labels=pictures.labels):
         parts = progress.masks
-    return state.result().eval(), time.process_time() - began, parts
+    seconds = time.process_time() - began
+    shares = visible_shares(state.result().eval(), planted(UNSEEN, cell.noisy, 10_000 + cell.seed))
+    return json.dumps({**shares, "cpu_s": seconds, **parts}) + "\n"
 
 
 @torch.no_grad()
@@ -87,20 +114,25 @@ def visible_shares(model: MaskedAutoencoder, unseen: Planted) -> dict[str, float
     return found | ({"noise_visible": float(seen[unseen.noise].mean())} if unseen.noise.any() else {})
 
 
-def run(kind: str, policy: str, seed: int, steps: int, kept: Path) -> dict[str, float]:
-    """The figures of one training, from ``kept`` where it was done before."""
-    path = kept / f"{kind}-{policy}-{seed}-{steps}.json"
-    if path.is_file():
-        return json.loads(path.read_text())
-    noisy = NOISY if kind == "noisy" else 0
-    model, seconds, parts = trained(policy, planted(TRAIN, noisy, seed), seed, steps)
-    found = {**visible_shares(model, planted(UNSEEN, noisy, 10_000 + seed)), "cpu_s": seconds, **parts}
-    write_text(path, json.dumps(found, indent=1) + "\n")
-    print(kind, policy, seed, {name: round(value, 3) for name, value in found.items()}, flush=True)
-    return found
+def run(cells: Sequence[Cell], kept: Path, workers: int = 1) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The figures of all trainings by pictures and policy, from ``kept`` where they were done before.
+
+    Raises RuntimeError where one could not be trained.
+    """
+    told: dict[str, dict[str, Any]] = {}
+    for cell, text in spread(cells, kept, train, workers):
+        if problem := problem_of(text):
+            raise RuntimeError(f"{cell}: {problem}; remove {kept / cell.file} to have it tried again")
+        told[cell.file] = found = json.loads(text)
+        shown = {name: round(value, 3) for name, value in found.items() if isinstance(value, float)}
+        print(cell.kind, cell.policy, cell.seed, shown, flush=True)
+    results: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for cell in cells:
+        results.setdefault((cell.kind, cell.policy), []).append(told[cell.file])
+    return results
 
 
-def rows_of(results: dict[tuple[str, str], list[dict[str, float]]], command: str) -> list[Row]:
+def rows_of(results: dict[tuple[str, str], list[dict[str, Any]]], command: str) -> list[Row]:
     """A row for each policy: the mean share of telling cells that are visible, beside that of random masks."""
     rows = []
     for (kind, policy), found in results.items():
@@ -132,15 +164,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kinds", nargs="*", default=list(PLAN), choices=list(PLAN))
     parser.add_argument("--policies", nargs="*", default=list(POLICIES), choices=list(POLICIES))
     parser.add_argument("--kept", type=Path, default=OUT / "learned_masks")
+    parser.add_argument("--workers", type=int, default=1, help="trainings at once, each with one thread")
     given = parser.parse_args(arguments)
+    lost = [name for name in given.policies if not any(name in PLAN[kind] for kind in given.kinds)]
+    if lost and given.policies != list(POLICIES):
+        parser.error(f"--kinds {' '.join(given.kinds)} trains no {', '.join(lost)}: {PLAN}")
     torch.set_num_threads(1)
     command = again("python -m benchmarks.learned_masks", given, REPEATED)
-    results = {
-        (kind, policy): [run(kind, policy, seed, given.steps, given.kept) for seed in range(given.seeds)]
+    cells = [
+        Cell(kind, policy, seed, given.steps)
         for kind in given.kinds
         for policy in PLAN[kind]
         if policy in (*given.policies, "random")
-    }
+        for seed in range(given.seeds)
+    ]
+    results = run(cells, given.kept, given.workers)
     print(f"{TELLING} of {GRID**2} cells tell the class, {VISIBLE} are visible")
     publish(table_name("learned_masks", parser, given, REPEATED[1:]), rows_of(results, command), given.kept.parent)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import learned_masks, masks
+from benchmarks.learned_masks import Cell
 from benchmarks.planted import CELL, GRID, planted
 from mae_core.masking import MASKERS
 
@@ -39,16 +40,32 @@ def test_other_seeds_have_the_same_textures_elsewhere():
 
 
 def test_random_masks_show_as_many_telling_cells_as_there_are_places(tmp_path):
-    found = learned_masks.run("noisy", "random", 0, 2, tmp_path)
+    (found,) = learned_masks.run([Cell("noisy", "random", 0, 2)], tmp_path)["noisy", "random"]
     share = learned_masks.VISIBLE / GRID**2
     assert found["telling_visible"] == pytest.approx(share, abs=0.03)
     assert found["noise_visible"] == pytest.approx(share, abs=0.03)
 
 
-def test_what_was_kept_is_not_trained_again(tmp_path):
-    kept = {"telling_visible": 0.5, "noise_visible": 0.1, "cpu_s": 1.0}
-    (tmp_path / "clean-probe-7-2.json").write_text(json.dumps(kept))
-    assert learned_masks.run("clean", "probe", 7, 2, tmp_path) == kept
+def test_what_was_kept_is_not_trained_again_unless_the_question_is_another(tmp_path, monkeypatch):
+    kept, cell = {"telling_visible": 0.5, "cpu_s": 1.0}, Cell("clean", "probe", 7, 2)
+    (tmp_path / cell.file).write_text(json.dumps(kept))
+    assert learned_masks.run([cell], tmp_path) == {("clean", "probe"): [kept]}
+    before = cell.file
+    monkeypatch.setitem(learned_masks.POLICIES, "probe", {"reward": "probe", "random": 0.2})
+    assert cell.file != before != Cell("noisy", "probe", 7, 2).file
+
+
+def test_what_could_not_be_trained_says_why(tmp_path):
+    cell = Cell("clean", "probe", 7, 2)
+    (tmp_path / cell.file).write_text(json.dumps({"problem": "TrainingDiverged: at step 1"}))
+    with pytest.raises(RuntimeError, match=rf"TrainingDiverged: at step 1; remove .*{cell.file}"):
+        learned_masks.run([cell], tmp_path)
+
+
+def test_a_policy_that_no_asked_pictures_train_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        learned_masks.main(["--kinds", "clean", "--policies", "high_error"])
+    assert "--kinds clean trains no high_error" in capsys.readouterr().err
 
 
 def test_rows_stand_beside_random_masks():
@@ -72,8 +89,11 @@ def test_every_mask_is_timed_beside_the_random_one():
 def test_some_policies_alone_leave_the_whole_table_as_it_is(tmp_path, monkeypatch):
     published = []
     monkeypatch.setattr(learned_masks, "publish", lambda name, rows, out: published.append((name, rows[0].command)))
-    monkeypatch.setattr(learned_masks, "run", lambda *_: {"telling_visible": 0.5, "noise_visible": 0.1, "cpu_s": 1.0})
+    found = {"telling_visible": 0.5, "noise_visible": 0.1, "cpu_s": 1.0}
+    monkeypatch.setattr(learned_masks, "train", lambda _: json.dumps(found))
     learned_masks.main(["--kept", str(tmp_path)])
     learned_masks.main(["--kept", str(tmp_path), "--kinds", "clean", "--policies", "probe"])
-    assert [name for name, _ in published] == ["learned_masks", "learned_masks-kinds-clean-policies-probe"]
+    learned_masks.main(["--kept", str(tmp_path), "--kinds", "clean"])
+    names = ["learned_masks", "learned_masks-kinds-clean-policies-probe", "learned_masks-kinds-clean"]
+    assert [name for name, _ in published] == names
     assert "--seeds 3 --steps 400 --kinds clean --policies probe" in published[1][1]
