@@ -48,7 +48,10 @@ def demo(full: Annotated[bool, typer.Option(help="3 pretraining seeds, controls 
         raise typer.Exit(done.returncode)
     print(scores_text(ROOT))
     print("\nNext:\n  make ui        # the app\n  make mlflow    # every run\n  open report/index.html\n")
-    print("  dvc exp run -S 'experiments/recipes/digits.yaml:masking.ratio=0.6' && dvc exp show")
+    file = "experiments/recipes/digits.yaml"
+    print(
+        f"  dvc exp run -S '{file}:masking.ratio=0.6' -S '{file}:pretrain.steps=2225' && dvc exp show    # at equal FLOPs"
+    )
 
 
 @app.command()

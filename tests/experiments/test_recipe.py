@@ -1,5 +1,8 @@
 """The recipe schema: wrong keys are named with the nearest right one, autos resolve with their origin."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from experiments.params import recipe_row
@@ -94,6 +97,16 @@ def test_another_architecture_gets_the_steps_of_equal_flops():
         other = resolve(recipe, DATASET, chosen)
         cost = train_flops(other.config) * other.settings.steps
         assert cost == pytest.approx(train_flops(plain.config) * plain.settings.steps, rel=0.01)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/recipes.md", "pipelines/cli.py"])
+def test_the_ratio_that_pages_pin_stands_with_the_steps_of_equal_flops(page):
+    """A literal keeps the steps beside it, so that the ratio alone would have a third more compute."""
+    recipe = load_recipe("digits", Path())
+    steps = resolve(recipe, DATASET, {"masking.ratio": 0.6}).settings.steps
+    pinned = recipe.model_copy(update={"masking": recipe.masking.model_copy(update={"ratio": 0.6})})
+    assert resolve(pinned, DATASET).settings.steps == recipe.pretrain.steps > steps
+    assert re.search(rf"masking\.ratio=0\.6' -S '\S+:pretrain\.steps={steps}'", Path(page).read_text())
 
 
 def test_a_resolved_config_builds():
