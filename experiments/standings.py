@@ -16,7 +16,9 @@ from experiments.words import GAIN, plain
 
 DATA_BASELINES = ("pixels_knn", "pixels_logistic", "pca", "boosting")
 """Made from the dataset alone: the same whatever the recipe."""
-LOWER_IS_BETTER = ("mse", "mse_hidden", "mae", "loss", "rmse_hidden", "rmse_db_hidden", "mae_db_hidden", "nll_hidden")
+LOWER_IS_BETTER = (
+    "mse", "mse_hidden", "mae", "loss", "rmse_hidden", "rmse_db_hidden", "mae_db_hidden", "nll_hidden", "dead_features",
+)  # fmt: skip
 NOTHING = "–"
 COLUMNS = [
     "recipe", "model", "value", "low", "high", "covers", "n_seeds", "n_probe_seeds", "n_train", "n_test", "validation",

@@ -105,13 +105,22 @@ def test_order_is_that_of_validation_even_where_test_disagrees():
     assert found["rank"].tolist()[:2] == [1, 2] and pd.isna(found["rank"].iloc[2])
 
 
-def test_lower_errors_rank_first():
+@pytest.mark.parametrize(
+    ("metric", "first"),
+    [
+        *((name, 0.1) for name in ("mse", "mse_hidden", "rmse_hidden", "rmse_db_hidden", "mae_db_hidden", "nll_hidden")),
+        *((name, 0.1) for name in ("dead_features", "rmse_hidden/series", "nll_hidden.random-75")),
+        *((name, 0.4) for name in ("accuracy", "accuracy_gain_over_pca", "accuracy_hidden", "psnr_hidden", "ssim_hidden")),
+        *((name, 0.4) for name in ("effective_rank", "effective_rank_share", "feature_std", "lidar", "explained")),
+    ],
+)  # fmt: skip
+def test_a_metric_ranks_in_its_own_direction(metric, first):
     both = [
-        {"recipe": r, "split": s, "metric": "mse", "value": v}
+        {"recipe": r, "split": s, "metric": metric, "value": v}
         for r, v in (("a", 0.4), ("b", 0.1))
         for s in ("test", "validation")
     ]
-    assert list(standings.leaderboard(rows(*both), "knn", "mse", "d")["recipe"]) == ["b", "a"]
+    assert standings.leaderboard(rows(*both), "knn", metric, "d")["value"].iloc[0] == first
 
 
 def test_a_data_baseline_measured_by_two_recipes_is_one_row():
