@@ -246,7 +246,8 @@ def _board(board: Board) -> Markup:
     cut = None
     if len(rows) > MOST_ROWS:
         cut = tag("p", f"The first {MOST_ROWS} of {len(rows)} rows; all are in leaderboard.json.", class_="soft")
-    return tag("div", table(columns, body, numbers=right), cut)
+    told = standings.disagreement(rows)
+    return tag("div", table(columns, body, numbers=right), tag("p", told, class_="soft") if told else None, cut)
 
 
 def _name(row: dict[Any, Any]) -> Markup:

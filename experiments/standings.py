@@ -6,16 +6,18 @@ Pure functions over one DataFrame with the columns of `results/<recipe>/scores.c
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from experiments.words import GAIN, plain
+from experiments import words
 
 DATA_BASELINES = ("pixels_knn", "pixels_logistic", "pca", "boosting")
-"""Made from the dataset alone: the same whatever the recipe."""
+"""Made from the dataset alone: the same whatever the recipe, unless recipes measure with other settings or saw other data."""
+ROUNDING = 1e-6
+"""The last digit of scores.csv."""
 LOWER_IS_BETTER = (
     "mse", "mse_hidden", "mae", "loss", "rmse_hidden", "rmse_db_hidden", "mae_db_hidden", "nll_hidden", "dead_features",
 )  # fmt: skip
@@ -156,16 +158,47 @@ class _Row(NamedTuple):
     high: float
 
 
-def contenders(rows: pd.DataFrame) -> dict[tuple[str, str], Contender]:
-    """(recipe, model) → its averaged rows. A data baseline is one contender, recipe '', in however many tables it is."""
+def disputed(scores: pd.DataFrame, task: str, metric: str, dataset: str) -> set[str]:
+    """Data baselines of which two tables say different things, on any split and any number of labels.
+
+    One split decides for all, so that a row finds its validation score and a curve over labels stays one curve.
+    """
+    wanted = scores["task"].eq(task) & scores["metric"].eq(metric) & scores["dataset"].eq(dataset)
+    found = scores[wanted & scores["model"].isin(DATA_BASELINES)]
+    if found["recipe"].nunique() < 2:
+        return set()
+    same = ["model", "split", "labels_per_class", "pretrain_seed", "probe_seed"]
+    by_question = found.groupby(same, dropna=False)[["value", "n_train", "n_test"]]
+    apart = (by_question.max() - by_question.min()).gt(1.5 * ROUNDING).fillna(False).any(axis=1)
+    return set(apart[apart].index.get_level_values("model"))
+
+
+def disagreement(table: pd.DataFrame) -> str:
+    """Which data baselines of a leaderboard stand under their recipes, and why; '' where none does."""
+    own = table[table["model"].isin(DATA_BASELINES) & table["recipe"].ne("")]
+    if own.empty:
+        return ""
+    names = ", ".join(words.model(name) for name in sorted(set(own["model"])))
+    return (
+        f"Recipes measured {names} with other settings or on other data, so each recipe has a row of its own: "
+        "compare a model with the row of its recipe."
+    )
+
+
+def contenders(rows: pd.DataFrame, apart: Collection[str] = ()) -> dict[tuple[str, str], Contender]:
+    """(recipe, model) → its averaged rows.
+
+    A data baseline is one contender, recipe '', in however many tables it is; one of ``apart`` is a contender of each recipe.
+    """
     groups: dict[tuple[str, str], list[_Row]] = {}
-    seen: set[str] = set()
+    seen: set[tuple[str, int, int]] = set()
     numbers = [rows[name].to_numpy(dtype=float, na_value=math.nan) for name in _Row._fields[2:]]
     for recipe, model, *values in zip(rows["recipe"], rows["model"], *numbers):
         seeds = (-1 if math.isnan(seed) else int(seed) for seed in values[:2])
-        row = _Row("" if model in DATA_BASELINES else str(recipe), str(model), *seeds, *values[2:])
-        if not row.recipe:
-            once = repr(row[:-2])  # the same baseline in another recipe's table, whatever its bootstrap drew
+        shared = model in DATA_BASELINES and model not in apart
+        row = _Row("" if shared else str(recipe), str(model), *seeds, *values[2:])
+        if shared:
+            once = row[1:4]  # the same baseline in another recipe's table, whatever its bootstrap drew
             if once in seen:
                 continue
             seen.add(once)
@@ -194,13 +227,15 @@ def leaderboard(
 ) -> pd.DataFrame:
     """One row per (recipe, model), best on *validation* first; rows without a validation score come last, by name.
 
-    `baseline` is a (recipe, model) of the same table (recipe '' for a data baseline); differences are value − baseline, those that
+    A data baseline is one row, recipe '', where all recipes agree on it (`disputed`), else a row for each of them.
+    `baseline` is a (recipe, model) of the same table; differences are value − baseline, those that
     `evaluate` paired item by item (metric `accuracy_gain_over_…`) where there are any.
     """
-    shown = contenders(pick(scores, task, metric, dataset, split, labels_per_class))
-    ranking = contenders(pick(scores, task, metric, dataset, "validation", labels_per_class))
+    apart = disputed(scores, task, metric, dataset)
+    shown = contenders(pick(scores, task, metric, dataset, split, labels_per_class), apart)
+    ranking = contenders(pick(scores, task, metric, dataset, "validation", labels_per_class), apart)
     base = shown.get(baseline) if baseline else None
-    gain = f"{metric}{GAIN}{baseline[1]}" if baseline else ""
+    gain = f"{metric}{words.GAIN}{baseline[1]}" if baseline else ""
     gains = contenders(pick(scores, task, gain, dataset, split, labels_per_class)) if gain else {}
     rows = []
     for (recipe, model), one in shown.items():
@@ -235,7 +270,7 @@ def leaderboard(
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
     table = pd.DataFrame(rows)
-    ascending = plain(metric) in LOWER_IS_BETTER
+    ascending = words.plain(metric) in LOWER_IS_BETTER
     table = table.astype({"n_train": "Int64", "n_test": "Int64"})
     table["rank"] = table["validation"].rank(ascending=ascending, method="min").astype("Int64")
     table = table.sort_values(["rank", "recipe", "model"], na_position="last", ignore_index=True)

@@ -10,6 +10,7 @@ import streamlit as st
 from dashboard import figures, state
 from experiments import words
 from experiments.results import Store
+from experiments.standings import disagreement
 
 MOST_PLOTTED = 40
 FIRST_BASELINES = ("pixels_logistic", "pixels_knn", "untrained", "scratch")
@@ -123,6 +124,8 @@ def page(found: Store) -> None:
     state.download(table.join(shown[settings.columns]), f"leaderboard-{dataset}-{task}", "CSV of the full table")
     if table["rank"].isna().all():
         st.caption("These rows have no validation score, so they are in order of their names, not of their merit.")
+    if told := disagreement(table):
+        st.caption(told)
     if len(settings.columns):
         st.caption(f"Settings that differ between recipes: {', '.join(state.plain(k) for k in settings.columns)}.")
     skipped(found, list(settings.index))

@@ -196,6 +196,27 @@ def test_every_task_of_the_leaderboard_has_a_table(trees, monkeypatch):
         assert len(app.dataframe[0].value)
 
 
+def test_a_baseline_on_which_recipes_disagree_is_shown_beside_its_recipe(trees, tmp_path, monkeypatch):
+    root = shutil.copytree(trees["many"], tmp_path / "tree")
+    path = root / "results" / "digits" / "scores.csv"
+    table = pd.read_csv(path)
+    table["value"] -= table["model"].eq("pca") * 0.01
+    table.to_csv(path, index=False)
+    asked = {"task": "linear probe", "baseline_linear": "digits · PCA of plain features"}
+    app = opened("leaderboard", root, monkeypatch, **asked)
+    assert "Recipes measured PCA of plain features with other settings" in check(app, "leaderboard")
+    shown = app.dataframe[0].value.set_index(["recipe", "model"])
+    assert shown.xs("PCA of plain features", level="model").index.tolist().count("(data alone)") == 0
+    assert ("(data alone)", "plain features, logistic regression") in shown.index
+    ours = shown.loc[("digits", "pretrained")]
+    assert ours["Δ baseline"] == pytest.approx(ours.iloc[1] - shown.loc[("digits", "PCA of plain features")].iloc[1])
+    assert "other settings" not in check(
+        opened("leaderboard", trees["many"], monkeypatch, task="linear probe"), "leaderboard"
+    )
+    best = opened("overview", root, monkeypatch).get("plotly_chart")[0].proto.spec
+    assert best.count('"PCA of plain features"') == 1, "the champion stands beside its own"
+
+
 def test_models_of_different_patch_sizes_get_their_own_masks(trees, monkeypatch):
     app = opened("reconstructions", trees["many"], monkeypatch)
     assert "different size" not in said(app)

@@ -137,6 +137,22 @@ def test_leaderboard_json_holds_the_rows_of_every_table(many):
     assert few[0]["n_seeds"] == 3 and few[0]["covers"] == "pretraining seeds (n=3)"
 
 
+def test_a_baseline_on_which_recipes_disagree_stands_under_each(copy):
+    file = copy / "results" / "digits" / "scores.csv"
+    table = pd.read_csv(file)
+    table["value"] -= table["model"].eq("pca") * 0.01
+    table.to_csv(file, index=False)
+    text = plain(report(copy))
+    assert "digits · PCA of plain features" in text and "digits_norm · PCA of plain features" in text
+    assert "Recipes measured PCA of plain features with other settings" in text
+    assert "digits · plain features, logistic regression" not in text
+    found = json.loads((copy / "report" / "leaderboard.json").read_text())["rows"]
+    rows = [r for r in found if r["model"] == "pca" and r["task"] == "linear" and r["split"] == "test"]
+    assert {r["recipe"] for r in rows} == set(Store(copy).trained_names())
+    assert {r["recipe"] for r in found if r["model"] == "pixels_logistic"} == {""}
+    assert "digits · PCA of plain features" in scores_text(copy)
+
+
 def test_a_recipe_without_results_is_named(copy):
     shutil.rmtree(copy / "results" / "digits_norm")
     text = plain(report(copy))

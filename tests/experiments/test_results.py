@@ -129,6 +129,58 @@ def test_a_data_baseline_measured_by_two_recipes_is_one_row():
     assert len(found) == 1 and found.iloc[0]["recipe"] == "" and found.iloc[0]["n_seeds"] == 0
 
 
+def baseline(recipe: str, **facts) -> dict:
+    return {"recipe": recipe, "model": "pixels_knn", "pretrain_seed": None, "value": 0.7} | facts
+
+
+@pytest.mark.parametrize("other", [{"value": 0.71}, {"n_train": 90}, {"n_test": 49}, {"value": 0.700002}])
+def test_a_data_baseline_on_which_recipes_disagree_stands_under_each(other):
+    ours = [{"recipe": r, "value": 0.8} for r in "ab"]
+    judged = [baseline("a", split="validation", value=0.6), baseline("b", split="validation", value=0.6)]
+    table = rows(*ours, *judged, baseline("a"), baseline("b", **other), baseline("b", model="pca"))
+    found = board(table, baseline=("b", "pixels_knn")).set_index(["recipe", "model"])
+    assert set(found.index) == {
+        ("a", "pretrained"),
+        ("b", "pretrained"),
+        ("a", "pixels_knn"),
+        ("b", "pixels_knn"),
+        ("", "pca"),
+    }
+    theirs = found.loc[("b", "pixels_knn")]
+    assert theirs["value"] == other.get("value", 0.7) and found.loc[("a", "pixels_knn"), "value"] == 0.7
+    assert (theirs["n_train"], theirs["n_test"]) == (other.get("n_train", 100), other.get("n_test", 50))
+    assert theirs["is_baseline"] and theirs["validation"] == 0.6, (
+        "its validation score is found, though that is agreed on"
+    )
+    assert found.loc[("b", "pretrained"), "difference"] == pytest.approx(0.8 - theirs["value"])
+    told = standings.disagreement(found.reset_index())
+    assert "plain features, k-NN" in told and "PCA" not in told
+
+
+def test_a_data_baseline_on_which_recipes_agree_is_one_row_whatever_they_know_beside_it():
+    few = [
+        baseline(r, labels_per_class=10, probe_seed=p, value=0.5 + p / 10)
+        for r, n in (("a", 1), ("b", 3))
+        for p in range(n)
+    ]
+    table = rows(baseline("a", low=0.6, high=0.8), baseline("b", value=0.700001, low=0.5, high=0.9), *few)
+    (found,) = board(table).to_dict("records")
+    assert (found["recipe"], found["low"], found["high"]) == ("", 0.6, 0.8)
+    assert board(table, labels_per_class=10)["value"].tolist() == [pytest.approx(0.6)]
+    assert standings.disagreement(board(table)) == ""
+
+
+def test_one_disagreement_parts_a_baseline_at_every_number_of_labels():
+    table = rows(
+        *(
+            baseline(r, labels_per_class=n, value=0.5 + n / 10 + (r == "b" and n == 2) / 10)
+            for r in "ab"
+            for n in (1, 2)
+        )
+    )
+    assert [set(board(table, labels_per_class=n)["recipe"]) for n in (1, 2)] == [{"a", "b"}] * 2
+
+
 def test_differences_are_paired_on_shared_seeds():
     ours = [{"recipe": "a", "pretrain_seed": s, "value": v} for s, v in enumerate((0.50, 0.70, 0.90, 0.1))]
     theirs = [{"recipe": "b", "pretrain_seed": s, "value": v} for s, v in enumerate((0.40, 0.61, 0.79))]
