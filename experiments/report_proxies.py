@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from experiments import words
+from experiments.correlations import caveat
 from experiments.goals import COSTS, OBJECTIVES, PROXIES
 from experiments.markup import Markup, details, table, tag
 from experiments.pareto import PICKED
@@ -18,15 +19,16 @@ def percent(metric: str) -> bool:
     return metric in PROXIES and PROXIES[metric].labels
 
 
-def trusted(proxies: pd.DataFrame) -> Markup | None:
-    """Rank correlations with the score, a row per proxy and pair of rungs; all but the first rung with the longest one are folded away."""
+def trusted(proxies: pd.DataFrame, summary: dict[str, Any]) -> Markup | None:
+    """Rank correlations with the score, a row per proxy and pair of rungs; all but the first rung with its last target are folded away."""
     if proxies.empty:
         return None
-    shown = proxies["rung"].eq(0) & proxies["target_rung"].eq(proxies["target_rung"].max())
+    first = proxies["rung"].eq(0)
+    shown = first & proxies["target_rung"].eq(proxies.loc[first, "target_rung"].max())
     columns = ["proxy", "at rung", "with the score at rung", "Spearman's ρ", "n", "of the better half", "n"]
     note = (
-        "Values are turned so that +1 is a proxy that would have chosen the same. 95 % bootstrap intervals over trials. The trials of a "
-        "higher rung were chosen by the score, which lowers these figures."
+        "Values are turned so that +1 is a proxy that would have chosen the same. 95 % bootstrap intervals over trials. "
+        f"{caveat(summary)}"
     )
     drawn = table(columns, [_row(one) for one in proxies[shown].to_dict("records")], numbers=(1, 2, 4, 6), caption=note)
     rest = [_row(one) for one in proxies[~shown].to_dict("records")]

@@ -59,10 +59,10 @@ def search(found: Store, recipe: str) -> Markup | None:
             _confirmation(summary, metric),
             class_="pair",
         ),
-        tag("div", _ratios(trials, axis, scale), _against_loss(summary, trials, axis, scale), class_="pair"),
+        tag("div", _ratios(summary, trials, axis, scale), _against_loss(summary, trials, axis, scale), class_="pair"),
         front(summary, trials),
         schedule(summary),
-        trusted(found.proxies(recipe)),
+        trusted(found.proxies(recipe), summary),
     )
 
 
@@ -87,7 +87,8 @@ def _choice(summary: dict[str, Any]) -> Markup | None:
         [tag("code", words.short(key, 60)), _value(default.get(key, words.NONE)), _value(winner.get(key, words.NONE))]
         for key in sorted({*default, *winner})
     ]
-    return table(["searched key", "defaults", "best trial"], rows) if rows else None
+    best = "best member, last round" if summary.get("schedule") else "best trial"
+    return table(["searched key", "defaults", best], rows) if rows else None
 
 
 def _confirmation(summary: dict[str, Any], metric: str) -> Markup | None:
@@ -121,7 +122,10 @@ def _importance(summary: dict[str, Any], metric: str) -> Markup:
     return tag("figure", bars([k for k, _ in ranked], [v for _, v in ranked], f"importance, n = {n}"), note)
 
 
-def _ratios(trials: pd.DataFrame, axis: str, scale: int) -> Markup | None:
+def _ratios(summary: dict[str, Any], trials: pd.DataFrame, axis: str, scale: int) -> Markup | None:
+    """The score by mask ratio; None of a population, whose members change theirs on the way."""
+    if summary.get("schedule"):
+        return None
     if "masking.ratio" not in trials or last_rungs(trials).empty:
         return tag("p", "The mask ratio was not searched: the recipe pins it.", class_="none")
     last = last_rungs(trials)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from experiments.correlations import correlations
+from experiments.correlations import TAKEN_OVER, correlations
 from experiments.goals import COLUMN, PROXIES
 from experiments.halving import NOT_CONFIRMED, Confirmation, Found, Outcome, scores
 from experiments.pareto import PICKED
@@ -169,6 +169,8 @@ def lines(summary: dict[str, Any], proxies: pd.DataFrame) -> list[str]:
     said.append(f"rank correlation of the reconstruction loss with the {name} score over {rank['n']} trials: {value}")
     said.append(WHY_NOT_LOSS)
     said += [_trusted(row) for row in proxies.to_dict("records")]
+    if len(proxies) and summary.get("schedule"):
+        said.append(TAKEN_OVER)
     shares = sorted(summary["importance"].items(), key=lambda pair: (-pair[1], pair[0]))
     n, few = summary["importance_n"], f" (noise below {FEW} trials)" if summary["importance_n"] < FEW else ""
     told = ", ".join(f"{key} {share:.2f}" for key, share in shares) or "unknown"

@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard import figures, state
 from experiments import words
+from experiments.correlations import caveat
 from experiments.goals import COSTS, LOSS, PROXIES, metric_words
 from experiments.pareto import PICKED
 from experiments.pinning import searched_keys
@@ -33,12 +34,18 @@ def alike(summary: dict[str, Any]) -> str:
 
 
 def charts(trials: pd.DataFrame, summary: dict[str, Any], metric: str) -> None:
-    """Importance beside the mask ratio, slices beside parallel coordinates, cost beside loss."""
-    left, right = st.columns(2)
-    with left:
+    """Importance beside the mask ratio, slices beside parallel coordinates, cost beside loss.
+
+    Members of a population change their mask ratio on the way: ``schedule`` shows it instead.
+    """
+    if summary.get("schedule"):
         importance(summary, metric)
-    with right:
-        ratio(trials, summary, metric)
+    else:
+        left, right = st.columns(2)
+        with left:
+            importance(summary, metric)
+        with right:
+            ratio(trials, summary, metric)
     keys = [key for key in searched_keys(map(str, trials.columns)) if first_rung(trials)[key].nunique() > 1]
     if keys:
         left, right = st.columns(2)
@@ -154,7 +161,7 @@ def loss(trials: pd.DataFrame, summary: dict[str, Any], metric: str) -> None:
         st.caption(f"Rank correlation {rank:+.2f} (n = {found.get('n')}). Near −1 the loss would do; else it misleads.")
 
 
-def proxies(table: pd.DataFrame, metric: str, seconds: Mapping[str, float]) -> None:
+def proxies(table: pd.DataFrame, summary: dict[str, Any], metric: str, seconds: Mapping[str, float]) -> None:
     """Rank correlations with the score, by proxy, with their intervals and the mean ``seconds`` that each took of a trial."""
     if table.empty:
         return
@@ -180,7 +187,7 @@ def proxies(table: pd.DataFrame, metric: str, seconds: Mapping[str, float]) -> N
         st.dataframe(listed.assign(seconds=listed["proxy"].map(seconds)) if seconds else listed, hide_index=True)
     st.caption(
         f"Of {metric}. +1: the proxy would have chosen the same, whatever its direction; 95 % bootstrap interval over trials; `top`: the "
-        "better half alone, among which a search chooses. Trials of a higher rung were chosen by the score, which lowers these figures."
+        f"better half alone, among which a search chooses. {caveat(summary)}"
     )
 
 

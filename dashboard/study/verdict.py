@@ -39,7 +39,8 @@ def verdict(summary: dict[str, Any]) -> None:
         (k, str(default_keys.get(k, "–")), str(winner_keys.get(k, "–"))) for k in sorted({*default_keys, *winner_keys})
     ]
     if rows:
-        beside.dataframe(pd.DataFrame(rows, columns=["searched key", "defaults", "best trial"]), hide_index=True)
+        best = "best member, last round" if summary.get("schedule") else "best trial"
+        beside.dataframe(pd.DataFrame(rows, columns=["searched key", "defaults", best]), hide_index=True)
     _others(summary.get("others") or {})
 
 

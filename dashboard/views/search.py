@@ -84,7 +84,7 @@ def page(found: Store) -> None:
     if len(trials):
         charts(trials, summary, titled(summary))
         schedule(trials, summary)
-        proxies(found.proxies(recipe), titled(summary), proxy_seconds(found, recipe))
+        proxies(found.proxies(recipe), summary, titled(summary), proxy_seconds(found, recipe))
         table(found, trials, summary, recipe)
 
 

@@ -113,6 +113,10 @@ def test_a_population_shows_its_schedule(tree, monkeypatch):
     assert "equal cost" not in text and "cost the same" not in text, "hiding less costs more a step"
     assert "No member can be made a recipe" in text and "maestro pin" not in text
     assert "trial_digits" not in {box.key for box in app.selectbox}
+    assert "Mask ratio" not in heads(app), "the ratio of the last round had not made the score"
+    assert any("best member, last round" in frame.value for frame in app.dataframe)
+    assert app.selectbox("proxy_rung").options == [f"rung {n} with the score at rung {n}" for n in range(3)]
+    assert "A round of a population stands by itself" in text and "chosen by the score" not in text
     changes = next(frame.value for frame in app.dataframe if list(frame.value) == ["step", "ratio", "lr"])
     assert list(changes["ratio"]) == [0.8, 0.6]
 

@@ -64,6 +64,20 @@ def test_another_target_may_be_named():
     assert "ridge" not in set(table["proxy"]) and (table.loc[table["proxy"] == "knn", "spearman"] == 1).all()
 
 
+def test_a_member_that_took_over_other_weights_is_never_joined_with_its_own_past():
+    """Round by round a proxy ranks as the score does; by number the first round would foretell the reverse of the last."""
+    rounds = [
+        pd.DataFrame({"trial": range(8), "rung": rung, "origin": "sampled", "score": order, "parent": parents})
+        for rung, order, parents in ((0, range(8), None), (1, range(7, -1, -1), [7, 6, 5, 4, 3, 2, 1, 0]))
+    ]
+    members = pd.concat(rounds, ignore_index=True).astype({"parent": "Int64"})
+    members["proxy.ridge"] = members["score"].astype(float)
+    table = correlations(members, "knn")
+    assert set(zip(table["rung"], table["target_rung"])) == {(0, 0), (1, 1)} and table["spearman"].eq(1).all()
+    by_number = correlations(members.assign(parent=pd.NA), "knn")
+    assert row(by_number, "ridge", 0, 1)["spearman"] == pytest.approx(-1), "trials of one training each are joined"
+
+
 def test_failed_and_confirming_trials_do_not_count():
     table = trials(20, 6)
     extra = table.iloc[:5].assign(origin="confirm", score=[9, 8, 7, 6, 5])

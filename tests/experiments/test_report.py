@@ -32,6 +32,7 @@ def _module(name: str):
 
 TREES = _module("conftest")
 make = _module("make_results")
+studies = _module("make_studies")
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +219,16 @@ def test_a_search_that_did_not_take_place_says_why(copy):
     pd.DataFrame(columns=TRIAL_COLUMNS).to_parquet(copy / "results" / "digits" / "trials.parquet")
     text = plain(report(copy))
     assert "Search.trials is 0." in text and "No trial was run." in text and "could not be drawn" not in text
+
+
+def test_no_mask_ratio_of_a_population_is_shown_as_if_it_were_constant(one, tmp_path):
+    root = shutil.copytree(one, tmp_path / "tree")
+    assert "Best of the longest schedule" in plain(report(root))
+    studies.population(root)
+    text = plain(report(root))
+    assert "Best of the longest schedule" not in text and "Dashed: 0.75" not in text
+    assert "best member, last round" in text and "Schedule of the best member of a population" in text
+    assert "A round of a population stands by itself" in text and "could not be drawn" not in text
 
 
 def test_one_confirming_seed_is_shown_without_a_spread(copy):

@@ -26,14 +26,23 @@ def row(proxy: str, rung: int, target: int, value: float = 0.5) -> dict:
 
 def test_correlations_are_shown_with_intervals_and_the_rest_is_folded_away():
     table = pd.DataFrame([row("ridge", 0, 0), row("ridge", 0, 1), row("loss", 0, 1, -0.3), row("lidar", 1, 1)])
-    drawn = trusted(table)
+    drawn = trusted(table, {})
     said = text(drawn)
     assert "training loss 0 1 -0.30 [+0.10, +0.80] 20 +0.20 10" in said and "ridge probe accuracy 0 1 +0.50" in said
     folded = str(drawn).split("<details>")[1]
     assert "LiDAR" in folded and "training loss" not in folded
-    assert trusted(pd.DataFrame(columns=PROXY_COLUMNS)) is None
-    unknown = trusted(pd.DataFrame([row("ridge", 0, 0, float("nan"))]))
+    assert "chosen by the score" in said and "population" not in said
+    assert trusted(pd.DataFrame(columns=PROXY_COLUMNS), {}) is None
+    unknown = trusted(pd.DataFrame([row("ridge", 0, 0, float("nan"))]), {})
     assert "ridge probe accuracy 0 0 – 20" in text(unknown)
+
+
+def test_of_a_population_the_first_round_is_shown_and_the_others_are_folded_away():
+    table = pd.DataFrame([row("ridge", 0, 0), row("loss", 0, 0), row("ridge", 1, 1, 0.7), row("ridge", 2, 2, 0.9)])
+    shown, folded = str(trusted(table, {"schedule": {"steps": 30}})).split("<details>")
+    assert "+0.50" in shown and "training loss" in shown and "+0.70" not in shown
+    assert "+0.70" in folded and "+0.90" in folded
+    assert "A round of a population stands by itself" in shown and "chosen by the score" not in shown
 
 
 TRIALS = pd.DataFrame(

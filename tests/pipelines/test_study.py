@@ -73,6 +73,14 @@ def test_no_member_of_a_population_is_proposed(results: Path) -> None:
     )
 
 
+def test_of_a_population_it_is_said_why_rounds_stand_by_themselves(results: Path) -> None:
+    (results / "proxies.csv").write_text(PROXIES + "ridge,0,0,8,0.5,-0.1,0.9,4,0.2,,\n")
+    assert "of a population" not in "\n".join(study(results))
+    write_summary(results, schedule=SCHEDULE)
+    said = "\n".join(study(results))
+    assert "with the score at rung 0: +0.50" in said and "A round of a population stands by itself" in said
+
+
 def test_a_damaged_summary_is_not_an_absent_one(results: Path) -> None:
     (results / "search.json").write_text('{"schema": 2, "met')
     with pytest.raises(ValueError, match=r"^not read: results/tiny/search.json: .*run `dvc repro search@tiny`$"):
