@@ -33,6 +33,21 @@ def live(root: Path, beats: list[Heartbeat], recipe: str) -> Live | None:
     return Live(beat, pd.DataFrame(rows, columns=None if rows else TRIAL_COLUMNS))
 
 
+def under_way(found: Store) -> dict[str, Live]:
+    """Declared recipes whose newest search has not delivered, with how far it is.
+
+    One that failed or crashed counts only where the stage is not up to date: else results of another run of it are back, made before or
+    taken from DVC's cache.
+    """
+    beats = found.heartbeats()
+    known = ((name, live(found.root, beats, name)) for name in found.recipe_names(with_results=False))
+    now = {name: one for name, one in known if one is not None}
+    if all(one.beat.state == "running" for one in now.values()):
+        return now
+    done = {stage.key for stage in found.pipeline_state() if stage.stage == "search" and stage.state == "done"}
+    return {name: one for name, one in now.items() if one.beat.state == "running" or name not in done}
+
+
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(errors="replace").splitlines()[-MOST_LINES:]

@@ -7,18 +7,11 @@ import math
 import streamlit as st
 
 from dashboard import figures, state
-from experiments.live import Live, live
+from experiments.live import Live
 from experiments.pinning import searched_keys
-from experiments.results import Store, repro
+from experiments.results import repro
 
 SECONDS_A_MINUTE = 60
-
-
-def under_way(found: Store) -> dict[str, Live]:
-    """Declared recipes whose newest search has not delivered, with how far it is."""
-    beats = found.heartbeats()
-    known = ((name, live(found.root, beats, name)) for name in found.recipe_names(with_results=False))
-    return {name: one for name, one in known if one is not None}
 
 
 def running(one: Live, recipe: str, metric: str) -> None:
@@ -36,7 +29,8 @@ def running(one: Live, recipe: str, metric: str) -> None:
     else:
         minutes = beat.age_s / SECONDS_A_MINUTE
         st.warning(
-            f"The search {beat.state} after {len(ended)} trials{failed}; last sign of life {minutes:.0f} min ago. It goes on from there:",
+            f"The search {beat.state} after {len(ended)} trials{failed}; last sign of life {minutes:.0f} min ago. "
+            "Where recipe, data and code are as they were it goes on from there, else it begins anew:",
             icon=":material/warning:",
         )
         st.code(repro("search", recipe), language="bash")

@@ -9,12 +9,12 @@ import streamlit as st
 
 from dashboard import state
 from dashboard.study.charts import charts, proxies, schedule, titled
-from dashboard.study.running import running, under_way
+from dashboard.study.running import running
 from dashboard.study.trials import table
 from dashboard.study.verdict import verdict
 from experiments import words
 from experiments.goals import METRICS, PROXIES, needs_labels
-from experiments.live import proxy_seconds
+from experiments.live import proxy_seconds, under_way
 from experiments.proxies import MOST_SAMPLES, MOST_UNLABELLED
 from experiments.results import Store, best_trial, repro
 

@@ -143,9 +143,19 @@ def test_a_search_under_way_stands_above_the_last_results(tree, monkeypatch, end
 
 def test_a_search_that_died_says_how_it_goes_on(tree, monkeypatch):
     studies.many(tree)
+    for name in ("best.yaml", "trials.parquet", "search.json", "proxies.csv"):
+        (tree / "results" / "digits" / name).unlink()  # as DVC does before it runs the stage
     studies.under_way(tree, age=1200)
     text = said(opened("search", tree, monkeypatch))
     assert "crashed after 3 trials" in text and "dvc repro search@digits" in text
+    assert "Where recipe, data and code are as they were it goes on from there, else it begins anew" in text
+
+
+def test_a_search_that_died_is_not_told_where_the_results_are_up_to_date(tree, monkeypatch):
+    studies.many(tree)
+    studies.under_way(tree, state="failed", age=60)
+    app = opened("search", tree, monkeypatch)
+    assert "failed after" not in said(app) and heads(app) >= SUBHEADERS
 
 
 def test_a_trial_can_be_taken_as_a_recipe(tree, monkeypatch):

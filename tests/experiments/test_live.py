@@ -3,7 +3,11 @@
 import json
 import time
 
-from experiments.live import live
+import pytest
+import yaml
+
+from experiments.live import live, under_way
+from experiments.results import Store
 from experiments.stages import heartbeats
 
 
@@ -53,3 +57,37 @@ def test_what_was_delivered_is_not_under_way_whatever_crashed_before(tmp_path):
     assert live(tmp_path, beats, "digits").beat.state == "failed"
     running(tmp_path, "finished", 1.0)
     assert live(tmp_path, heartbeats(tmp_path / "runs"), "digits") is None
+
+
+def searched(root, rate: float = 0.1):
+    """A project whose search of ``digits`` ran at a rate of 0.1 by dvc.lock, and is at ``rate`` now."""
+    files = {
+        "params.yaml": {"recipes": {"digits": {}}, "rate": rate},
+        "dvc.yaml": {"stages": {"search": {"foreach": "${recipes}", "do": {"cmd": "true", "params": ["rate"]}}}},
+        "dvc.lock": {
+            "stages": {
+                "search@digits": {"params": {"params.yaml": {"rate": 0.1}}, "outs": [{"path": "best.yaml", "md5": "b"}]}
+            }
+        },
+        "best.yaml": {},
+    }
+    for name, content in files.items():
+        (root / name).write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize(("state", "age"), [("failed", 1.0), ("running", 900.0)])
+def test_a_search_that_died_counts_only_where_no_results_are_up_to_date(tmp_path, state, age):
+    running(tmp_path, "finished", 2000.0, "search-digits-0000")
+    running(tmp_path, state, age)
+    searched(tmp_path, rate=0.2)
+    assert under_way(Store(tmp_path))["digits"].beat.state in ("failed", "crashed")
+    searched(tmp_path)
+    assert under_way(Store(tmp_path)) == {}, "the edit was taken back, and DVC has the results of before"
+    (tmp_path / "best.yaml").unlink()
+    assert list(under_way(Store(tmp_path))) == ["digits"], "DVC removes what a stage makes before it runs it"
+
+
+def test_a_search_that_runs_counts_whatever_is_there(tmp_path):
+    running(tmp_path)
+    searched(tmp_path)
+    assert under_way(Store(tmp_path))["digits"].beat.state == "running"
