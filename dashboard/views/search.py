@@ -76,7 +76,8 @@ def page(found: Store) -> None:
     if recipe in now:
         running(now[recipe], recipe, titled(summary))
     if trials.empty and not summary:
-        state.empty("This recipe was not searched: no key is auto, or search has not run.", repro("search", recipe))
+        if recipe not in now:
+            state.empty("This recipe was not searched: no key is auto, or search has not run.", repro("search", recipe))
         return
     cards(found, recipe, summary, trials)
     if summary:
