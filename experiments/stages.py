@@ -242,7 +242,7 @@ def pipeline_state(root: Path, beats: list[Heartbeat]) -> list[StageState]:
             why = (
                 "the last run failed"
                 if state == "failed"
-                else f"no sign of life for {last.age_s / 60:.0f} min: crashed?"
+                else f"it has given no sign of life for {last.age_s / 60:.0f} min and seems to have crashed"
             )
         if state != "done":
             behind.update(str(o.get("path")) for o in (locked or {}).get("outs") or [])

@@ -49,7 +49,10 @@ def pipeline(found: Store) -> None:
             text, icon, colour = chip(stage, members)
             st.badge(text, icon=icon, color=colour)  # type: ignore[arg-type]
     for member in [m for m in stages if m.state in ("failed", "crashed")][:5]:
-        st.warning(f"**{state.plain(member.name)}**: {member.why} It goes on from its last checkpoint with:")
+        st.warning(
+            f"**{state.plain(member.name)}**: {member.why}. Where recipe, data and code are as they were it goes on from what it kept, "
+            "else it begins anew:"
+        )
         st.code(member.command, language="bash")
     left = [m for m in stages if m.state != "done"]
     label = f"All {len(stages)} stages are up to date" if not left else f"{len(left)} of {len(stages)} stages to do"
