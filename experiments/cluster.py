@@ -32,6 +32,13 @@ WORKER = {**ENVIRONMENT, "GOMP_SPINCOUNT": "20000"}
 microseconds. Left to itself it spins on, which takes the core from whoever it waits for as soon as another program is busy too."""
 
 
+class Node(NamedTuple):
+    """One machine of a cluster."""
+
+    cpus: int
+    gpus: int
+
+
 class Machines(NamedTuple):
     """What there is to run on."""
 
@@ -39,6 +46,13 @@ class Machines(NamedTuple):
     gpus: int
     address: str
     """'' for this machine alone."""
+    nodes: tuple[Node, ...] = ()
+    """What each machine of a cluster has; none where there is but this one."""
+
+    @property
+    def each(self) -> tuple[Node, ...]:
+        """Every machine: a worker has to find a place on one of them."""
+        return self.nodes or (Node(self.cpus, self.gpus),)
 
     def __str__(self) -> str:
         where = f"the cluster at {self.address}" if self.address else "this machine"
@@ -95,5 +109,6 @@ def connected(root: Path = Path()) -> Iterator[Machines]:
 def _resources(address: str) -> Machines:
     import ray
 
-    found = ray.cluster_resources()
-    return Machines(int(found.get("CPU", 0)), int(found.get("GPU", 0)), address)
+    had = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = tuple(Node(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in had)
+    return Machines(sum(node.cpus for node in nodes), sum(node.gpus for node in nodes), address, nodes)

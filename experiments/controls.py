@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from experiments.pretrain import Context, job_of, prepare_context
 from experiments.publish import publish
@@ -99,7 +100,8 @@ def _supervised(recipe: str, seed: int, context: Context, run: Run, root: Path, 
         begun = MaskedAutoencoder.load(root / init_from)
         network.modality.load_state_dict(begun.modality.state_dict())
         network.encoder.load_state_dict(begun.encoder.state_dict())
-    network.to(context.placement.device)
+    # here, where the stage runs, which may be a machine of the cluster without a GPU
+    network.to(context.placement.device if torch.cuda.is_available() else "cpu")
     for done in finetune.train(network, samples, labels[labels >= 0], settings):
         if done.step % 50 == 0 or done.step == steps - 1:
             run.heartbeat(name=f"supervised-{seed}", seed=seed, step=done.step + 1, steps=steps, loss=done.loss)

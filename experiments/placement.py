@@ -69,11 +69,12 @@ def place(asked: ResourceSection, there: Machines, batch_size: int) -> Placement
     On CPUs one worker takes every core: torch's threads share a step without copying gradients. More workers are for more machines.
     """
     assert set(STRATEGIES) == {"ddp", "fsdp2"}
-    if asked.gpu is True and not there.gpus:
+    fit = sum(min(node.gpus, node.cpus) for node in there.each)
+    if asked.gpu is True and not fit:
         raise ResourceError(f"resources.gpu is true, but {there}: set it to auto or false")
-    gpu = there.gpus > 0 if asked.gpu == "auto" else asked.gpu
-    most = there.gpus if gpu else there.cpus
-    unit = "GPUs" if gpu else "CPUs"
+    gpu = fit > 0 if asked.gpu == "auto" else asked.gpu
+    most = fit if gpu else there.cpus
+    unit = "GPUs, each beside a CPU of its own machine" if gpu and fit < there.gpus else "GPUs" if gpu else "CPUs"
     if asked.workers == "auto":
         workers = min(most, batch_size) if gpu else 1
         why = f"one a GPU, {there}" if gpu else f"one takes every core, {there}"
@@ -83,5 +84,12 @@ def place(asked: ResourceSection, there: Machines, batch_size: int) -> Placement
         raise ResourceError(f"{workers} workers need {workers} {unit}, but {there}: lower resources.workers")
     if workers > batch_size:
         raise ResourceError(f"a batch of {batch_size} cannot be shared by {workers} workers: lower resources.workers")
-    cpus = max(there.cpus // (there.gpus if gpu else workers), 1)
-    return Placement(workers, gpu, cpus, asked.strategy, why, asked.reading)
+    return Placement(workers, gpu, _cpus(there, gpu, workers), asked.strategy, why, asked.reading)
+
+
+def _cpus(there: Machines, gpu: bool, workers: int) -> int:
+    """The most CPUs that each of so many workers can have, none of them spread over two machines."""
+    if gpu:
+        return max(min(node.cpus // node.gpus for node in there.each if node.gpus and node.cpus), 1)
+    sizes = range(max(node.cpus for node in there.each), 1, -1)
+    return next((size for size in sizes if sum(node.cpus // size for node in there.each) >= workers), 1)

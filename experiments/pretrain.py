@@ -15,7 +15,7 @@ from experiments.best import read_best
 from experiments.cluster import machines
 from experiments.columns import HISTORY_COLUMNS, PART_PREFIXES
 from experiments.params import Row, recipe_row
-from experiments.placement import Placement, place, read_resources
+from experiments.placement import Placement, ResourceError, place, read_resources
 from experiments.publish import publish
 from experiments.recipe import Recipe, RecipeError, load_recipe
 from experiments.resolving import Resolved, resolve
@@ -52,6 +52,11 @@ def prepare_context(name: str, root: Path = Path()) -> Context:
             "not have: choose error or progress"
         )
     placement = place(read_resources(root), machines(), recipe.pretrain.batch_size)
+    if placement.gpu and recipe.pretrain.precision == "auto" and not torch.cuda.is_available():
+        raise ResourceError(
+            "pretrain.precision auto asks the GPU of the machine that the command runs on, which has none: write bf16 or fp32, whichever "
+            "the GPUs of the cluster are made for"
+        )
     precision = choose_precision(recipe.pretrain.precision, torch.device(placement.device))
     return Context(recipe, row, dataset, resolved, placement, precision)
 

@@ -2,12 +2,15 @@
 
 import pytest
 
-from experiments.cluster import Machines
+from experiments.cluster import Machines, Node
 from experiments.placement import ResourceError, ResourceSection, place, read_resources
 from experiments.recipe import RecipeError
 
 LAPTOP = Machines(2, 0, "")
 SERVER = Machines(32, 4, "ray://head")
+TWINS = Machines(16, 0, "ray://head", (Node(8, 0), Node(8, 0)))
+HEADED = Machines(24, 4, "ray://head", (Node(16, 0), Node(8, 4)))
+POOR = Machines(10, 4, "ray://head", (Node(8, 0), Node(2, 4)))
 
 
 def asked(**changes):
@@ -29,6 +32,26 @@ def test_gpus_can_be_left_alone():
     assert (found.workers, found.gpu, found.cpus, found.backend) == (8, False, 4, "gloo")
 
 
+@pytest.mark.parametrize(
+    ("resources", "there", "workers", "cpus"),
+    [
+        (asked(), TWINS, 1, 8),
+        (asked(workers=2), TWINS, 2, 8),
+        (asked(workers=3), TWINS, 3, 4),
+        (asked(workers=16), TWINS, 16, 1),
+        (asked(), HEADED, 4, 2),
+        (asked(gpu=False), HEADED, 1, 16),
+        (asked(), POOR, 2, 1),
+    ],
+)
+def test_a_worker_fits_on_one_machine_of_a_cluster(resources, there, workers, cpus):
+    """Ray would wait for ever for one that needs the CPUs of two."""
+    found = place(resources, there, 128)
+    assert (found.workers, found.cpus) == (workers, cpus)
+    slots = [min(node.cpus // cpus, node.gpus) if found.gpu else node.cpus // cpus for node in there.each]
+    assert sum(slots) >= workers
+
+
 def test_small_batches_take_fewer_gpus():
     assert place(asked(), SERVER, 2).workers == 2
 
@@ -38,6 +61,7 @@ def test_small_batches_take_fewer_gpus():
     [
         (asked(workers=64), LAPTOP, 128, r"64 workers need 64 CPUs, but this machine has 2 CPUs and 0 GPUs"),
         (asked(workers=5), SERVER, 128, r"5 workers need 5 GPUs, but the cluster at ray://head has 32 CPUs and 4 GPUs"),
+        (asked(workers=4), POOR, 128, r"4 workers need 4 GPUs, each beside a CPU of its own machine, but the cluster"),
         (asked(gpu=True), LAPTOP, 128, r"resources.gpu is true, but this machine has 2 CPUs and 0 GPUs"),
         (asked(workers=2), LAPTOP, 1, r"a batch of 1 cannot be shared by 2 workers"),
     ],
