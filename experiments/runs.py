@@ -27,6 +27,8 @@ from experiments.yaml_files import read_yaml
 from mae_core.atomic import write_text
 
 SCHEMA = 1
+GIVEN = (("pretrain", "init_from"), ("objective", "features_from"))
+"""Keys of recipes that name a model folder. DVC does not know of it, but a run that began from other weights is another run."""
 
 
 def append_line(path: Path, line: str) -> None:
@@ -85,7 +87,7 @@ class Run:
         write_text(self.folder / "timing.json", json.dumps({"schema": SCHEMA, **facts}, indent=2))
 
     def delivered(self) -> None:
-        """Marks the outs as handed over: this run is never resumed again."""
+        """Marks the outs as handed over: once DVC has recorded them, this run is never resumed again."""
         write_text(self.folder / "DELIVERED", "")
         self.heartbeat("finished")
 
@@ -94,14 +96,15 @@ class Run:
 def claim(stage: str, recipe: str, fingerprint: str, root: Path = Path()) -> Iterator[Run]:
     """The run folder of a stage, locked until the block ends or the process dies.
 
-    A delivered run is cleared and starts afresh; any other goes on from its checkpoints. Raises RunBusy naming the holder.
+    A delivered run that DVC has recorded is cleared and starts afresh. Any other goes on from its checkpoints: DVC removes what a stage
+    made before it runs it again, so what it had no time to record is handed over once more. Raises RunBusy naming the holder.
     The process ends with its parent, so that a killed ``dvc repro`` leaves nothing behind.
     """
     folder = root / "runs" / f"{stage}-{recipe}-{fingerprint}"
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "a+") as lock:
         _hold(lock, folder)
-        if (folder / "DELIVERED").exists():
+        if (folder / "DELIVERED").exists() and _recorded(stage, recipe, folder / "DELIVERED", root):
             for path in folder.iterdir():
                 if path.name != "lock":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -113,6 +116,15 @@ def claim(stage: str, recipe: str, fingerprint: str, root: Path = Path()) -> Ite
         except BaseException:
             run.heartbeat("failed")
             raise
+
+
+def _recorded(stage: str, recipe: str, delivered: Path, root: Path) -> bool:
+    """Whether dvc.lock has been written since, and says of the stage the parameters of now."""
+    lock = root / "dvc.lock"
+    if not lock.is_file() or lock.stat().st_mtime_ns < delivered.stat().st_mtime_ns:
+        return False
+    entry = (read_yaml(lock, ValueError).get("stages") or {}).get(f"{stage}@{recipe}")
+    return entry is not None and entry.get("params", {}) == _params(stage_inputs(stage, recipe, root), root)
 
 
 def _hold(lock: IO[str], folder: Path) -> None:
@@ -161,7 +173,7 @@ def _exit(*_: object) -> None:
 
 
 def fingerprint(stage: str, recipe: str, precision: str = "", root: Path = Path()) -> str:
-    """12 hex digits over everything ``stage@recipe`` reads: files, recipe sections, precision and versions."""
+    """12 hex digits over everything ``stage@recipe`` reads: files, recipe sections, models that they name, precision and versions."""
     digest = hashlib.sha256()
 
     def add(name: str, content: bytes) -> None:
@@ -171,12 +183,20 @@ def fingerprint(stage: str, recipe: str, precision: str = "", root: Path = Path(
     for path in inputs["deps"]:
         for file in sorted(_files(root / path)):
             add(str(file.relative_to(root)), file.read_bytes())
-    for path, sections in inputs["params"].items():
-        document = read_yaml(root / path, ValueError)
-        chosen = {section: document.get(section) for section in sections}
+    for path, chosen in _params(inputs, root).items():
         add(path, json.dumps(chosen, sort_keys=True).encode())
+        for section, key in GIVEN:
+            if folder := (chosen.get(section) or {}).get(key):
+                for file in sorted(_files(root / folder)):
+                    add(f"{section}.{key} {file.name}", file.read_bytes())
     add("versions", f"{torch.__version__} {numpy.__version__} {precision}".encode())
     return digest.hexdigest()[:12]
+
+
+def _params(inputs: dict[str, Any], root: Path) -> dict[str, dict[str, Any]]:
+    """File → section → what stands there now."""
+    documents = {path: read_yaml(root / path, ValueError) for path in inputs["params"]}
+    return {path: {one: documents[path].get(one) for one in sections} for path, sections in inputs["params"].items()}
 
 
 def _files(path: Path) -> list[Path]:

@@ -7,6 +7,7 @@ stage makes are not hashed, so an edit inside one is noticed by `dvc status` alo
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import math
@@ -34,7 +35,7 @@ class Unreadable(Exception):
 
 
 class Heartbeat(NamedTuple):
-    """The last sign of life of one run; `state` is running, finished, failed, or crashed (silent for 5 minutes)."""
+    """The last sign of life of one run; `state` is running, finished, failed, or crashed (silent for 5 minutes, and its process gone)."""
 
     run: str
     stage: str
@@ -103,7 +104,7 @@ def heartbeats(runs: Path, now: float | None = None) -> list[Heartbeat]:
         state = str(beat.get("state", "running"))
         if (file.parent / "DELIVERED").exists() and state == "running":
             state = "finished"
-        if state == "running" and not age < FRESH_SECONDS:
+        if state == "running" and not age < FRESH_SECONDS and not _held(file.parent / "lock"):
             state = "crashed"
         seed = beat.get("seed")
         numbers = [_number(beat.get(key)) for key in Heartbeat._fields[6:]]
@@ -119,6 +120,18 @@ def heartbeats(runs: Path, now: float | None = None) -> list[Heartbeat]:
             )
         )
     return sorted(found, key=lambda b: (math.isnan(b.age_s), b.age_s, b.run))
+
+
+def _held(lock: Path) -> bool:
+    """Whether a living process holds the lock of a run folder: one whose steps take minutes has long been silent, and is well."""
+    try:
+        with open(lock) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _yaml(root: Path, name: str) -> dict[str, Any]:

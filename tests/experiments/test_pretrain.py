@@ -7,10 +7,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import yaml
 from project import make_project, write_dataset, write_recipe
 from without_ray import train_in_this_process
 
 import experiments.pretrain as stage
+from experiments.cluster import Machines, Node
+from experiments.placement import ResourceError
 from experiments.recipe import RecipeError
 from experiments.runs import RunBusy, claim, fingerprint
 from mae_core.model import MaskedAutoencoder
@@ -104,10 +107,22 @@ def test_a_finished_run_that_was_not_delivered_is_delivered_without_training(roo
     assert in_this_process == [] and equal(weights(root), whole)
 
 
-def test_a_delivered_run_is_never_resumed(root, in_this_process):
+def test_a_delivered_run_is_handed_over_until_dvc_has_it_and_then_never_resumed(root, in_this_process):
+    """DVC removes what a stage made before it runs it again: what it could not record, as it was killed, is still here."""
     stage.pretrain("tiny", root)
+    whole, trained = weights(root), ["seed-0", "seed-3"]
+    written = yaml.safe_load((root / "experiments/recipes/tiny.yaml").read_text())
+    sections = {name: written.get(name) for name in ("model", "masking", "objective", "pretrain")}
+    for params in (None, {**sections, "pretrain": {}}):  # of nothing, and of an earlier recipe
+        entry = {} if params is None else {"pretrain@tiny": {"params": {"experiments/recipes/tiny.yaml": params}}}
+        (root / "dvc.lock").write_text(yaml.safe_dump({"stages": entry}))
+        shutil.rmtree(root / "models")
+        stage.pretrain("tiny", root)
+        assert in_this_process == trained and equal(weights(root), whole)
+    entry = {"pretrain@tiny": {"params": {"experiments/recipes/tiny.yaml": sections}}}
+    (root / "dvc.lock").write_text(yaml.safe_dump({"stages": entry}))
     stage.pretrain("tiny", root)
-    assert in_this_process == ["seed-0", "seed-3"] * 2
+    assert in_this_process == trained * 2 and equal(weights(root), whole)
 
 
 def test_a_changed_recipe_starts_afresh(root):
@@ -117,6 +132,16 @@ def test_a_changed_recipe_starts_afresh(root):
     assert run_folder(root) != before
     stage.pretrain("tiny", root)
     assert before.is_dir() and run_folder(root).is_dir()
+
+
+@pytest.mark.parametrize("key", [{"pretrain": {"init_from": "given"}}, {"objective": {"features_from": "given"}}])
+def test_another_model_under_the_same_name_is_another_run(root, key):
+    write_recipe(root, **key)
+    (root / "given").mkdir()
+    (root / "given" / "model.safetensors").write_bytes(b"one")
+    before = run_folder(root)
+    (root / "given" / "model.safetensors").write_bytes(b"two")
+    assert run_folder(root) != before
 
 
 def test_evaluation_settings_are_no_part_of_a_training(root):
@@ -196,6 +221,18 @@ def test_a_reward_without_its_labels_is_refused_before_anything_runs(root):
     ):
         stage.pretrain("tiny", root)
     assert not (root / "runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the one in question lacks")
+def test_a_machine_without_a_gpu_does_not_choose_the_precision_of_those_that_have_one(root, monkeypatch):
+    (root / "params.yaml").write_text((root / "params.yaml").read_text().replace("gpu: false", "gpu: auto"))
+    monkeypatch.setattr(stage, "machines", lambda: Machines(10, 1, "ray://head", (Node(2, 0), Node(8, 1))))
+    assert stage.prepare_context("tiny", root).placement.device == "cuda", (
+        "where precision is written there is nothing to ask"
+    )
+    write_recipe(root, pretrain={"precision": "auto"})
+    with pytest.raises(ResourceError, match=r"precision auto asks the GPU of the machine .* write bf16 or fp32"):
+        stage.prepare_context("tiny", root)
 
 
 def test_more_workers_than_there_are_are_refused_before_anything_runs(root):

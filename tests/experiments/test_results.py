@@ -1,5 +1,6 @@
 """The read model: what it finds, what it computes, and what it says of files that are absent, broken or hostile."""
 
+import fcntl
 import importlib.util
 import json
 import math
@@ -379,6 +380,16 @@ def test_heartbeats_tell_running_from_crashed(make, tmp_path, age, state, seen):
     folder = make.heartbeat(tmp_path, "digits_small_patch", 0, state, "evaluate")
     now = json.loads((folder / "heartbeat.json").read_text())["time"] + age
     assert states(tmp_path, now)["evaluate@digits_small_patch"] == seen
+
+
+def test_a_run_that_is_silent_and_holds_its_lock_is_slow_and_not_crashed(make, tmp_path):
+    make.many_runs(tmp_path, 2)
+    folder = make.heartbeat(tmp_path, "digits_small_patch", 0, "running", "evaluate")
+    now = json.loads((folder / "heartbeat.json").read_text())["time"] + 400
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert states(tmp_path, now)["evaluate@digits_small_patch"] == "running"
+    assert states(tmp_path, now)["evaluate@digits_small_patch"] == "crashed"
 
 
 def test_a_delivered_run_is_never_running(make, tmp_path):
