@@ -20,7 +20,7 @@ def read(
     """Joint samples of prepared datasets below ``folder``, split by split, so that no sample crosses splits.
 
     Args:
-        parts: name of a part → dataset. They have the same classes; every labelled sample of the first is used.
+        parts: name of a part → dataset. They have the same classes, in any order; every labelled sample of the first is used.
         partners: split → how many joint samples each sample of the first part is in, 1 where not named. Its partners are drawn from their
             class in a fixed order, all once before any comes again.
         missing: part → the share of training samples that lack it; validation and test lack nothing.
@@ -35,7 +35,7 @@ def read(
     notes = ["the pairing is synthetic: samples of different datasets that have nothing in common but their class"]
     made = []
     for name in SPLITS:
-        splits = {part: dataset.split(name) for part, dataset in datasets.items()}
+        splits = {part: _numbered(dataset, name, first.classes) for part, dataset in datasets.items()}
         made.append(_part(name, splits, first.classes, partners.get(name, 1), absent if name == "train" else {}, notes))
     known = []
     for name, dataset in datasets.items():
@@ -61,6 +61,13 @@ def _open(folder: Path, parts: Mapping[str, str]) -> dict[str, Dataset]:
     return found
 
 
+def _numbered(dataset: Dataset, name: str, classes: list[str]) -> Split:
+    """A split whose labels are places in ``classes``, in whatever order the dataset has the same names."""
+    split = dataset.split(name)
+    places = np.array([*(classes.index(one) for one in dataset.classes), -1])  # the last is that of -1, no label
+    return split._replace(labels=places[np.asarray(split.labels)])
+
+
 def _part(
     name: str,
     splits: Mapping[str, Split],
@@ -71,14 +78,14 @@ def _part(
 ) -> Part:
     """The joint samples of a split, the first part's samples in their order, once for each round of partners."""
     (_, lead), *others = splits.items()
-    rows = np.tile(np.flatnonzero(np.asarray(lead.labels) >= 0), partners)
-    labels = np.asarray(lead.labels)[rows]
+    rows = np.tile(np.flatnonzero(lead.labels >= 0), partners)
+    labels = lead.labels[rows]
     picked = {part: _partners(part, name, split, labels, classes) for part, split in others}
     columns = {next(iter(splits)): rows, **picked}
     samples = joined([splits[part].samples[own] for part, own in columns.items()])
     if absent:
         _leave_out(samples, splits, absent, notes)
-    if left := int((np.asarray(lead.labels) < 0).sum()):
+    if left := int((lead.labels < 0).sum()):
         notes.append(f"{left} samples of {name} have no label and no partner: they are left out")
     origins = [" + ".join(splits[part].names[own[i]] for part, own in columns.items()) for i in range(len(rows))]
     return Part(name, samples, labels.astype(np.int64), origins)
@@ -88,7 +95,7 @@ def _partners(part: str, name: str, split: Split, labels: np.ndarray, classes: l
     """(n,) rows of ``split``: for the k-th sample of a class the k-th of a shuffle of that class."""
     found = np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
-        own = np.flatnonzero(np.asarray(split.labels) == label)
+        own = np.flatnonzero(split.labels == label)
         if not len(own):
             raise SourceError(f"{part} has no {name} sample of the class {classes[label]!r}")
         shuffled = own[permutation(len(own), "pairs", name, part, int(label)).numpy()]

@@ -147,6 +147,23 @@ def test_samples_are_joined_by_class_within_splits(prepared):
     assert all(np.array_equal(p.samples, q.samples) for p, q in zip(found.parts, again.parts))
 
 
+def test_classes_are_met_by_their_names(prepared):
+    """The same pictures, whose classes another dataset lists in another order."""
+    wide = open_dataset(prepared / "wide")
+    order = ["z", "x", "y"]
+    numbers = np.array([order.index(name) for name in wide.classes])
+    parts = [
+        Part(split.name, np.asarray(split.samples), numbers[split.labels], split.names)
+        for split in map(wide.split, ("train", "validation", "test"))
+    ]
+    pack(Source(parts, order, [], 0, []), Rules("turned", "image", "CC0", "a test", True, {}), prepared / "turned")
+    plain, found = (pairs.read(prepared, {"a": "small", "b": name}, {"train": 3}) for name in ("wide", "turned"))
+    assert found.classes == plain.classes == ["x", "y", "z"]
+    assert all(np.array_equal(p.samples, q.samples) for p, q in zip(plain.parts, found.parts))
+    first = pairs.read(prepared, {"b": "turned", "a": "small"}, {}).parts[0]
+    assert (first.samples[:, 0] % 3 == first.samples[:, 6] % 3).all() and (first.labels != first.samples[:, 0] % 3).all()
+
+
 def test_training_samples_lack_parts_as_asked(prepared):
     found = pairs.read(prepared, {"a": "small", "b": "wide"}, {"train": 60}, {"a": 0.2, "b": 0.3})
     lacks = [np.isnan(found.parts[0].samples[:, part]).all(1) for part in (slice(0, 4), slice(4, 10))]
