@@ -29,7 +29,8 @@ def harmonic_fill(raw: Tensor, hidden: Tensor) -> Tensor:
     """
     x = mean_fill(raw, hidden).float()
     height, width = raw.shape[-2:]
-    checker = (torch.arange(height)[:, None] + torch.arange(width)) % 2
+    rows, columns = (torch.arange(side, device=raw.device) for side in (height, width))
+    checker = (rows[:, None] + columns) % 2
     # a large hole relaxes slowly: as many sweeps as pixels it takes to cross the image, at least SWEEPS
     for _ in range(max(SWEEPS, height, width)):
         for colour in (0, 1):

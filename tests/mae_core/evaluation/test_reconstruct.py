@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from contract import EXAMPLES, KINDS
 
 from mae_core.evaluation.reconstruct import fill_quality
 from mae_core.modalities.image import ImageModality
@@ -33,3 +35,17 @@ def test_the_mask_bank_is_the_same_for_every_model(model, images):
     samples, _ = images(4)
     first, second = (fill_quality(model, samples, BANK[0])["mean_fill"] for _ in range(2))
     np.testing.assert_array_equal(first["psnr"], second["psnr"])
+
+
+@pytest.mark.parametrize(("kind", "example"), [(kind, one) for kind, some in EXAMPLES.items() for one in some])
+def test_fills_and_measures_stay_where_the_samples_are(kind, example):
+    """What is made without a device lies elsewhere than samples on a GPU: here it is the meta device, which mixes with no other."""
+    one = EXAMPLES[kind][example]
+    modality = KINDS[kind](width=8, **one.config)
+    raw = one.raw(3, torch.Generator().manual_seed(0))
+    hidden = modality.covers(raw, torch.arange(modality.cells)[::2].expand(3, -1))
+    with torch.device("meta"):
+        fills = {**modality.fills(raw, hidden), "trivial": modality.trivial(raw, hidden)}
+        measured = [modality.quality(filled, raw, hidden) for filled in fills.values()]
+    assert all(filled.device == raw.device for filled in fills.values())
+    assert all(len(values) == 3 for found in measured for values in found.values())
