@@ -31,7 +31,7 @@ def plot(curves: Sequence[np.ndarray], masked: np.ndarray | None) -> np.ndarray:
         for t in np.flatnonzero(gaps).tolist():
             draw.rectangle([xs[t] - room / 2, 0, xs[t] + room / 2, HEIGHT * SCALE], fill=SHADE)
         for curve, colour in zip(curves, colours):
-            y = (high - curve[channel]) / max(high - low, 1e-12) * (HEIGHT - 2 * MARGIN) * SCALE + MARGIN * SCALE
+            y = (high - curve[channel]) / (high - low or 1.0) * (HEIGHT - 2 * MARGIN) * SCALE + MARGIN * SCALE
             for t in range(length):
                 if np.isfinite(y[t]) and t + 1 < length and np.isfinite(y[t + 1]):
                     draw.line([xs[t], y[t], xs[t + 1], y[t + 1]], fill=colour, width=SCALE + 1)

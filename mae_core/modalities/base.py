@@ -25,6 +25,11 @@ OWN = ("policy", "bandit", "attention", "loss_ranked")
 TAUGHT = ("latent", "features")
 """Targets that a teacher gives, likewise."""
 
+ROUNDING = 1e-6
+"""Of the largest value: float32 keeps seven digits."""
+SMALLEST = 1e-30
+"""Values below it are none."""
+
 
 class Geometry(NamedTuple):
     """What a sample costs: counts that are known before anything is built."""
@@ -288,6 +293,16 @@ class Modality(nn.Module):
         """
         pictures, said = self.render(raw).cpu().numpy(), self.words(raw)
         return [[Picture(one), *(Text([Piece(text)]) for text in said[i : i + 1])] for i, one in enumerate(pictures)]
+
+
+def flat(std: Any, largest: Any) -> Any:
+    """Whether a spread is no more than what rounding leaves of a constant, whatever the unit.
+
+    Args:
+        std: standard deviation, a number or an array.
+        largest: the largest absolute value of what it was taken of.
+    """
+    return std <= ROUNDING * np.maximum(largest, SMALLEST)
 
 
 def mean_error(error: Tensor, where: Tensor) -> Tensor:

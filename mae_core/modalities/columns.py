@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mae_core.modalities.base import flat
+
 QUANTILES = 33
 """Of train, the smallest and the largest among them: 32 intervals of equal share."""
 RESOLUTION = 0.1
@@ -174,8 +176,7 @@ def _number(known: np.ndarray) -> dict[str, Any]:
     if not len(known):
         return {"mean": 0.0, "std": 1.0, "quantiles": [0.0] * QUANTILES}
     std = float(known.std())
-    # what is left of a constant after rounding is no spread
-    std = std if std > 1e-6 * max(float(np.abs(known).max()), 1e-30) else 1.0
+    std = 1.0 if flat(std, np.abs(known).max()) else std
     points = np.quantile(known, np.linspace(0, 1, QUANTILES))
     # the samples are float32, and so have to be the quantiles that they are compared with
     return {"mean": float(known.mean()), "std": std, "quantiles": [float(p) for p in points.astype(np.float32)]}

@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from mae_core.cells import Belief, Cells, Plan, gather_cells, pool_stretches
 from mae_core.data.augment import Augmentation, excerpt
 from mae_core.draws import Draws
-from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality, change
+from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality, change, flat
 from mae_core.modalities.panels import Curves, Panel
 
 STD_FLOOR = 0.05
 """Over the train split's standard deviation of the channel: a visible stretch that is flat is not blown up."""
-TINY = 1e-6
 MOST_CELLS = 24
 """Of a channel, that the default patch leaves at most."""
 STRETCHES = 4
@@ -112,18 +111,19 @@ class SeriesModality(Modality):
     def facts(samples: np.ndarray, indices: np.ndarray, described: Mapping[str, Any]) -> Facts:
         """Mean and standard deviation of each channel over what is there."""
         channels = samples.shape[1]
-        count, total, square = np.zeros(channels), np.zeros(channels), np.zeros(channels)
+        count, total, square, largest = (np.zeros(channels) for _ in range(4))
         for start in range(0, len(indices), BLOCK):
             block = samples[indices[start : start + BLOCK]].astype(np.float64)
             count += np.isfinite(block).sum((0, 2))
             total += np.nansum(block, (0, 2))
+            largest = np.maximum(largest, np.nan_to_num(np.abs(block)).max((0, 2)))
         mean = total / np.maximum(count, 1)
         for start in range(0, len(indices), BLOCK):
             block = samples[indices[start : start + BLOCK]].astype(np.float64)
             square += np.nansum((block - mean[:, None]) ** 2, (0, 2))
         std = np.sqrt(square / np.maximum(count, 1))
-        flat = [i for i in range(channels) if std[i] < TINY]
-        notes = [f"channel {i} is constant in train" for i in flat]
+        constant = flat(std, largest)
+        notes = [f"channel {i} is constant in train" for i in np.flatnonzero(constant)]
         missing = 1 - count.sum() / max(len(indices) * channels * samples.shape[2], 1)
         if missing > 0:
             notes.append(
@@ -131,7 +131,7 @@ class SeriesModality(Modality):
             )
         entries = {
             "mean": [float(f"{m:.6g}") for m in mean],
-            "std": [float(f"{s:.6g}") if s >= TINY else 1.0 for s in std],
+            "std": [float(f"{s:.6g}") for s in np.where(constant, 1.0, std)],
         }
         return Facts(entries, notes)
 
@@ -167,14 +167,19 @@ class SeriesModality(Modality):
 
     @staticmethod
     def plain(samples: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
-        """(n, C · T): each channel of a sample standardised by itself, as 1-nearest-neighbour benchmarks do; 0 where nothing is there."""
+        """(n, C · T): each channel of a sample standardised by itself, as 1-nearest-neighbour benchmarks do.
+
+        0 where nothing is there, and in channels that are flat.
+        """
         x = np.asarray(samples, np.float32)
         there = np.isfinite(x)
         count = np.maximum(there.sum(2, keepdims=True), 1)
         mean = np.where(there, x, 0).sum(2, keepdims=True) / count
         centred = np.where(there, x - mean, 0)
         std = np.sqrt((centred**2).sum(2, keepdims=True) / count)
-        return (centred / np.maximum(std, TINY)).reshape(len(x), -1).astype(np.float32)
+        moves = ~flat(std, np.where(there, np.abs(x), 0).max(2, keepdims=True))
+        scaled = np.divide(centred, std, out=np.zeros_like(centred), where=moves)
+        return scaled.reshape(len(x), -1).astype(np.float32)
 
     def fitted(self, samples: np.ndarray) -> np.ndarray:
         """Samples of as many channels, as long as the model's or shorter: what they lack counts as padding."""

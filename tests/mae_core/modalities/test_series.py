@@ -94,6 +94,21 @@ def test_facts_are_of_what_is_there_and_constant_channels_are_said():
     assert facts.notes[0] == "channel 1 is constant in train" and facts.notes[1].startswith("8.3%")
 
 
+@pytest.mark.parametrize("unit", [1e-14, 1.0, 1e14])
+def test_a_channel_is_flat_by_its_own_scale(unit):
+    """A signal, a large level with nothing but rounding around it, and the signal with a gap, in any unit."""
+    wave = np.random.default_rng(0).normal(0, 10, (40, 12))
+    level = np.broadcast_to(7.3, wave.shape)
+    x = np.stack([wave, level * (1 + 1e-8 * wave), np.where(wave > 15, NAN, wave)], 1)
+    facts = SeriesModality.facts((x * unit).astype(np.float32), np.arange(40), {})
+    assert [note for note in facts.notes if "constant" in note] == ["channel 1 is constant in train"]
+    assert facts.entries["std"] == pytest.approx([wave.std() * unit, 1.0, np.nanstd(x[:, 2]) * unit], rel=1e-4)
+    plain = SeriesModality.plain((x * unit).astype(np.float32), {}).reshape(x.shape)
+    assert (plain[:, 1] == 0).all() and plain.dtype == np.float32
+    np.testing.assert_allclose(plain[:, 0].std(1), 1, rtol=1e-4)
+    np.testing.assert_allclose(plain, SeriesModality.plain(x.astype(np.float32), {}).reshape(x.shape), atol=1e-5)
+
+
 @pytest.mark.parametrize(("length", "patch"), [(144, 6), (24, 1), (99, 9), (97, 5), (2, 1)])
 def test_default_patch_leaves_at_most_24_cells(length, patch):
     assert SeriesModality.default_patch({"sample": {"shape": [1, length]}}) == patch
@@ -124,6 +139,7 @@ def test_pictures_shade_what_is_hidden():
     left, right = picture[:90, 20:200], picture[:90, 400:540]
     assert np.median(left) == 255 and np.median(right) < 250
     assert modality.render(raw).shape == (3, 180, 560, 3)
+    assert abs(modality.render(raw * 1e-14).int() - modality.render(raw).int()).max() <= 4  # the unit is not seen
 
 
 def test_excerpts_stretch_time_alone():
