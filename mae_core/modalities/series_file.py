@@ -12,7 +12,7 @@ class Line(NamedTuple):
     """One line of a file."""
 
     number: int
-    """From 1; lines without anything are not counted among the samples."""
+    """From 1; lines that are empty but for spaces are neither samples nor moments."""
     fields: list[str]
     delimiter: str
 
@@ -67,7 +67,7 @@ def _lines(data: bytes) -> list[Line]:
         raise ValueError(f"it is no UTF-8 text: {problem.reason} at byte {problem.start}") from None
     found = []
     for number, text in enumerate(texts, 1):
-        if text.strip():
+        if text.strip(" "):  # tabs alone are fields, all of them empty
             delimiter = next((mark for mark in "\t;" if mark in text), ",")
             found.append(Line(number, text.split(delimiter), delimiter))
     if not found:

@@ -15,6 +15,15 @@ def test_several_channels_are_fields_and_moments_are_lines():
     assert found.dtype == np.float32
 
 
+@pytest.mark.parametrize("mark", ["\t", ",", ";"])
+def test_a_moment_of_which_all_channels_are_missing_keeps_its_place(mark):
+    data = f"1{mark}10\n{mark}\n  \n3{mark}30\n".encode()
+    found = read_series(data, 2, 4)
+    np.testing.assert_array_equal(found, [[[1, NAN, 3, NAN], [10, NAN, 30, NAN]]])
+    filled = np.array([[[9, 2, 9, 9], [9, 20, 9, 9]]], np.float32)
+    assert mend_series(data, filled) == f"1{mark}10\n2{mark}20\n3{mark}30\n".encode()
+
+
 @pytest.mark.parametrize(("shape", "channels"), [((3, 1, 5), 1), ((2, 4, 3), 4)])
 def test_what_is_written_is_read(shape, channels):
     raw = np.random.default_rng(0).normal(size=shape).astype(np.float32).round(3)
