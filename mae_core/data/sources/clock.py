@@ -18,6 +18,7 @@ import numpy as np
 from mae_core.data.anomaly_windows import Marked, read_windows, unix_seconds, within
 from mae_core.data.quarantine import Refused
 from mae_core.data.sources import Part, Source, SourceError
+from mae_core.registry import nearest
 
 MISSING = ("", "NA", "NaN", "nan", "NULL", "?")
 CLASSES = ("normal", "anomaly")
@@ -61,11 +62,13 @@ def read(
         splits: shares of each recording that are train and validation, in order of time; the rest is test. No window reaches over a border.
         least: share of a window's values that have to be there.
         anomalies: JSON file of anomalous stretches by file; a window that meets one is of class ``anomaly``, another of class ``normal``.
-        anomaly_column: the same, said by each row: any number but 0. A file without that column is normal.
+        anomaly_column: the same, said by each row: any number but 0; a mark that is missing counts as 0. A file without that column is normal.
         delimiter: between the fields of a row.
     """
     if anomalies and anomaly_column:
         raise SourceError("anomalies and anomaly_column are two ways to say what is anomalous: give one")
+    if anomaly_column:
+        _check_marks(folder, files, anomaly_column, delimiter)
     if not 0 < splits[0] < 1 or not 0 < splits[1] < 1 or sum(splits) >= 1:
         raise SourceError(
             f"splits {list(splits)}: give the shares of train and validation, which leave something for test"
@@ -104,6 +107,16 @@ def read(
     return Source(found, classes, refused, 0, notes, {"columns": list(columns), "window": window})
 
 
+def _check_marks(folder: Path, files: Sequence[str], column: str, delimiter: str) -> None:
+    """Raises SourceError where no file has the column of marks: every window would be normal."""
+    names = {name: None for file in files for name in _header(folder / file, delimiter)}
+    if column not in names:
+        raise SourceError(
+            f"anomaly_column: none of the files below {folder} has a column {column!r}{nearest(column, names)}: "
+            f"they have {', '.join(names)}"
+        )
+
+
 def _key_of(file: str, marked: Marked) -> str | None:
     """What a file of anomalies calls a recording: its path, or the end of it."""
     return next((key for key in marked.stretches if file == key or file.endswith(f"/{key}")), None)
@@ -133,7 +146,8 @@ def record(
     """
     stamps, rows, refused = _rows(path, columns, [time] if isinstance(time, str) else list(time), marks, delimiter)
     if len(stamps) < 2:
-        raise SourceError(f"{path} holds {len(stamps)} readable rows: a clock needs two")
+        first = f"; {refused[0].file} was set aside: {refused[0].detail}" if refused else ""
+        raise SourceError(f"{path} holds {len(stamps)} readable rows: a clock needs two{first}")
     at, values = np.array(stamps), np.array(rows, np.float64)
     notes = []
     disordered = int((np.diff(at) < 0).sum())
@@ -152,7 +166,7 @@ def record(
     repeated = len(tick) - len(np.unique(tick))
     if repeated:
         notes.append(f"{repeated} time stamps are repeated: their values are averaged")
-    values, marked = values[:, :-1], values[:, -1] > 0
+    values, marked = values[:, :-1], np.nan_to_num(values[:, -1]) != 0
     anomalous = np.zeros(ticks, bool)
     anomalous[tick[marked]] = True
     there = np.isfinite(values)
@@ -171,20 +185,25 @@ def _rows(
     path: Path, columns: Sequence[str], time: list[str], marks: str | None, delimiter: str
 ) -> tuple[list[float], list[list[float]], list[Refused]]:
     """Stamps, values and what was set aside; the last of a row's values is its mark, 0 where there is none."""
-    if not path.is_file():
-        raise SourceError(f"{path} is missing")
+    names = _header(path, delimiter)
+    absent = [name for name in [*time, *columns] if name not in names]
+    if absent:
+        raise SourceError(f"{path} has no column {', '.join(absent)}: it has {', '.join(names)}")
     stamps: list[float] = []
     rows: list[list[float]] = []
     refused: list[Refused] = []
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=delimiter)
-        absent = [name for name in [*time, *columns] if name not in (reader.fieldnames or [])]
-        if absent:
-            raise SourceError(f"{path} has no column {', '.join(absent)}: it has {', '.join(reader.fieldnames or [])}")
-        for row in reader:
+        reader = csv.reader(file, delimiter=delimiter)
+        next(reader)
+        for fields in filter(None, reader):
             origin = f"{path.name}:{reader.line_num}"
+            if len(fields) != len(names):
+                detail = f"{len(fields)} fields instead of {len(names)}"
+                refused.append(Refused(origin, "wrong number of fields", detail))
+                continue
+            row = dict(zip(names, fields))
             try:
-                stamp = _stamp([row[name] or "" for name in time])
+                stamp = _stamp([row[name] for name in time])
                 values = [_value(row[name]) for name in columns]
                 values.append(_value(row[marks]) if marks in row else 0.0)
             except ValueError as problem:
@@ -198,6 +217,14 @@ def _rows(
     return stamps, rows, refused
 
 
+def _header(path: Path, delimiter: str) -> list[str]:
+    """The names of a file's columns."""
+    if not path.is_file():
+        raise SourceError(f"{path} is missing")
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        return next(csv.reader(file, delimiter=delimiter), [])
+
+
 def _stamp(fields: list[str]) -> float:
     """Unix seconds of an ISO stamp (UTC unless it says otherwise), or of year, month, day, hour."""
     if len(fields) > 1:
@@ -205,6 +232,6 @@ def _stamp(fields: list[str]) -> float:
     return unix_seconds(fields[0])
 
 
-def _value(text: str | None) -> float:
-    text = (text or "").strip()
+def _value(text: str) -> float:
+    text = text.strip()
     return float("nan") if text in MISSING else float(text)

@@ -72,11 +72,21 @@ def test_values_that_are_missing_or_no_values(tmp_path):
     np.testing.assert_array_equal(one.values[0], [1, np.nan, np.nan, np.nan, np.nan, np.nan, 7])
 
 
+def test_rows_with_another_number_of_fields_are_set_aside(tmp_path):
+    """A field that is too many or too few may have shifted all behind it."""
+    rows = ["2024-01-01 00:00:00,1,5", "2024-01-01 00:01:00,2,6,7", "", "2024-01-01 00:02:00,3", "2024-01-01 00:03:00,4,8"]
+    one = clock.record(write(tmp_path / "x.csv", rows, "timestamp,value,other"), ["value"], "timestamp")
+    assert [item.file for item in one.refused] == ["x.csv:3", "x.csv:5"]
+    assert {item.reason for item in one.refused} == {"wrong number of fields"}
+    assert one.values[0, [0, -1]].tolist() == [1, 4] and one.step == 180
+
+
 @pytest.mark.parametrize(
     ("header", "rows", "words"),
     [
         ("time,value", ["a,1"], "no column timestamp: it has time, value"),
         ("timestamp,value", ["2024-01-01,1"], "holds 1 readable rows"),
+        ("timestamp,value", ["2024-01-01,1,"] * 3, "needs two; x.csv:2 was set aside: 3 fields instead of 2"),
         ("timestamp,value", ["2024-01-01,1", "2024-01-01,2"], "same time stamp"),
         (
             "timestamp,value",
@@ -142,3 +152,18 @@ def test_windows_of_a_clock_are_labelled_by_a_column_of_its_own(tmp_path):
     assert source.parts[0].samples[1].tolist() == [[2, 3]]
     with pytest.raises(SourceError, match="two ways to say what is anomalous"):
         clock.read(tmp_path, ["x.csv"], ["value"], "timestamp", anomalies="a.json", **options)
+
+
+def test_any_mark_but_0_is_an_anomaly_and_none_is_not(tmp_path):
+    marks = ["0", "-1", "0.5", "", "NaN", "2", "0.0", "-0", "0", "1"]
+    rows = [f"2024-01-01 00:00:0{second},{second},{mark}" for second, mark in enumerate(marks)]
+    path = write(tmp_path / "x.csv", rows, "timestamp,value,anomaly")
+    one = clock.record(path, ["value"], "timestamp", "anomaly")
+    assert np.flatnonzero(one.anomalous).tolist() == [1, 2, 5, 9] and not one.refused
+
+
+def test_a_column_of_marks_that_no_file_has_is_refused(tmp_path):
+    for name in ("x.csv", "y.csv"):
+        write(tmp_path / name, [f"2024-01-01 00:00:{second:02},1,0" for second in range(20)], "timestamp,value,anomaly")
+    with pytest.raises(SourceError, match=r"has a column 'anomly' \(did you mean 'anomaly'\?\): they have timestamp, value"):
+        clock.read(tmp_path, ["x.csv", "y.csv"], ["value"], "timestamp", 2, 2, anomaly_column="anomly")
