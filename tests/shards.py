@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mae_core.data.dataset import open_samples, samples_file
 from mae_core.data.pack import Rules, pack
-from mae_core.data.sharding import ShardRules
+from mae_core.data.sharding import ShardRules, write_shards
 from mae_core.data.sources import Part, Source
 
 BUCKET = "pictures"
@@ -34,6 +35,13 @@ def write(folder: Path, shards: ShardRules | None = SMALL, samples: Any = None) 
     part = Part("all", samples, np.arange(n) % 2, [str(i) for i in range(n)])
     rules = Rules(folder.name, "image", "CC0", "made by the tests (synthetic)", True, {"validation": 0.1, "test": 0.1})
     return pack(Source([part], ["a", "b"], [], 0, []), rules._replace(shards=shards), folder)
+
+
+def sharded(folder: Path, samples: np.ndarray) -> Any:
+    """The same samples, in the same order, in shards."""
+    folder.mkdir()
+    write_shards(folder, "train", samples, np.arange(len(samples)), SMALL, folder.name, lambda checksum: None)
+    return open_samples(samples_file(folder, "train"))
 
 
 @contextmanager

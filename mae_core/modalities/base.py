@@ -246,7 +246,7 @@ class Modality(nn.Module):
         raise NotImplementedError
 
     def fills_from(self, raw: Tensor, hidden: Tensor, train: np.ndarray) -> dict[str, Tensor]:
-        """The same by methods that learn from the train split's raw samples; none by default."""
+        """The same by methods that learn from the train split's raw samples, of which they take rows; none by default."""
         return {}
 
     def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:

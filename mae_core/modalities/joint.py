@@ -17,7 +17,7 @@ from mae_core.data.augment import Augmentation
 from mae_core.draws import Draws
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality
-from mae_core.modalities.joint_layout import Layout, columns
+from mae_core.modalities.joint_layout import Column, Known, Layout, columns
 from mae_core.modalities.joint_picture import above, beside
 from mae_core.modalities.panels import Panel
 from mae_core.registry import resolve
@@ -279,9 +279,8 @@ class JointModality(Modality):
         """The same, of those training samples that have the part."""
         found = []
         for i, part in enumerate(self.parts):
-            entries = train[:, self.layout.entries[i]]
-            own = self.pull(torch.from_numpy(train[~np.isnan(entries).all(1)]), i).numpy()
-            found.append(part.fills_from(*self._with(raw, hidden, i), own))
+            known = Known(Column(train, self.layout.entries[i], part.shape, str(part.dtype).removeprefix("torch.")))
+            found.append(part.fills_from(*self._with(raw, hidden, i), known))  # type: ignore[arg-type]
         return self._filled(raw, hidden, found)
 
     def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:

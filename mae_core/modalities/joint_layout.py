@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
@@ -86,6 +87,25 @@ class Column:
             for start in range(0, len(self), BLOCK)
         ]
         return np.concatenate(blocks) if blocks else np.zeros(0, bool)
+
+
+class Known:
+    """The samples of a column that have the part, as an array of them alone; which these are is looked up when one is asked for."""
+
+    def __init__(self, column: Column) -> None:
+        self.column = column
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(k,) where they lie in the column."""
+        return np.flatnonzero(self.column.there())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """As of an array."""
+        return self.column[self.rows[rows]]
 
 
 def columns(samples: np.ndarray, described: Sequence[dict]) -> list[Column]:

@@ -22,6 +22,8 @@ BLOCK = 1 << 23
 """Pixels that are counted at once."""
 MOST_PIXELS = 4096
 """Larger samples are averaged down until they have no more values: a linear model of more learns nothing but noise, and slowly."""
+AT_ONCE = 512
+"""Samples that are averaged down together."""
 
 
 class PixelGrid(Modality):
@@ -241,17 +243,20 @@ def rgb(raw: Tensor) -> Tensor:
 
 
 def averaged(samples: np.ndarray, most: int = MOST_PIXELS) -> np.ndarray:
-    """(n, C, H, W) uint8 → (n, at most ``most``) float32 in 0..1: height and width averaged down alike where there are more values."""
-    count, channels, height, width = samples.shape
-    shrink = (most / (channels * height * width)) ** 0.5
+    """(n, …, H, W) uint8, an array or shards → (n, at most ``most``) float32 in 0..1.
+
+    Height and width are averaged down alike where there are more values.
+    """
+    count, *channels, height, width = samples.shape
+    shrink = (most / (prod(channels) * height * width)) ** 0.5
     if shrink >= 1:
         return np.asarray(samples).reshape(count, -1).astype(np.float32) / 255
     size = (max(int(height * shrink), 1), max(int(width * shrink), 1))
-    blocks = [
-        F.interpolate(torch.from_numpy(np.array(samples[i : i + 512])).float(), size=size, mode="area").flatten(1)
-        for i in range(0, count, 512)
-    ]
-    return torch.cat(blocks).numpy() / 255 if blocks else np.zeros((0, channels * size[0] * size[1]), np.float32)
+    blocks = []
+    for start in range(0, count, AT_ONCE):
+        pictures = torch.from_numpy(np.array(samples[start : start + AT_ONCE])).flatten(1, -3)
+        blocks.append(F.interpolate(pictures.float(), size=size, mode="area").flatten(1))
+    return torch.cat(blocks).numpy() / 255 if blocks else np.zeros((0, prod(channels) * prod(size)), np.float32)
 
 
 def noise(shape: tuple[int, ...], n: int, generator: torch.Generator) -> Tensor:

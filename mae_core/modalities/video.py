@@ -112,7 +112,7 @@ class VideoModality(PixelGrid):
     @staticmethod
     def plain(samples: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """Pixels in 0..1 of every frame, (n, at most 2304): frames are averaged down, none is left out."""
-        return averaged(samples.reshape(len(samples), -1, *samples.shape[-2:]), MOST_PIXELS)
+        return averaged(samples, MOST_PIXELS)
 
     def fitted(self, samples: np.ndarray) -> Any:
         """Frames stretched, grey repeated, colour to grey; the number of frames has to be the model's."""

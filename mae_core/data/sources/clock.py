@@ -62,7 +62,7 @@ def read(
         splits: shares of each recording that are train and validation, in order of time; the rest is test. No window reaches over a border.
         least: share of a window's values that have to be there.
         anomalies: JSON file of anomalous stretches by file; a window that meets one is of class ``anomaly``, another of class ``normal``.
-        anomaly_column: the same, said by each row: any number but 0; a mark that is missing counts as 0. A file without that column is normal.
+        anomaly_column: the same, said by each row: any number but 0, and no mark says what 0 says. A file without that column is normal.
         delimiter: between the fields of a row.
     """
     if anomalies and anomaly_column:

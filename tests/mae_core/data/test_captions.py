@@ -161,7 +161,9 @@ def test_classes_are_met_by_their_names(prepared):
     assert found.classes == plain.classes == ["x", "y", "z"]
     assert all(np.array_equal(p.samples, q.samples) for p, q in zip(plain.parts, found.parts))
     first = pairs.read(prepared, {"b": "turned", "a": "small"}, {}).parts[0]
-    assert (first.samples[:, 0] % 3 == first.samples[:, 6] % 3).all() and (first.labels != first.samples[:, 0] % 3).all()
+    assert (first.samples[:, 0] % 3 == first.samples[:, 6] % 3).all() and (
+        first.labels != first.samples[:, 0] % 3
+    ).all()
 
 
 def test_training_samples_lack_parts_as_asked(prepared):

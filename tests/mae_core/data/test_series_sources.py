@@ -74,7 +74,13 @@ def test_values_that_are_missing_or_no_values(tmp_path):
 
 def test_rows_with_another_number_of_fields_are_set_aside(tmp_path):
     """A field that is too many or too few may have shifted all behind it."""
-    rows = ["2024-01-01 00:00:00,1,5", "2024-01-01 00:01:00,2,6,7", "", "2024-01-01 00:02:00,3", "2024-01-01 00:03:00,4,8"]
+    rows = [
+        "2024-01-01 00:00:00,1,5",
+        "2024-01-01 00:01:00,2,6,7",
+        "",
+        "2024-01-01 00:02:00,3",
+        "2024-01-01 00:03:00,4,8",
+    ]
     one = clock.record(write(tmp_path / "x.csv", rows, "timestamp,value,other"), ["value"], "timestamp")
     assert [item.file for item in one.refused] == ["x.csv:3", "x.csv:5"]
     assert {item.reason for item in one.refused} == {"wrong number of fields"}
@@ -165,5 +171,7 @@ def test_any_mark_but_0_is_an_anomaly_and_none_is_not(tmp_path):
 def test_a_column_of_marks_that_no_file_has_is_refused(tmp_path):
     for name in ("x.csv", "y.csv"):
         write(tmp_path / name, [f"2024-01-01 00:00:{second:02},1,0" for second in range(20)], "timestamp,value,anomaly")
-    with pytest.raises(SourceError, match=r"has a column 'anomly' \(did you mean 'anomaly'\?\): they have timestamp, value"):
+    with pytest.raises(
+        SourceError, match=r"has a column 'anomly' \(did you mean 'anomaly'\?\): they have timestamp, value"
+    ):
         clock.read(tmp_path, ["x.csv", "y.csv"], ["value"], "timestamp", 2, 2, anomaly_column="anomly")

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from shards import sharded
 from torch import Tensor
 
 from mae_core.cells import Plan
 from mae_core.data.augment import Augmentation
 from mae_core.draws import Draws
+from mae_core.evaluation import imputers
 from mae_core.modalities.joint import BLANK, JointModality
 from mae_core.model import MaskedAutoencoder
 
@@ -219,6 +221,26 @@ def test_measures_fills_and_constants_are_each_parts_own():
     for filled in [*fills.values(), made.modality.trivial(raw, found.hidden)]:
         assert torch.equal(filled.isnan(), raw.isnan())
         assert torch.equal(filled[~found.hidden & ~raw.isnan()], raw[~found.hidden & ~raw.isnan()])
+
+
+def test_what_learns_from_train_takes_rows_of_it(tmp_path, monkeypatch):
+    """Rows of those samples alone that have the part, out of shards as out of an array."""
+    example = JointModality.examples()["three"]
+    modality, raw = JointModality(16, **example.config), example.raw(90, torch.Generator().manual_seed(0))
+    row = modality.layout.entries[modality.names.index("row")]
+    raw[10:70:3, row] = float("nan")
+    train, asked = raw[10:], raw[:10]
+    hidden = modality.covers(asked, torch.arange(modality.cells)[::2].expand(10, -1))
+    monkeypatch.setattr(imputers, "MOST_ROWS", 30)
+    found = modality.fills_from(asked, hidden, sharded(tmp_path / "d", train.numpy()))
+    assert set(found) == {"knn_fill", "ridge_fill"}
+    table = modality.parts[modality.names.index("row")]
+    own = train[~train[:, row].isnan().all(1), row].numpy()
+    for name, filled in table.fills_from(asked[:, row], hidden[:, row], own).items():
+        assert torch.equal(found[name][:, row].nan_to_num(-1), filled.nan_to_num(-1))
+        assert torch.equal(
+            modality.fills_from(asked, hidden, train.numpy())[name].nan_to_num(-1), found[name].nan_to_num(-1)
+        )
 
 
 def test_augmenting_changes_pictures_alone():

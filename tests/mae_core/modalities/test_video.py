@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from shards import sharded
 from torch import Tensor
 
 from mae_core.cells import Context
@@ -104,6 +105,13 @@ def test_plain_features_keep_every_frame():
     plain = VideoModality.plain(samples, {})
     assert plain.shape == (3, 16 * 12 * 12) and plain.dtype == np.float32
     np.testing.assert_allclose(plain[1].reshape(16, 144).mean(1), samples[1, 0].mean((1, 2)) / 255, atol=0.01)
+
+
+@pytest.mark.parametrize("size", [(4, 8, 8), (16, 16, 16)])
+def test_plain_features_of_shards_are_those_of_an_array(size, tmp_path):
+    samples = noise(video(size=size), 20).numpy()
+    shards = sharded(tmp_path / "d", samples)
+    np.testing.assert_array_equal(VideoModality.plain(shards, {}), VideoModality.plain(samples, {}))
 
 
 def test_a_model_looks_at_clips_of_another_size_and_colour():
