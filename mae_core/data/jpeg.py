@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mae_core.data.images import ImageProblem, check_size
+from mae_core.data.images import MAX_PIXELS, ImageProblem, check_size
 from mae_core.draws import Draws
 
 ASPECT = (3 / 4, 4 / 3)
@@ -139,10 +139,13 @@ def head(path: Path) -> Photo:
         with Image.open(path, formats=("JPEG",)) as image:
             width, height = image.size
             check_size(width, height, ImageProblem)
-            turned = int(image.getexif().get(0x0112, 1))
-            return Photo(path, height, width, turned if turned in TURNED else 1, image.mode in ("L", "RGB"))
+            turned = image.getexif().get(0x0112)
+            known = isinstance(turned, int) and turned in TURNED  # notes may hold anything there
+            return Photo(path, height, width, turned if known else 1, image.mode in ("L", "RGB"))
     except UnidentifiedImageError:
         raise ImageProblem("not a JPEG", str(path)) from None
+    except Image.DecompressionBombError:
+        raise ImageProblem("too many pixels", f"{path}: more than {MAX_PIXELS:,} declared") from None
     except ImageProblem as problem:
         raise ImageProblem(problem.reason, f"{path}: {problem.detail}") from None
 

@@ -1,6 +1,7 @@
 """JPEG files as samples: the boxes that are cut, what lies in them, and every orientation, by either decoder."""
 
 import io
+import struct
 import threading
 
 import numpy as np
@@ -191,6 +192,26 @@ def test_other_files_are_refused_by_name(write, tmp_path):
         head(tmp_path / "c.jpg")
     with pytest.raises(ValueError, match="area 0 is outside"):
         JpegFiles([], (8, 8), area=0)
+
+
+@pytest.mark.parametrize(("side", "words"), [(6_000, "6000x6000 declared"), (65_000, "more than 24,000,000 declared")])
+def test_declared_sizes_are_refused_unread(write, side, words):
+    """Pillow itself refuses the second."""
+    path = write(60, 90)
+    size = struct.pack(">HH", 60, 90)
+    data = path.read_bytes()
+    assert data.count(size) == 1
+    path.write_bytes(data.replace(size, struct.pack(">HH", side, side)))
+    with pytest.raises(ImageProblem, match=rf"too many pixels: .*a\.jpg: {words}"):
+        head(path)
+
+
+@pytest.mark.parametrize("entry", [(2, 4, b"six\0"), (3, 1, b"\0\x09\0\0")])
+def test_what_is_no_orientation_is_upright(tmp_path, entry):
+    """Text in its place, and a number that means nothing."""
+    notes = b"MM" + struct.pack(">HLH", 42, 8, 1) + struct.pack(">HHL4sL", 0x0112, *entry, 0)
+    Image.new("RGB", (20, 30)).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + notes)
+    assert head(tmp_path / "a.jpg")[1:4] == (30, 20, 1)
 
 
 def test_damage_is_named_when_it_is_read(decoder, write):

@@ -1,6 +1,7 @@
 """Folders of JPEG files: kept as they are in shards, cropped at random for training, in the middle for everything else."""
 
 import csv
+import struct
 
 import numpy as np
 import pytest
@@ -87,11 +88,14 @@ def test_bad_files_are_set_aside(folder):
     (folder / "a" / "cut.jpg").write_bytes(whole[:300])
     (folder / "a" / "text.jpg").write_text("no picture")
     (folder / "a" / "notes.txt").write_text("ignored")
-    rules = Rules("p", "image", "CC0", "made by the tests", False, {"validation": 0.1, "test": 0.1}, shards=SMALL)
+    bomb = whole.replace(struct.pack(">HH", 40, 60), struct.pack(">HH", 65_000, 65_000))
+    (folder / "a" / "bomb.jpg").write_bytes(bomb)
+    rules = Rules("p", "image", "CC0", "made by the tests", False, {"validation": 0.1, "test": 0.1}, max_bad=0.1, shards=SMALL)
     info = pack(read(folder, [8, 8]), rules, folder.parent / "p")
     with open(folder.parent / "p" / "quarantine.csv") as file:
         rows = {row["file"]: row["reason"] for row in csv.DictReader(file)}
-    assert rows["a/text.jpg"] == "not a JPEG" and set(rows) == {"a/cut.jpg", "a/text.jpg"} and info["ignored"] == 1
+    assert rows["a/text.jpg"] == "not a JPEG" and rows["a/bomb.jpg"] == "too many pixels"
+    assert set(rows) == {"a/cut.jpg", "a/text.jpg", "a/bomb.jpg"} and info["ignored"] == 1
 
 
 def test_copies_are_known_by_their_files(folder):
