@@ -91,6 +91,12 @@ def _from_json(where: str, row: Any, text: str, label: str | None) -> Item | Ref
 
 
 def _item(where: str, text: str, label: str | None) -> Item | Refused:
+    for what, given in (("the text", text), ("the label", label or "")):
+        try:
+            given.encode()
+        except UnicodeEncodeError as problem:
+            half = f"U+{ord(given[problem.start]):04X} at character {problem.start} of {what}"
+            return Refused(where, "half a character", f"{half} is one surrogate of a pair")
     return Item(text, where, label) if text.strip() else Refused(where, "no text", "white space alone")
 
 

@@ -1,6 +1,7 @@
 """Text as a source: splits that do not overlap, a vocabulary of train alone, and the answers to every hostile file."""
 
 import csv
+import json
 import tracemalloc
 
 import numpy as np
@@ -89,6 +90,20 @@ def test_bad_lines_are_counted_by_kind(shared_data):
     assert len(source.refused) == 15, "five of each part"
     assert parts_of(source)["train"].labels.tolist() == [0] and source.classes == ["0"]
     assert parts_of(source)["train"].samples[0, 4:].tolist() == [-1, -1], "padded"
+
+
+def test_lone_surrogates_are_set_aside_by_their_line(tmp_path):
+    rows = [{"text": f"text {i} \U0001f600", "kind": "a"} for i in range(20)]
+    rows[3]["text"], rows[5]["kind"] = "cut \ud83d", "\ude00"
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = read(tmp_path, {"train": ["a.jsonl"]}, 8, hold_out=SHARES, label="kind")
+    assert [(item.file, item.reason) for item in source.refused] == [
+        ("a.jsonl:4", "half a character"),
+        ("a.jsonl:6", "half a character"),
+    ]
+    assert "U+D83D at character 4 of the text" in source.refused[0].detail
+    assert "U+DE00 at character 0 of the label" in source.refused[1].detail
+    assert sum(len(part.labels) for part in source.parts) == 18 and source.classes == ["a"]
 
 
 def test_held_out_text_comes_from_the_end_and_overlaps_nothing(tmp_path):
