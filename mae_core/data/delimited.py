@@ -82,20 +82,23 @@ def read_delimited(data: bytes, file: str, reading: Reading) -> Delimited:
     return Delimited(file, names, whole, refused)
 
 
-def _decode(data: bytes, file: str, encoding: str) -> str:
-    """A byte order mark decides; else the encoding that was asked for."""
+def encoding_of(data: bytes, asked: str) -> str:
+    """How a file is encoded: as its byte order mark says, else as was ``asked`` for."""
     if data.startswith(UTF16):
-        encoding = "utf-16"
-    elif encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
-        encoding = "utf-8-sig"
+        return "utf-16"
+    return "utf-8" if asked.lower().replace("_", "-") in ("utf-8", "utf8") else asked
+
+
+def _decode(data: bytes, file: str, asked: str) -> str:
+    encoding = encoding_of(data, asked)
     try:
-        return data.decode(encoding)
+        return data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except LookupError:
         raise ValueError(f"{file}: no encoding is called {encoding!r}") from None
     except UnicodeDecodeError as problem:
         line = data.count(b"\n", 0, problem.start) + 1
         raise ValueError(
-            f"{file} is not {encoding.removesuffix('-sig')}: byte {data[problem.start]:#04x} at offset {problem.start}, line {line}; "
+            f"{file} is not {encoding}: byte {data[problem.start]:#04x} at offset {problem.start}, line {line}; "
             "say how it is written, such as `encoding: latin-1`"
         ) from None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from torch import Tensor
 
-from mae_core.data.delimited import Reading, read_delimited
+from mae_core.data.delimited import Reading, encoding_of, read_delimited
 from mae_core.data.kinds import is_missing, words_of_days
 from mae_core.modalities.columns import Columns
 
@@ -28,7 +28,7 @@ def write_rows(columns: Columns, rows: Tensor, reading: Reading) -> str:
 
 
 def mend_rows(columns: Columns, data: bytes, filled: np.ndarray, reading: Reading) -> bytes:
-    """The file ``data`` with its missing values from ``filled`` (n, F); all other fields as they are."""
+    """The file ``data`` with its missing values from ``filled`` (n, F); all other fields and its encoding as they are."""
     found = read_delimited(data, "the table", reading)
     at = {i: found.names.index(name) for i, name in enumerate(columns.names)}
     lines = [found.names] if reading.header else []
@@ -38,7 +38,7 @@ def mend_rows(columns: Columns, data: bytes, filled: np.ndarray, reading: Readin
             if is_missing(fields[place], reading.missing):
                 fields[place] = _text(columns, i, values[i], reading)
         lines.append(fields)
-    return _delimited(lines, reading).encode()
+    return _delimited(lines, reading).encode(encoding_of(data, reading.encoding))
 
 
 def _text(columns: Columns, i: int, value: float, reading: Reading) -> str:

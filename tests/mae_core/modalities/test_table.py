@@ -221,6 +221,19 @@ def test_a_file_gets_what_it_lacks_and_keeps_the_rest(table):
     assert reader.mended(data, filled) == expected
 
 
+@pytest.mark.parametrize(("asked", "encoding"), [("latin-1", "latin-1"), ("utf-8", "utf-8"), ("latin-1", "utf-16")])
+def test_a_file_that_was_filled_reads_as_the_one_before(table, asked, encoding):
+    """In the encoding that is asked for, or that its byte order mark says."""
+    city = {"kind": "category", "name": "Öhe", "missing": 0.0, "categories": ["Nîmes", "Åmål"], "counts": [1, 2]}
+    info = {"columns": [*table.described, city], "gaps": [], "reading": {"encoding": asked}}
+    reader = TableModality(8, **TableModality.configure(info, 1))
+    data = "size,colour,same,day,Öhe\n1,red,7,2000-01-02,\n,red,7,2000-01-02,Nîmes\n".encode(encoding)
+    filled = np.array([[1, 2, 7, 1, 1], [0.5, 2, 7, 1, 0]], np.float32)
+    mended = reader.mended(data, filled)
+    assert mended.decode(encoding) == "size,colour,same,day,Öhe\n1,red,7,2000-01-02,Åmål\n0.5,red,7,2000-01-02,Nîmes\n"
+    np.testing.assert_array_equal(reader.read(mended), filled)
+
+
 def test_rows_that_are_written_are_read(table, samples):
     raw = torch.from_numpy(samples[:20].copy())
     back = torch.from_numpy(table.read(table.written(raw).encode()))
