@@ -140,8 +140,8 @@ def head(path: Path) -> Photo:
             width, height = image.size
             check_size(width, height, ImageProblem)
             turned = image.getexif().get(0x0112)
-            known = isinstance(turned, int) and turned in TURNED  # notes may hold anything there
-            return Photo(path, height, width, turned if known else 1, image.mode in ("L", "RGB"))
+            orientation = turned if isinstance(turned, int) and turned in TURNED else 1  # anything may stand there
+            return Photo(path, height, width, orientation, image.mode in ("L", "RGB"))
     except UnidentifiedImageError:
         raise ImageProblem("not a JPEG", str(path)) from None
     except Image.DecompressionBombError:

@@ -90,7 +90,9 @@ def test_bad_files_are_set_aside(folder):
     (folder / "a" / "notes.txt").write_text("ignored")
     bomb = whole.replace(struct.pack(">HH", 40, 60), struct.pack(">HH", 65_000, 65_000))
     (folder / "a" / "bomb.jpg").write_bytes(bomb)
-    rules = Rules("p", "image", "CC0", "made by the tests", False, {"validation": 0.1, "test": 0.1}, max_bad=0.1, shards=SMALL)
+    rules = Rules(
+        "p", "image", "CC0", "made by the tests", False, {"validation": 0.1, "test": 0.1}, max_bad=0.1, shards=SMALL
+    )
     info = pack(read(folder, [8, 8]), rules, folder.parent / "p")
     with open(folder.parent / "p" / "quarantine.csv") as file:
         rows = {row["file"]: row["reason"] for row in csv.DictReader(file)}
