@@ -1,7 +1,7 @@
 """The state of the pipeline from files alone: dvc.yaml, dvc.lock, params.yaml, the outs on disk and the heartbeats.
 
 `dvc status` takes seconds and a lock; a page that refreshes every few seconds can have neither. What is compared here
-is what DVC records: parameter values, file hashes, and the hash each stage saw of another stage's out. Folders that no
+is what DVC records: commands, parameter values, file hashes, and the hash each stage saw of another stage's out. Folders that no
 stage makes are not hashed, so an edit inside one is noticed by `dvc status` alone.
 """
 
@@ -168,24 +168,63 @@ def _lookup(tree: Any, dotted: str) -> Any:
     return tree
 
 
-def stage_names(root: Path) -> list[str]:
+class Written(NamedTuple):
+    """What a stage runs and reads, as dvc.yaml says it with the values that params.yaml has now."""
+
+    command: Any
+    deps: list[str]
+    params: dict[str, list[str]]  # file → keys
+
+
+def written_stages(root: Path) -> dict[str, Written]:
     """Every stage of dvc.yaml in file order, `foreach` written out as DVC names it (`pretrain@digits`)."""
     described = _yaml(root, "dvc.yaml")
-    params = _yaml(root, "params.yaml")
-    names = []
+    values = {**_yaml(root, "params.yaml"), **_variables(described)}
+    found = {}
     for name, body in (described.get("stages") or {}).items():
-        over = body.get("foreach") if isinstance(body, dict) else None
+        body = body if isinstance(body, dict) else {}
+        over = body.get("foreach")
         if over is None:
-            names.append(str(name))
+            found[str(name)] = _written(body, values)
             continue
-        if isinstance(over, str):
-            reference = REFERENCE.fullmatch(over.strip())
-            try:
-                over = _lookup({**params, **_variables(described)}, reference[1]) if reference else []
-            except KeyError:
-                over = []
-        names += [f"{name}@{key}" for key in (over or [])]
-    return names
+        for key, item in _items(over, values).items():
+            found[f"{name}@{key}"] = _written(body.get("do") or {}, {**values, "key": key, "item": item})
+    return found
+
+
+def _items(over: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """What a stage is repeated over: item by key; a list is keyed by its own items."""
+    if isinstance(over, str):
+        reference = REFERENCE.fullmatch(over.strip())
+        try:
+            over = _lookup(values, reference[1]) if reference else []
+        except KeyError:
+            over = []
+    over = over or []
+    return {str(key): over[key] if isinstance(over, dict) else key for key in over}
+
+
+def _written(body: dict[str, Any], values: dict[str, Any]) -> Written:
+    command, params = body.get("cmd"), dict[str, list[str]]()
+    for entry in body.get("params") or []:
+        for file, keys in (entry if isinstance(entry, dict) else {"params.yaml": [entry]}).items():
+            params.setdefault(_filled(file, values), []).extend(_filled(key, values) for key in keys or [])
+    deps = [_filled(path, values) for path in body.get("deps") or []]
+    several = isinstance(command, list)
+    return Written([_filled(one, values) for one in command] if several else _filled(command, values), deps, params)
+
+
+def _filled(text: Any, values: dict[str, Any]) -> str:
+    """A text with its references written out as DVC does; one that leads nowhere stays as it is."""
+
+    def value(found: re.Match[str]) -> str:
+        try:
+            known = _lookup(values, found[1])
+        except KeyError:
+            return found[0]
+        return str(known).lower() if isinstance(known, bool) else str(known)
+
+    return REFERENCE.sub(value, str(text)) if "$" in str(text) else str(text)
 
 
 def _variables(described: dict[str, Any]) -> dict[str, Any]:
@@ -196,19 +235,29 @@ def _variables(described: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _changed(root: Path, locked: dict[str, Any], outs: dict[str, str]) -> str:
-    """Why a stage that once ran no longer matches what is on disk; '' where it does."""
-    for file, wanted in (locked.get("params") or {}).items():
-        current = _yaml(root, file)
-        for key, value in (wanted or {}).items():
+def _changed(root: Path, written: Written, locked: dict[str, Any], outs: dict[str, str]) -> str:
+    """Why a stage that once ran no longer matches what dvc.yaml says and what is on disk; '' where it does.
+
+    As with DVC, what a stage once read and reads no more makes no difference.
+    """
+    if written.command != locked.get("cmd"):
+        return "its command in dvc.yaml has changed"
+    deps = {str(dep.get("path", "")): dep for dep in locked.get("deps") or []}
+    for path in written.deps:
+        if path not in deps:
+            return f"it reads {path} now, which it did not when it last ran"
+    for file, keys in written.params.items():
+        current, wanted = _yaml(root, file), (locked.get("params") or {}).get(file) or {}
+        for key in keys or wanted:
             try:
                 now = _lookup(current, key)
             except KeyError:
                 now = current.get(key)
-            if now != value:
+            if now != wanted.get(key):
                 return f"{key} in {file} has changed"
-    for dep in locked.get("deps") or []:
-        path, seen = str(dep.get("path", "")), dep.get("md5")
+    for path in written.deps:
+        dep = deps[path]
+        seen = dep.get("md5")
         if path in outs:
             if outs[path] != seen:
                 return f"{path} was made anew"
@@ -233,7 +282,7 @@ def pipeline_state(root: Path, beats: list[Heartbeat]) -> list[StageState]:
         latest.setdefault((beat.stage, beat.recipe), beat)
     found: list[StageState] = []
     behind: set[str] = set()  # outs of stages that are not up to date
-    for name in stage_names(root):
+    for name, written in written_stages(root).items():
         stage, _, key = name.partition("@")
         locked = lock.get(name)
         last = latest.get((stage, key))
@@ -242,8 +291,8 @@ def pipeline_state(root: Path, beats: list[Heartbeat]) -> list[StageState]:
             state, why = "missing", "has never run here"
         else:
             gone = [str(o.get("path")) for o in locked.get("outs") or [] if not (root / str(o.get("path"))).exists()]
-            why = f"{gone[0]} is not on disk" if gone else _changed(root, locked, outs)
-            waiting = [str(d.get("path")) for d in locked.get("deps") or [] if str(d.get("path")) in behind]
+            why = f"{gone[0]} is not on disk" if gone else _changed(root, written, locked, outs)
+            waiting = [path for path in written.deps if path in behind]
             if not why and waiting:
                 why = f"{waiting[0]} is to be made anew"
             state = "missing" if gone else "stale" if why else "done"

@@ -273,8 +273,13 @@ def pipeline(root: Path, recipes: dict[str, str]) -> None:
         "transfers": {},
     }
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False, allow_unicode=True))
+    reads = {
+        "search": ["data/${item.dataset}"],
+        "pretrain": ["data/${item.dataset}", "results/${key}/best.yaml"],
+        "evaluate": ["models/${key}"],
+    }
     per_recipe = {
-        stage: {"foreach": "${recipes}", "do": {"cmd": "true"}} for stage in ("search", "pretrain", "evaluate")
+        stage: {"foreach": "${recipes}", "do": {"cmd": "true", "deps": deps}} for stage, deps in reads.items()
     }
     stages = {"prepare": {"foreach": "${datasets}", "do": {"cmd": "true"}}, **per_recipe, "report": {"cmd": "true"}}
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))

@@ -66,7 +66,11 @@ def searched(root, rate: float = 0.1):
         "dvc.yaml": {"stages": {"search": {"foreach": "${recipes}", "do": {"cmd": "true", "params": ["rate"]}}}},
         "dvc.lock": {
             "stages": {
-                "search@digits": {"params": {"params.yaml": {"rate": 0.1}}, "outs": [{"path": "best.yaml", "md5": "b"}]}
+                "search@digits": {
+                    "cmd": "true",
+                    "params": {"params.yaml": {"rate": 0.1}},
+                    "outs": [{"path": "best.yaml", "md5": "b"}],
+                }
             }
         },
         "best.yaml": {},

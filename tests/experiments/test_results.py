@@ -364,6 +364,17 @@ def test_stages_are_done_until_something_changes(make, tmp_path):
     assert found["pretrain@digits_small_patch"].state == "done"
 
 
+def test_a_recipe_that_was_moved_to_another_dataset_is_to_be_made_anew(make, tmp_path):
+    make.one_run(tmp_path)
+    make.dataset(tmp_path, "letters")
+    file = tmp_path / "params.yaml"
+    file.write_text(file.read_text().replace("dataset: digits5k", "dataset: letters"))
+    found = {s.name: s for s in Store(tmp_path).pipeline_state()}
+    for stage in ("search@digits", "pretrain@digits"):
+        assert found[stage].state == "stale" and "it reads data/letters now" in found[stage].why
+    assert found["evaluate@digits"].state == "stale" and found["prepare@digits5k"].state == "done"
+
+
 def test_an_out_that_is_gone_makes_a_stage_missing(make, tmp_path):
     make.one_run(tmp_path)
     (tmp_path / "models").rename(tmp_path / "elsewhere")
@@ -452,5 +463,17 @@ def test_the_state_agrees_with_dvc(tmp_path):
     (tmp_path / "code.txt").write_text("two")
     assert seen()["first@b"] == "stale"
     (tmp_path / "code.txt").write_text("one")
+    (tmp_path / "params.yaml").write_text("names: {a: {x: 1}, b: {x: 3}}\nlr: {base: 0.1}\n")
+    assert seen() == {"first@a": "done", "first@b": "stale", "last": "stale"}
+    assert json.loads(dvc("status", "--json")) == {"first@b": ["changed command"]}
+    (tmp_path / "params.yaml").write_text("names: {a: {x: 1}, b: {x: 2}}\nlr: {base: 0.1}\n")
+    described["stages"]["last"]["deps"] = ["out/a/first.txt", "other.txt"]
+    (tmp_path / "other.txt").write_text("three")
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(described))
+    assert seen() == {"first@a": "done", "first@b": "done", "last": "stale"}
+    assert set(json.loads(dvc("status", "--json"))) == {"last"}, "it reads a file that it did not read"
+    described["stages"]["last"]["deps"] = ["out/a/first.txt"]
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(described))
     (tmp_path / "out" / "b" / "first.txt").unlink()
-    assert seen() == {"first@a": "done", "first@b": "missing", "last": "stale"}
+    assert seen() == {"first@a": "done", "first@b": "missing", "last": "done"}, "what it reads no more is nothing to it"
+    assert set(json.loads(dvc("status", "--json"))) == {"first@b"}
