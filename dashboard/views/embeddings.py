@@ -35,7 +35,15 @@ def chosen_indices(event: Any) -> list[int]:
     return sorted({int(v[0] if isinstance(v, list) else v) for v in values if v is not None})
 
 
-def thumbnails(found: Store, dataset: Dataset, split: str, indices: list[int]) -> None:
+def dataset_of(found: Store, recipe: str) -> str:
+    """The dataset that the results of a recipe are of; where there are no scores, the one that params.yaml gives it now."""
+    scores = found.scores(recipe)
+    if len(scores):
+        return str(scores["dataset"].iloc[0])
+    return next((r.dataset for r in found.recipes() if r.name == recipe), "")
+
+
+def thumbnails(found: Store, recipe: str, dataset: Dataset, split: str, indices: list[int]) -> None:
     arrays = found.samples(dataset.name, split)
     if arrays is None:
         return
@@ -46,7 +54,7 @@ def thumbnails(found: Store, dataset: Dataset, split: str, indices: list[int]) -
     names = [classes[k] if 0 <= k < len(classes) else "unlabelled" for k in labels[first].tolist()]
     captions = [f"{i}: {state.plain(name, 16)}" for i, name in zip(first, names)]
     views = inference.views(inference.modality_of(dataset), samples[first])
-    shown = panels.thumbnails(list(zip(views, captions)), f"selected-{dataset.name}", MOST_THUMBNAILS)
+    shown = panels.thumbnails(list(zip(views, captions)), f"selected-{recipe}", MOST_THUMBNAILS)
     st.caption(f"{len(usable)} selected" + (f", the first {shown} shown" if len(usable) > shown else ""))
 
 
@@ -57,9 +65,7 @@ def one_map(found: Store, recipe: str, kind: str, datasets: dict[str, Dataset]) 
         state.empty("This recipe has no map yet.", repro("evaluate", recipe))
         return
     x, y = MAPS[kind]
-    scores = found.scores(recipe)
-    data = next((r.dataset for r in found.recipes() if r.name == recipe and r.dataset), "")
-    dataset = datasets.get(data or (str(scores["dataset"].iloc[0]) if len(scores) else ""))
+    dataset = datasets.get(dataset_of(found, recipe))
     classes = [str(c) for c in (dataset.info.get("classes") or [])] if dataset else []
     clean = purity(points, x, y)
     total, labelled = len(points), int(points["label"].ge(0).sum())
@@ -78,7 +84,7 @@ def one_map(found: Store, recipe: str, kind: str, datasets: dict[str, Dataset]) 
     )
     indices = chosen_indices(event)
     if indices and dataset is not None:
-        thumbnails(found, dataset, str(points["split"].iloc[0]), indices)
+        thumbnails(found, recipe, dataset, str(points["split"].iloc[0]), indices)
 
 
 def page(found: Store) -> None:

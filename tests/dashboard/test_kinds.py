@@ -1,14 +1,17 @@
 """The pages that show samples, on samples of every kind: drawn as people look at them, uploads and what is typed included."""
 
 import math
+import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import yaml
 from opening import opened
 from streamlit.testing.v1 import AppTest
 
-from dashboard import figures, panels
+from dashboard import figures, panels, state
 from mae_core.modalities.panels import Piece
 from mae_core.model import MaskedAutoencoder
 
@@ -155,3 +158,21 @@ def test_masks_of_every_kind_are_drawn(kind, kinds, monkeypatch):
     checked(app)
     assert len(app.image) == 2 and not app.error, "every strategy, and those of the model"
     assert "Evenness" in " ".join(caption.value for caption in app.caption)
+
+
+def test_what_is_selected_in_two_maps_of_one_dataset_is_drawn_twice(kinds, tmp_path, monkeypatch):
+    root = shutil.copytree(kinds, tmp_path / "two")
+    names = ["one", "two"]
+    recipes = {name: {"dataset": "series", "modality": "series"} for name in names}
+    (root / "params.yaml").write_text(yaml.safe_dump({"datasets": ["series"], "recipes": recipes}))
+    places = dict.fromkeys(("x", "y", "pca_x", "pca_y"), np.arange(8.0))
+    for name in names:
+        (root / "results" / name).mkdir(parents=True)
+        table = pd.DataFrame({"index": range(8), "split": "test", "label": np.arange(8) % 2, **places})
+        table.to_parquet(root / "results" / name / "embeddings.parquet")
+    selected = {"selection": {"points": [{"customdata": 0}, {"customdata": [3]}]}}
+    monkeypatch.setattr(state, "chart", lambda *given, **more: selected)
+    app = opened("embeddings", root, monkeypatch)
+    app.multiselect("recipes").set_value(names).run()
+    assert checked(app).count("2 selected") == 2 and not app.error
+    assert len(drawn(app, "series")) == 4

@@ -1,6 +1,7 @@
 """Every page on every kind of results tree: the right words, and never an exception."""
 
 import io
+import json
 import shlex
 import shutil
 
@@ -157,6 +158,20 @@ def test_label_purity_counts_labelled_points_alone(trees, tmp_path, monkeypatch)
         table.assign(label=table["label"].where(table.index < known, -1)).to_parquet(path)
         text = check(opened("embeddings", root, monkeypatch), "embeddings")
         assert told in text and "300 of 300 test samples" in text
+
+
+def test_a_map_keeps_the_classes_of_the_dataset_that_it_is_of(make, tmp_path, monkeypatch):
+    make.one_run(tmp_path)
+    make.dataset(tmp_path, "letters")
+    info = tmp_path / "data" / "letters" / "dataset.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "classes": [f"letter {k}" for k in "abcdefghij"]}))
+    file = tmp_path / "params.yaml"
+    file.write_text(file.read_text().replace("dataset: digits5k", "dataset: letters"))
+    app = opened("embeddings", tmp_path, monkeypatch)
+    check(app, "embeddings")
+    assert "letter" not in app.get("plotly_chart")[0].proto.spec
+    (tmp_path / "results" / "digits" / "scores.csv").unlink()
+    assert "letter" in opened("embeddings", tmp_path, monkeypatch).get("plotly_chart")[0].proto.spec, "nothing else says"
 
 
 def test_a_page_that_cannot_be_drawn_says_so(trees, monkeypatch):
