@@ -194,24 +194,25 @@ def written_stages(root: Path) -> dict[str, Written]:
 
 def _items(over: Any, values: dict[str, Any]) -> dict[str, Any]:
     """What a stage is repeated over: item by key; a list is keyed by its own items."""
+    known = over
     if isinstance(over, str):
         reference = REFERENCE.fullmatch(over.strip())
         try:
-            over = _lookup(values, reference[1]) if reference else []
+            known = _lookup(values, reference[1]) if reference else None
         except KeyError:
-            over = []
-    over = over or []
-    return {str(key): over[key] if isinstance(over, dict) else key for key in over}
+            known = None
+    return {str(key): known[key] if isinstance(known, dict) else key for key in known or []}
 
 
 def _written(body: dict[str, Any], values: dict[str, Any]) -> Written:
-    command, params = body.get("cmd"), dict[str, list[str]]()
+    params: dict[str, list[str]] = {}
     for entry in body.get("params") or []:
         for file, keys in (entry if isinstance(entry, dict) else {"params.yaml": [entry]}).items():
             params.setdefault(_filled(file, values), []).extend(_filled(key, values) for key in keys or [])
     deps = [_filled(path, values) for path in body.get("deps") or []]
-    several = isinstance(command, list)
-    return Written([_filled(one, values) for one in command] if several else _filled(command, values), deps, params)
+    said: Any = body.get("cmd")
+    command = [_filled(one, values) for one in said] if isinstance(said, list) else _filled(said, values)
+    return Written(command, deps, params)
 
 
 def _filled(text: Any, values: dict[str, Any]) -> str:
