@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from experiments import words
 from experiments.markup import Markup, details, table, tag, text
@@ -198,9 +197,6 @@ def _key(label: int, name: str) -> Markup:
 
 
 def _classes(found: Store, recipe: str) -> list[str]:
-    name = next((r.dataset for r in found.recipes() if r.name == recipe and r.dataset), "")
-    if not name:
-        scores: pd.DataFrame = found.scores(recipe)
-        name = str(scores["dataset"].iloc[0]) if len(scores) else ""
+    name = found.dataset_of(recipe)
     info = next((d.info for d in found.datasets() if d.name == name), {})
     return [str(c) for c in info.get("classes") or []]

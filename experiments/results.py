@@ -23,21 +23,12 @@ from experiments.columns import (
     SKIPPED_COLUMNS,
     TRIAL_COLUMNS,
 )
-from experiments.reading import Reader
+from experiments.declared import Declared
 from experiments.stages import Heartbeat, StageState, repro
 from mae_core.data.dataset import open_samples, samples_file
 
 SPLITS = ("train", "validation", "test")
 HEADLINE_TASKS = ("linear", "knn")  # the score shown first for a dataset, in order of preference
-
-
-class Recipe(NamedTuple):
-    """One experiment: declared in params.yaml, or found by its results alone."""
-
-    name: str
-    dataset: str
-    kind: str  # recipe | transfer | found (has results, is not declared)
-    has_results: bool
 
 
 class Bank(NamedTuple):
@@ -127,36 +118,10 @@ def whole_png(file: Path) -> bool:
         return head == b"\x89PNG\r\n\x1a\n" and stream.read(8)[:4] == b"IEND"
 
 
-class Store(Reader):
+class Store(Declared):
     """Everything on disk below one project root, read on demand; `problems` collects what could not be read."""
 
     # Experiments
-
-    def params(self) -> dict[str, Any]:
-        """params.yaml, {} where it is absent."""
-        found = self.read("yaml", ("params.yaml",), "git checkout params.yaml", needed=False)
-        return found if isinstance(found, dict) else {}
-
-    def recipes(self) -> list[Recipe]:
-        """Declared recipes and transfers in the order of params.yaml, then undeclared folders of results, by name."""
-        params, folders = self.params(), self.folders("results")
-        listed = [
-            Recipe(str(name), str((item or {}).get("dataset", "")), kind, str(name) in folders)
-            for kind, section in (("recipe", "recipes"), ("transfer", "transfers"))
-            if isinstance(params.get(section), dict)
-            for name, item in params[section].items()
-            if item is None or isinstance(item, dict)
-        ]
-        known = {r.name for r in listed}
-        return listed + [Recipe(name, "", "found", True) for name in folders if name not in known]
-
-    def recipe_names(self, with_results: bool = True) -> list[str]:
-        """Names of the recipes there are, or of those with results alone."""
-        return [r.name for r in self.recipes() if r.has_results or not with_results]
-
-    def trained_names(self) -> list[str]:
-        """Recipes with results that trained models of their own: a transfer has scores alone."""
-        return [r.name for r in self.recipes() if r.has_results and r.kind != "transfer"]
 
     def config(self, recipe: str) -> dict[str, Any]:
         """Dotted keys of what the model really was (config.json); before there is one, the recipe with best.yaml."""
@@ -178,11 +143,9 @@ class Store(Reader):
 
     def scores(self, recipe: str | None = None) -> pd.DataFrame:
         """The long table of one recipe, or of all: SCORE_COLUMNS, `value` a fraction in [0, 1] for accuracies."""
-        kinds = {r.name: r.kind for r in self.recipes() if r.has_results}
         frames = []
-        for name in [recipe] if recipe is not None else list(kinds):
-            stage = "transfer" if kinds.get(name) == "transfer" else "evaluate"
-            command = repro(stage, name)
+        for name in [recipe] if recipe is not None else self.recipe_names():
+            command = self.scoring(name)
             frame = self.table(("results", name, "scores.csv"), SCORE_COLUMNS, command)
             bad = ~np.isfinite(frame["value"].to_numpy(dtype=float))
             if bad.any():
@@ -195,6 +158,13 @@ class Store(Reader):
         table = pd.concat(frames, ignore_index=True)
         whole = ["labels_per_class", "pretrain_seed", "probe_seed", "n_train", "n_test"]
         return table.astype(dict.fromkeys(whole, "Float64")).astype(dict.fromkeys(whole, "Int64"))
+
+    def dataset_of(self, recipe: str) -> str:
+        """The dataset that the scores of a recipe are of; before there are any, the one that params.yaml gives it now."""
+        scores = self.scores(recipe)
+        if len(scores):
+            return str(scores["dataset"].iloc[0])
+        return next((r.dataset for r in self.recipes() if r.name == recipe), "")
 
     def scores_stamp(self) -> tuple[tuple[str, int, int], ...]:
         """Name, time and size of every scores.csv: what a cached leaderboard is good for."""
@@ -233,7 +203,6 @@ class Store(Reader):
     def champions(self) -> list[Champion]:
         """One per dataset that has validation scores of trained models, by the task of `headlines`; test scores have no say."""
         scores, found = self.scores(), []
-        transfers = self.params().get("transfers") or {}
         for dataset in sorted(scores["dataset"].unique()):
             for task in HEADLINE_TASKS:
                 table = standings.leaderboard(scores, task, "accuracy", dataset, "validation")
@@ -245,17 +214,15 @@ class Store(Reader):
                 rows = rows[rows["recipe"].eq(first["recipe"]) & rows["model"].eq("pretrained")]
                 by_seed = rows["value"].groupby(rows["pretrain_seed"].fillna(0).astype(int)).mean()
                 seed = int(by_seed.index[int(by_seed.argmax())])
-                source = (transfers.get(first["recipe"]) or {}).get("recipe", first["recipe"])
                 numbers = (float(first["value"]), float(by_seed[seed]))
-                folder = f"models/{source}/seed-{seed}"
+                folder = f"models/{self.source(str(first['recipe']))}/seed-{seed}"
                 found.append(Champion(str(dataset), str(first["recipe"]), seed, folder, task, "accuracy", *numbers))
                 break
         return found
 
     def skipped(self, recipe: str) -> pd.DataFrame:
-        """Tasks that could not run, and why."""
-        command = repro("evaluate", recipe)
-        return self.table(("results", recipe, "skipped.csv"), SKIPPED_COLUMNS, command, needed=False)
+        """What could not run and why, and what to know of what ran (`words.caveats`)."""
+        return self.table(("results", recipe, "skipped.csv"), SKIPPED_COLUMNS, self.scoring(recipe), needed=False)
 
     def history(self, recipe: str) -> pd.DataFrame:
         """Training curves, one row per logged step and seed."""

@@ -35,14 +35,6 @@ def chosen_indices(event: Any) -> list[int]:
     return sorted({int(v[0] if isinstance(v, list) else v) for v in values if v is not None})
 
 
-def dataset_of(found: Store, recipe: str) -> str:
-    """The dataset that the results of a recipe are of; where there are no scores, the one that params.yaml gives it now."""
-    scores = found.scores(recipe)
-    if len(scores):
-        return str(scores["dataset"].iloc[0])
-    return next((r.dataset for r in found.recipes() if r.name == recipe), "")
-
-
 def thumbnails(found: Store, recipe: str, dataset: Dataset, split: str, indices: list[int]) -> None:
     arrays = found.samples(dataset.name, split)
     if arrays is None:
@@ -65,7 +57,7 @@ def one_map(found: Store, recipe: str, kind: str, datasets: dict[str, Dataset]) 
         state.empty("This recipe has no map yet.", repro("evaluate", recipe))
         return
     x, y = MAPS[kind]
-    dataset = datasets.get(dataset_of(found, recipe))
+    dataset = datasets.get(found.dataset_of(recipe))
     classes = [str(c) for c in (dataset.info.get("classes") or [])] if dataset else []
     clean = purity(points, x, y)
     total, labelled = len(points), int(points["label"].ge(0).sum())

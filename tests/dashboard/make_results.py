@@ -326,6 +326,17 @@ def recipe(root: Path, name: str, data: str, seeds: Sequence[int] = (0,), lift: 
     (timing / "timing.json").write_text(json.dumps({"seconds": 163.0, "samples_per_s": 812.0, "device": "cpu"}))
 
 
+def transfer(root: Path, name: str, recipe: str, data: str, reason: str = "") -> None:
+    """The scores of a recipe's models on another dataset, listed in params.yaml; ``reason`` stands in skipped.csv."""
+    file, folder = root / "params.yaml", root / "results" / name
+    params = yaml.safe_load(file.read_text())
+    params["transfers"][name] = {"recipe": recipe, "dataset": data}
+    file.write_text(yaml.safe_dump(params, sort_keys=False))
+    folder.mkdir(parents=True)
+    scores(name, data, (0,), 0.0).to_csv(folder / "scores.csv", index=False)
+    (folder / "skipped.csv").write_text("task,reason\n" + (f'transfer,"{reason}"\n' if reason else ""))
+
+
 def one_run(root: Path) -> Path:
     dataset(root, "digits5k")
     recipe(root, "digits", "digits5k")

@@ -288,6 +288,18 @@ def test_a_broken_file_is_a_problem_with_its_command(make, tmp_path, file, conte
     assert words in problem.what and problem.command.startswith("dvc repro ") and problem.command.endswith("@digits")
 
 
+def test_the_files_of_a_transfer_are_made_anew_by_its_own_stage(make, tmp_path):
+    make.one_run(tmp_path)
+    make.transfer(tmp_path, "digits_on_b", "digits", "b")
+    for file in ("skipped.csv", "scores.csv"):
+        (tmp_path / "results" / "digits_on_b" / file).write_bytes(b"\x00\xff")
+    store = Store(tmp_path)
+    assert store.skipped("digits_on_b").empty and store.scores("digits_on_b").empty
+    assert [p.command for p in store.problems] == ["dvc repro transfer@digits_on_b"] * 2
+    assert (store.source("digits_on_b"), store.source("digits")) == ("digits", "digits")
+    assert (store.dataset_of("digits_on_b"), store.dataset_of("digits")) == ("b", "digits5k")
+
+
 def test_infinite_scores_are_left_out_and_counted(make, tmp_path):
     store = Store(make.one_run(tmp_path))
     file = tmp_path / "results" / "digits" / "scores.csv"
