@@ -78,10 +78,17 @@ def _fingerprint(store: Store, stage: str, recipe: str) -> str:
     done = [folder for folder in folders if (folder / "DELIVERED").exists()]
     if done:
         return max(done, key=lambda folder: _changed(folder / "DELIVERED")).name.rpartition("-")[2]
-    precision = next((str(m.config.get("provenance", {}).get("precision", "")) for m in _models(store, recipe)), "")
+    models = _models(store, store.source(recipe))
+    precision = next((str(m.config.get("provenance", {}).get("precision", "")) for m in models), "")
     try:
         return stage_fingerprint(stage, recipe, precision, store.root)
-    except (OSError, KeyError, TypeError, AttributeError):  # no dvc.yaml that knows this stage: results from elsewhere
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ):  # no dvc.yaml that knows this stage: results from elsewhere
         return "unknown"
 
 
@@ -90,7 +97,8 @@ def _changed(path: Path) -> float:
 
 
 def _params(store: Store, stage: str, recipe: str) -> dict[str, Any]:
-    document = store.read("yaml", ("experiments", "recipes", f"{recipe}.yaml"), "", needed=False)
+    """What the recipe asks of a stage; of a transfer the recipe whose models it measures."""
+    document = store.read("yaml", ("experiments", "recipes", f"{store.source(recipe)}.yaml"), "", needed=False)
     sections = document if isinstance(document, dict) else {}
     return flat({name: sections[name] for name in SECTIONS[stage] if name in sections})
 

@@ -12,14 +12,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+import yaml
 
 from experiments import tracking
 from experiments.bounded import Bounded
 from experiments.places import place, redacted, safe
 from experiments.publish import backfill, publish
+from experiments.runs import fingerprint
 from experiments.tracking import Tracker
 from mae_core.model import MaskedAutoencoder
 
@@ -46,13 +49,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One recipe's synthetic results."""
+def make() -> ModuleType:
+    """What makes synthetic results."""
     path = REPOSITORY / "tests" / "dashboard" / "make_results.py"
     spec = importlib.util.spec_from_file_location("make_results", path)
     assert spec and spec.loader
-    make = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def results(make: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One recipe's synthetic results."""
     return make.one_run(tmp_path_factory.mktemp("results"))
 
 
@@ -246,6 +255,28 @@ def test_backfill_writes_the_runs_that_stages_write(results: Path, tmp_path: Pat
     assert len(client(direct).list_artifacts(evaluated.info.run_id, "images")) == 3
     pretrained = runs(direct, "digits")["pretrain digits"]
     assert pretrained.info.end_time - pretrained.info.start_time == pytest.approx(163_000, abs=2)
+
+
+def test_a_transfer_has_the_params_and_the_precision_of_the_recipe_that_it_measures(
+    make: ModuleType, tmp_path: Path
+) -> None:
+    root, name = make.one_run(tmp_path), "digits_on_b"
+    make.transfer(root, name, "digits", "b")
+    reads = {"deps": ["models/${item.recipe}"], "params": [{"experiments/recipes/${item.recipe}.yaml": ["evaluate"]}]}
+    described = {"stages": {"transfer": {"foreach": "${transfers}", "do": {"cmd": "true", **reads}}}}
+    (root / "dvc.yaml").write_text(yaml.safe_dump(described))
+    (root / "experiments" / "recipes").mkdir(parents=True)
+    (root / "experiments" / "recipes" / "digits.yaml").write_text("evaluate: {knn_k: 5}\n")
+    config = root / "models" / "digits" / "seed-0" / "config.json"
+    told = json.loads(config.read_text())
+    config.write_text(json.dumps({**told, "provenance": {**told["provenance"], "precision": "bf16"}}))
+    assert publish(root, "transfer", name, fingerprint("transfer", name, "bf16", root)) == 1
+    shutil.rmtree(root / "runs")
+    tracking.LINKS.clear()
+    backfill(root)
+    assert runs(root, name)[f"transfer {name}"].data.params == {"evaluate.knn_k": "5"}
+    (root / "dvc.yaml").unlink()
+    assert backfill(root) > 0, "results from elsewhere"
 
 
 def test_the_champion_is_a_model_folder_that_loads(results: Path, tmp_path: Path) -> None:
