@@ -60,7 +60,7 @@ def whole(found: Store, scores: pd.DataFrame, boards: list[scored.Board]) -> str
             _each(names, lambda name: samples.feature_map(found, name), "No map of the features is made yet."),
             scored.leaderboards([b for b in boards if b.question.task == "rank"]) if boards else None,
         ],
-        "Skipped": lambda: skipped(found),
+        "Skipped and caveats": lambda: skipped(found),
         "Data": lambda: samples.datasets(found),
         "Provenance": lambda: runs.provenance(found, scores),
         "Cost": lambda: runs.cost(found),
@@ -150,15 +150,16 @@ def _anchor(title: str) -> str:
 
 
 def skipped(found: Store) -> Markup:
-    """Tasks that could not run, and why."""
+    """Tasks that did not run, and why, and what to know of those that ran."""
     rows = [
         [words.short(name, 60), words.task(words.short(task, 40)), words.short(reason, 300)]
         for name in found.recipe_names()
         for task, reason in found.skipped(name)[["task", "reason"]].itertuples(index=False)
     ]
     if not rows:
-        return tag("p", "No task was skipped.", class_="none")
-    return table(["recipe", "task", "why"], rows)
+        return tag("p", "No task was skipped, and none ran with a caveat.", class_="none")
+    said = tag("p", "These did not run, or ran with a caveat.", class_="soft")
+    return text([said, table(["recipe", "task", "why"], rows)])
 
 
 def problems(found: Store) -> Markup | None:

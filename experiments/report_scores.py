@@ -81,10 +81,10 @@ def headline(found: Store, scores: pd.DataFrame) -> Markup:
     champions = found.champions()
     if not champions:
         return tag("p", "No trained model has a score yet. ", tag("code", "dvc repro"), " makes them.", class_="none")
-    return text(_card(champion, scores) for champion in champions)
+    return text(_card(found, champion, scores) for champion in champions)
 
 
-def _card(champion: Champion, scores: pd.DataFrame) -> Markup:
+def _card(store: Store, champion: Champion, scores: pd.DataFrame) -> Markup:
     task, metric, dataset = champion.task, champion.metric, champion.dataset
     rows = standings.leaderboard(scores, task, metric, dataset, "test")
     mine = rows[rows["recipe"].eq(champion.recipe) & rows["model"].eq("pretrained")]
@@ -104,9 +104,15 @@ def _card(champion: Champion, scores: pd.DataFrame) -> Markup:
             f" is first on validation ({words.score(champion.validation, metric)}). {_interval(best, metric)} ",
             _sentence(found, metric),
         ),
+        _caveats(store, champion.recipe),
         _gap_table(found, metric),
         class_="card",
     )
+
+
+def _caveats(found: Store, recipe: str) -> Markup | None:
+    told = [tag("p", f"{words.short(one, 300)}.") for one in words.caveats(found.skipped(recipe)["reason"])]
+    return tag("div", told, class_="note warn") if told else None
 
 
 def gaps(champion: Champion, scores: pd.DataFrame) -> list[Gap]:

@@ -16,6 +16,7 @@ from experiments.questions import Skip, questions
 from experiments.recipe import NAME, RecipeError, load_recipe
 from experiments.scores import Answer, Origin, rows, write
 from experiments.subjects import Subject, subjects, unlike
+from experiments.words import RAN
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.registry import nearest
 
@@ -85,7 +86,5 @@ def _leaks(source: str, dataset: Dataset, root: Path) -> list[Skip]:
     trained_on = root / "data" / source
     others = open_dataset(trained_on).info["overlaps"] if (trained_on / "dataset.json").is_file() else []
     if source == dataset.name or source in dataset.info["overlaps"] or dataset.name in others:
-        return [
-            Skip("transfer", f"ran, but {dataset.name} shares images with {source}, which the models were trained on")
-        ]
+        return [Skip("transfer", f"{RAN}{dataset.name} shares images with {source}, which the models were trained on")]
     return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,6 +15,8 @@ MASK = "."
 """`psnr_hidden.random-75` is the metric under one mask of the bank alone."""
 PART = "/"
 """`psnr_hidden/picture` is the metric of one part of joint samples."""
+RAN = "ran, but "
+"""A reason in skipped.csv that begins so is a caveat: the task ran all the same."""
 UNITS = {
     "psnr": "dB",
     "psnr_hidden": "dB",
@@ -158,6 +161,11 @@ def metric_order(name: str) -> tuple[bool, bool, int, str]:
 def model(name: str) -> str:
     """'untrained encoder'."""
     return MODEL_WORDS.get(name, name)
+
+
+def caveats(reasons: Iterable[object]) -> list[str]:
+    """Of the reasons in skipped.csv those of what ran all the same: ['b shares images with a, …']."""
+    return [str(reason).removeprefix(RAN) for reason in reasons if str(reason).startswith(RAN)]
 
 
 def contender(recipe: str, name: str) -> str:

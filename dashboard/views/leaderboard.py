@@ -145,9 +145,10 @@ def page(found: Store) -> None:
 
 
 def skipped(found: Store, recipes: list[str]) -> None:
+    """What did not run and why, and what to know of what ran."""
     rows = [(name, *row) for name in recipes for row in found.skipped(name)[["task", "reason"]].itertuples(index=False)]
     if rows:
-        with st.expander(f"{len(rows)} tasks could not run"):
+        with st.expander(f"{len(rows)} task{'s' * (len(rows) != 1)} did not run, or ran with a caveat"):
             st.dataframe(pd.DataFrame(rows, columns=["recipe", "task", "why"]), hide_index=True)
 
 

@@ -87,8 +87,8 @@ def running() -> None:
         st.progress(min(max(share, 0.0), 1.0), text=text)
 
 
-def headline(card: dict[str, Any]) -> None:
-    """The best pretrained model of one dataset, beside everything it has to beat."""
+def headline(found: Store, card: dict[str, Any]) -> None:
+    """The best pretrained model of one dataset, beside everything it has to beat, and what to know of its score."""
     table, metric = card["table"], card["metric"]
     best = table[table["model"] == "pretrained"].iloc[0]
     with st.container(border=True):
@@ -101,6 +101,8 @@ def headline(card: dict[str, Any]) -> None:
                 help="Test accuracy of the frozen encoder that is best on validation.",
             )
             st.markdown(f"**{state.plain(best['recipe'])}**")
+            for caveat in words.caveats(found.skipped(best["recipe"])["reason"]):
+                st.warning(f"{state.plain(caveat, 240)}.", icon=":material/warning:")
             if pd.isna(best["rank"]):
                 st.caption("Not ranked: there are no validation scores, so this is merely the first by name.")
             st.caption(
@@ -143,7 +145,7 @@ def page(found: Store) -> None:
     elif not cards:
         state.empty("No model has been scored yet.", "dvc repro")
     for card in cards:
-        headline(card)
+        headline(found, card)
     page = found.path("report", "index.html")
     if page is not None and page.is_file():
         st.download_button(

@@ -171,7 +171,9 @@ def test_a_map_keeps_the_classes_of_the_dataset_that_it_is_of(make, tmp_path, mo
     check(app, "embeddings")
     assert "letter" not in app.get("plotly_chart")[0].proto.spec
     (tmp_path / "results" / "digits" / "scores.csv").unlink()
-    assert "letter" in opened("embeddings", tmp_path, monkeypatch).get("plotly_chart")[0].proto.spec, "nothing else says"
+    assert "letter" in opened("embeddings", tmp_path, monkeypatch).get("plotly_chart")[0].proto.spec, (
+        "nothing else says"
+    )
 
 
 def test_a_page_that_cannot_be_drawn_says_so(trees, monkeypatch):
@@ -188,6 +190,24 @@ def test_overview_shows_what_runs_and_what_crashed(make, tmp_path, monkeypatch):
     assert "1 of 3 running 62 %" in text
     assert "no sign of life for 15 min" in text
     assert "dvc repro evaluate@digits_norm" in text
+
+
+def test_what_is_to_be_known_of_a_score_stands_beside_it(make, tmp_path, monkeypatch):
+    make.one_run(tmp_path)
+    make.transfer(
+        tmp_path,
+        "digits_on_b",
+        "digits",
+        "b",
+        "ran, but b shares images with digits5k, which the models were trained on",
+    )
+    app = opened("overview", tmp_path, monkeypatch)
+    check(app, "overview")
+    assert [e.value for e in app.warning if "shares images" in e.value] == [
+        "b shares images with digits5k, which the models were trained on."
+    ]
+    text = check(opened("leaderboard", tmp_path, monkeypatch, dataset="b"), "leaderboard")
+    assert "1 task did not run, or ran with a caveat" in text and "could not run" not in text
 
 
 def test_a_link_opens_the_question_it_was_copied_from(trees, monkeypatch):

@@ -16,8 +16,8 @@ from experiments.report_text import scores_text
 from experiments.results import SCORE_COLUMNS, Store
 
 SECTIONS = (
-    "Headline", "Leaderboards", "Few labels", "Reconstructions", "Search", "Training", "Features", "Skipped", "Data", "Provenance",
-    "Cost",
+    "Headline", "Leaderboards", "Few labels", "Reconstructions", "Search", "Training", "Features", "Skipped and caveats", "Data",
+    "Provenance", "Cost",
 )  # fmt: skip
 
 
@@ -244,6 +244,31 @@ def test_one_confirming_seed_is_shown_without_a_spread(copy):
 def test_skipped_tasks_have_their_reasons(copy):
     (copy / "results" / "digits" / "skipped.csv").write_text("task,reason\nlinear,<b>one class alone</b>\n")
     assert "linear probe <b>one class alone</b>" in plain(report(copy))
+
+
+def test_what_is_to_be_known_of_a_score_stands_beside_it(copy):
+    make.transfer(
+        copy, "digits_on_b", "digits", "b", "ran, but b shares images with digits5k, which the models were trained on"
+    )
+    told = "b shares images with digits5k, which the models were trained on"
+    text = plain(report(copy))
+    headline, rest = text.split("These did not run, or ran with a caveat.")
+    assert f"{told}." in headline and f"ran, but {told}" in rest
+    make.transfer(copy, "digits_on_c", "digits", "c", "no test sample has a label")
+    text = plain(report(copy))
+    assert text.count("no test sample has a label") == 1, "what did not run is no caveat of what did"
+
+
+def test_a_map_keeps_the_classes_of_the_dataset_that_it_is_of(copy):
+    make.dataset(copy, "letters")
+    info = copy / "data" / "letters" / "dataset.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "classes": [f"letter {k}" for k in "abcdefghij"]}))
+    file = copy / "params.yaml"
+    file.write_text(file.read_text().replace("dataset: digits5k", "dataset: letters"))
+    report(copy)
+    text = (copy / "report" / "index.html").read_text()
+    features = text[text.index('<h2 id="features"') : text.index('<h2 id="skipped')]
+    assert "PCA: the two directions" in features and "letter" not in features
 
 
 def test_no_labels_no_headline_but_the_rest(one, tmp_path):
