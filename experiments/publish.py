@@ -82,14 +82,8 @@ def _fingerprint(store: Store, stage: str, recipe: str) -> str:
     precision = next((str(m.config.get("provenance", {}).get("precision", "")) for m in models), "")
     try:
         return stage_fingerprint(stage, recipe, precision, store.root)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ):  # no dvc.yaml that knows this stage: results from elsewhere
-        return "unknown"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "unknown"  # no dvc.yaml that knows this stage: results from elsewhere
 
 
 def _changed(path: Path) -> float:
