@@ -152,5 +152,8 @@ def test_a_killed_dvc_repro(tmp_path, unbroken):
     mark = fingerprint("pretrain", "tiny", "fp32", root)
     before = (root / "runs" / f"pretrain-tiny-{mark}" / "DELIVERED").stat().st_mtime_ns
     output = finished(start(root, [*repro, "-f"]))
-    assert "resumed" not in output, "a delivered run is never resumed"
+    assert "resumed" not in output and "seed-0  step " in output, "what DVC has recorded is trained anew"
     assert (root / "runs" / f"pretrain-tiny-{mark}" / "DELIVERED").stat().st_mtime_ns > before
+    (root / "dvc.lock").unlink()  # as if DVC had been stopped before it recorded the stage
+    assert "seed-0  step " not in finished(start(root, repro)), "what was trained is handed over"
+    assert all(torch.equal(final_weights(root)[name], value) for name, value in unbroken(1).items())
