@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from experiments import words
 from experiments.goals import COSTS, SCORE, oriented
-from experiments.pareto import Gain, front_of, knee, ranked, weigh
+from experiments.pareto import Gain, front_of, knee, ranked, undone, weigh
 from experiments.recipe import SearchSection
 from experiments.space import Space, Tried, propose
 
@@ -81,6 +81,8 @@ class Confirmation(NamedTuple):
     """Of that mean, over seeds."""
     share: float | None = None
     """FLOPs of each training over those of the final run."""
+    failed: list[int] = []  # noqa: RUF012 - read, never written to
+    """Seeds on which the challenger could not be trained or scored."""
 
 
 class Found(NamedTuple):
@@ -155,7 +157,8 @@ def _several(rungs: list[list[Outcome]], rules: SearchSection) -> Generator[list
         return Found(rungs, [], 0 if picked else None, NOT_CONFIRMED, "default", verdict, front)
     confirming = yield _confirming(rules, last[0].job, picked)
     by_name = {name: confirm(confirming, values_of(confirming, name)) for name in rules.objectives}
-    judged = weigh(picked.trial, {n: Gain(len(c.seeds), c.gain, c.standard_error) for n, c in by_name.items()})
+    gains = {name: Gain(len(c.seeds), c.gain, c.standard_error) for name, c in by_name.items()}
+    judged = weigh(picked.trial, gains, by_name[SCORE].failed)
     score = by_name.pop(SCORE)
     return Found(rungs, confirming, picked.trial, score, *judged, front, by_name)
 
@@ -304,23 +307,31 @@ def confirm(outcomes: list[Outcome], values: list[float | None] | None = None) -
     pairs = {seed: pair for seed, pair in by_seed.items() if len(pair) == 2}
     default, winner = [p[True] for p in pairs.values()], [p[False] for p in pairs.values()]
     length = outcomes[0].job.share if outcomes else None
+    lost = sorted(
+        {o.job.seed for o in outcomes if o.job.trial} - {seed for seed, pair in by_seed.items() if False in pair}
+    )
     if len(pairs) < 2:
-        return Confirmation(list(pairs), default, winner, None, None, length)
+        return Confirmation(list(pairs), default, winner, None, None, length, lost)
     gains = [w - d for w, d in zip(winner, default)]
     error = statistics.stdev(gains) / len(gains) ** 0.5
-    return Confirmation(list(pairs), default, winner, statistics.fmean(gains), error, length)
+    return Confirmation(list(pairs), default, winner, statistics.fmean(gains), error, length, lost)
 
 
 def judge(trial: int, confirmation: Confirmation, won: str = "replaces the defaults") -> tuple[str, str]:
-    """``winner`` or ``default``, and why in one sentence; ``won`` is what a better one does."""
+    """``winner`` or ``default``, and why in one sentence; ``won`` is what a better one does.
+
+    One that could not be trained again on every fresh seed replaces nothing: the final run might be the next that fails.
+    """
     n, gain, error = len(confirmation.seeds), confirmation.gain, confirmation.standard_error
+    if confirmation.failed:
+        return "default", undone(trial, confirmation.failed)
     if gain is None or error is None:
         return "default", f"the defaults stay: trial {trial} could be compared with them on {n} seeds, 2 are needed"
     seeds = f"{n} fresh seeds {words.length(confirmation.share)}"
     facts = f"its paired gain over the defaults on {seeds} is {gain:+.4f}, with a standard error of {error:.4f}"
     if gain > error:
         return "winner", f"trial {trial} {won}: {facts}"
-    why = "it is behind" if gain < -error else "too little to tell from chance"
+    why = "it is behind" if gain < -error else "no more than that"
     return "default", f"the defaults stay: trial {trial} led, but {facts}: {why}"
 
 

@@ -35,11 +35,18 @@ class Gain(NamedTuple):
         return self.gain is not None and self.error is not None and -self.gain > self.error
 
 
-def weigh(trial: int, gains: Mapping[str, Gain]) -> tuple[str, str]:
-    """``winner`` or ``default``, and why in one sentence; ``gains`` by objective, the score first.
+def undone(trial: int, seeds: Sequence[int]) -> str:
+    """Why a trial that could not be trained again on some fresh seeds replaces nothing."""
+    return f"the defaults stay: trial {trial} failed when it was trained again on seed {', '.join(map(str, seeds))}, as the final run might"
+
+
+def weigh(trial: int, gains: Mapping[str, Gain], failed: Sequence[int] = ()) -> tuple[str, str]:
+    """``winner`` or ``default``, and why in one sentence; ``gains`` by objective, the score first; ``failed``: seeds without the pick.
 
     The pick replaces the defaults where it scores better, or where it scores no worse, is better in something else and worse in nothing.
     """
+    if failed:
+        return "default", undone(trial, failed)
     score = next(iter(gains.values()))
     if score.gain is None or score.error is None:
         return (

@@ -46,7 +46,8 @@ class Contender(NamedTuple):
     """By pretraining seed (−1 where the model has none): the mean over its probe seeds."""
     by_probe: dict[tuple[int, int], float]
     """By pretraining seed and probe seed."""
-    bootstrap: Interval
+    by_items: Interval
+    """Over test items, the mean of its rows."""
     n_train: float
     n_test: float
 
@@ -91,30 +92,33 @@ def contender(rows: list[_Row]) -> Contender:
     by_seed: dict[int, list[float]] = {}
     for (seed, _), value in means.items():
         by_seed.setdefault(seed, []).append(value)
-    bootstrap = NO_INTERVAL
+    by_items = NO_INTERVAL
     if not any(math.isnan(row.low) or math.isnan(row.high) for row in rows):
         low, high = (
             float(np.mean([row[at] for row in rows])) for at in (_Row._fields.index("low"), _Row._fields.index("high"))
         )
-        bootstrap = Interval(low, high, "test items (bootstrap)")
+        by_items = Interval(low, high, "test items")
     n_train, n_test = max(row.n_train for row in rows), max(row.n_test for row in rows)
-    return Contender({seed: float(np.mean(v)) for seed, v in by_seed.items()}, means, bootstrap, n_train, n_test)
+    return Contender({seed: float(np.mean(v)) for seed, v in by_seed.items()}, means, by_items, n_train, n_test)
 
 
 def interval(one: Contender) -> Interval:
-    """Over pretraining seeds where there are three; else the wider of probe seeds and test items."""
+    """The wider of test items and pretraining seeds, where there are three; of one seed, of test items and probe seeds.
+
+    Seeds say nothing of what other test items would have given, nor items of other seeds: alone either is too narrow.
+    """
     if len(one.by_seed) >= 3:
-        return t_interval(list(one.by_seed.values()), "pretraining seeds")
+        return wider(t_interval(list(one.by_seed.values()), "pretraining seeds"), one.by_items)
     if len(one.by_seed) == 1:
-        return wider(t_interval(list(one.by_probe.values()), "probe seeds"), one.bootstrap)
-    return one.bootstrap
+        return wider(t_interval(list(one.by_probe.values()), "probe seeds"), one.by_items)
+    return one.by_items
 
 
 def difference(one: Contender, base: Contender, base_has_seeds: bool) -> tuple[float, Interval]:
     """Mean of (one − base) over shared pretraining seeds, and its interval.
 
-    A baseline without pretraining seeds is the same number for every seed. With fewer than three pairs the interval is
-    made from the two bootstraps as if they were independent, which is too wide for two models on the same test items.
+    A baseline without pretraining seeds is the same number for every seed. The interval is the wider of that over three pairs or more
+    and the one made of both over items as if they were independent, which is too wide for two models on the same test items.
     """
     if base_has_seeds:
         gaps = [value - base.by_seed[seed] for seed, value in one.by_seed.items() if seed in base.by_seed]
@@ -122,14 +126,14 @@ def difference(one: Contender, base: Contender, base_has_seeds: bool) -> tuple[f
             return math.nan, NO_INTERVAL
     else:
         gaps = [value - base.mean for value in one.by_seed.values()]
-    mean, a, b = float(np.mean(gaps)), one.bootstrap, base.bootstrap
-    if len(gaps) >= 3:
-        covers = "paired, pretraining seeds" if base_has_seeds else "pretraining seeds, baseline as it is"
-        return mean, t_interval(gaps, covers)
+    mean, a, b = float(np.mean(gaps)), one.by_items, base.by_items
     found = NO_INTERVAL
     if not (math.isnan(a.low) or math.isnan(b.low)):
         half = math.hypot(a.high - a.low, b.high - b.low) / 2
         found = Interval(mean - half, mean + half, "test items (unpaired)")
+    if len(gaps) >= 3:
+        covers = "paired, pretraining seeds" if base_has_seeds else "pretraining seeds, baseline as it is"
+        return mean, wider(t_interval(gaps, covers), found)
     pairs = [value - base.by_probe[probe] for probe, value in one.by_probe.items() if probe in base.by_probe]
     if len(one.by_seed) == 1 and len(pairs) >= 3:
         found = wider(t_interval(pairs, "paired, probe seeds"), found)
@@ -139,9 +143,7 @@ def difference(one: Contender, base: Contender, base_has_seeds: bool) -> tuple[f
 def item_by_item(gain: Contender) -> Interval | None:
     """The interval of a gain that was measured on the same items, None where there is none."""
     found = interval(gain)
-    return (
-        None if math.isnan(found.low) else found._replace(covers=f"paired, {found.covers.replace(' (bootstrap)', '')}")
-    )
+    return None if math.isnan(found.low) else found._replace(covers=f"paired, {found.covers}")
 
 
 class _Row(NamedTuple):

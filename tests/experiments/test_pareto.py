@@ -73,6 +73,11 @@ def test_the_pick_replaces_the_defaults_by_score_or_by_cost_alone(given, chosen,
     assert weigh(4, given)[0] == chosen and words in weigh(4, given)[1]
 
 
+def test_a_pick_that_fails_on_a_fresh_seed_replaces_nothing():
+    found, verdict = weigh(4, gains(0.02, flops=5), [7])
+    assert found == "default" and "seed 7" in verdict
+
+
 def test_too_few_seeds_decide_nothing():
     assert weigh(4, {"metric": Gain(1, None, None), "flops": Gain(1, None, None)}) == (
         "default", "the defaults stay: trial 4 could be compared with them on 1 seeds, 2 are needed",

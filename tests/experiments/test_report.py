@@ -135,7 +135,7 @@ def test_leaderboard_json_holds_the_rows_of_every_table(many):
     assert [r["value"] for r in linear] == pytest.approx(list(store["value"]), abs=1e-6)
     few = [r for r in found["rows"] if r["task"] == "few_label" and r["labels_per_class"] == 10]
     assert {r["model"] for r in few} == {"pretrained", "untrained"} and few[0]["rank"] is None
-    assert few[0]["n_seeds"] == 3 and few[0]["covers"] == "pretraining seeds (n=3)"
+    assert few[0]["n_seeds"] == 3 and few[0]["covers"] == "test items"
 
 
 def test_a_baseline_on_which_recipes_disagree_stands_under_each(copy):
@@ -306,5 +306,5 @@ def test_scores_in_short(many, tmp_path):
     text = scores_text(many)
     assert "digits5k: linear probe, test accuracy" in text and "few-label probe, 10 labels a class" in text
     line = next(row for row in text.splitlines() if "plain features, logistic regression" in row)
-    assert "90.0 %" in line and "test items (bootstrap)" in line
+    assert "90.0 %" in line and "test items" in line
     assert scores_text(tmp_path) == "no scores yet: run `dvc repro`"

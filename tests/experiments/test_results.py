@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiments import standings
+from experiments import standings, words
 from experiments.results import SCORE_COLUMNS, Store, last_rungs
 from experiments.stages import pipeline_state, repro, split_run_name
 
@@ -54,6 +54,13 @@ def test_three_seeds_give_students_interval():
     assert found["covers"] == "pretraining seeds (n=3)"
 
 
+def test_seeds_that_agree_do_not_make_the_test_items_certain():
+    values = enumerate((0.80, 0.81, 0.80))
+    found = board(rows(*({"pretrain_seed": s, "value": v, "low": v - 0.1, "high": v + 0.1} for s, v in values))).iloc[0]
+    assert (found["low"], found["high"]) == (pytest.approx(0.7033, abs=1e-4), pytest.approx(0.9033, abs=1e-4))
+    assert found["covers"] == "test items"
+
+
 def test_probe_seeds_do_not_count_as_pretraining_seeds():
     many = rows(*({"pretrain_seed": s, "probe_seed": p, "value": 0.8 + s / 10} for s in (0, 1) for p in range(5)))
     found = board(many).iloc[0]
@@ -62,7 +69,7 @@ def test_probe_seeds_do_not_count_as_pretraining_seeds():
 
 def test_one_seed_takes_the_bootstrap_and_says_so():
     found = board(rows({"value": 0.8, "low": 0.7, "high": 0.9})).iloc[0]
-    assert (found["low"], found["high"], found["covers"]) == (0.7, 0.9, "test items (bootstrap)")
+    assert (found["low"], found["high"], found["covers"]) == (0.7, 0.9, "test items")
 
 
 def test_one_seed_takes_the_wider_of_probe_seeds_and_bootstrap():
@@ -70,7 +77,7 @@ def test_one_seed_takes_the_wider_of_probe_seeds_and_bootstrap():
     found = board(rows(*({"probe_seed": p, "value": v, "low": v - 0.01, "high": v + 0.01} for p, v in values)))
     assert found.iloc[0]["covers"] == "probe seeds (n=3)"
     found = board(rows(*({"probe_seed": p, "value": 0.6, "low": 0.5, "high": 0.7} for p in range(3))))
-    assert found.iloc[0]["covers"] == "test items (bootstrap)"
+    assert found.iloc[0]["covers"] == "test items"
 
 
 def test_the_longest_rung_of_a_trial_is_told_whole():
@@ -199,6 +206,25 @@ def test_a_baseline_without_seeds_is_taken_from_every_seed():
     assert found.loc["pretrained", "difference"] == pytest.approx(0.1)
     assert "baseline as it is" in found.loc["pretrained", "difference_covers"]
     assert found.loc["pixels_knn", "is_baseline"] and math.isnan(found.loc["pixels_knn", "difference"])
+
+
+@pytest.mark.parametrize("base", [("", "pixels_knn"), ("b", "pretrained")])
+def test_a_difference_over_seeds_is_no_surer_than_its_test_items(base):
+    ours, theirs = ([{"recipe": r, "pretrain_seed": s, "value": v + s / 1000, "low": v - 0.03, "high": v + 0.03} for s in range(3)]
+                    for r, v in (("a", 0.82), ("b", 0.80)))  # fmt: skip
+    plain = {"model": "pixels_knn", "pretrain_seed": None, "value": 0.8, "low": 0.76, "high": 0.84}
+    found = board(rows(*ours, *theirs, plain), baseline=base).set_index(["recipe", "model"]).loc[("a", "pretrained")]
+    assert found["difference_low"] < 0 < found["difference_high"]
+    assert found["difference_covers"] == "test items (unpaired)"
+
+
+def test_a_gain_by_items_and_seeds_is_the_wider_of_both():
+    gain = {"metric": f"accuracy{words.GAIN}pixels_knn"}
+    ours = [{"pretrain_seed": s, "value": 0.82 + s / 1000, "low": 0.8, "high": 0.84} for s in range(3)]
+    gains = [gain | {"pretrain_seed": s, "value": 0.02 + s / 1000, "low": -0.01, "high": 0.05} for s in range(3)]
+    plain = {"model": "pixels_knn", "pretrain_seed": None, "value": 0.8, "low": 0.76, "high": 0.84}
+    found = board(rows(*ours, *gains, plain), baseline=("", "pixels_knn")).set_index("model").loc["pretrained"]
+    assert found["difference_low"] == pytest.approx(-0.01) and found["difference_covers"] == "paired, test items"
 
 
 def test_models_that_share_no_seed_have_no_difference():

@@ -46,9 +46,34 @@ def test_bootstrap_has_the_width_of_a_binomial_whatever_the_order():
     assert over_items(right[::-1]) == found
 
 
-def test_bootstrap_of_all_right_and_of_one_item():
-    assert over_items(np.ones(5))[:3] == (1.0, 1.0, 1.0)
+def test_all_right_is_not_certain_and_one_item_says_nothing():
+    found = over_items(np.ones(100))
+    assert found.mean == found.high == 1 and found.low == pytest.approx(0.9630, abs=1e-4), "Wilson's, from a table"
+    assert over_items(np.zeros(100)).high == pytest.approx(1 - found.low)
+    assert over_items(np.full(9, 0.3))[:3] == pytest.approx((0.3, 0.3, 0.3)), "numbers that are no hits are as they are"
     assert math.isnan(over_items(np.ones(1)).low)
+
+
+def test_near_all_right_the_interval_still_covers():
+    rng = np.random.default_rng(0)
+    for n, share in ((100, 0.99), (300, 0.995), (105, 0.98)):
+        hits = [(found := over_items(rng.random(n) < share)).low <= share <= found.high for _ in range(400)]
+        assert np.mean(hits) >= 0.9, (n, share)
+
+
+def test_two_models_that_differ_in_few_items_are_not_told_apart():
+    """Whatever the share: of 105 items two more right is no finding, and none is no proof of equality."""
+    theirs = np.arange(105) < 100
+    ours = theirs | (np.arange(105) >= 103)
+    few, same = paired_over_items(ours, theirs), paired_over_items(theirs, theirs)
+    assert few.mean == pytest.approx(2 / 105) and few.low < 0 < few.high
+    assert same.mean == 0 and same.low == -same.high and 0.01 < same.high < 0.03
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        both, ours, theirs = rng.random(105) < 0.95, rng.random(105) < 0.3, rng.random(105) < 0.3
+        found = paired_over_items(np.where(both, 1, ours), np.where(both, 1, theirs))
+        hits += found.low <= 0 <= found.high
+    assert hits / 400 >= 0.93
 
 
 def test_pairing_takes_away_what_both_get_wrong():
@@ -98,8 +123,9 @@ def test_rank_correlation_covers_the_truth_about_as_often_as_it_says():
 
 def test_rank_correlation_of_too_little_is_not_invented():
     assert math.isnan(rank_correlation(np.arange(2), np.arange(2)).mean)
-    few = rank_correlation(np.arange(4), np.arange(4))
-    assert few.mean == pytest.approx(1) and math.isnan(few.low) and few.n == 4
+    for n in (4, 5, 8):
+        few = rank_correlation(np.arange(n), np.arange(n))
+        assert few.mean == pytest.approx(1) and math.isnan(few.low) and few.n == n, "[1, 1] would be no interval"
     assert math.isnan(rank_correlation(np.ones(9), np.arange(9)).mean)
     gone = rank_correlation(np.array([1, 2, 3, np.nan, 5]), np.array([1, 2, np.inf, 4, 5]))
     assert gone.n == 3 and gone.mean == pytest.approx(1)
