@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.rows import Row, publish, ratio_of_means
-from experiments.datasets import load_dataset_spec
 from experiments.params import recipe_row
 from mae_core.data.dataset import open_dataset
 from mae_core.modalities.base import mean_error
@@ -38,11 +37,6 @@ class Scaled(NamedTuple):
     """(n, C, 1)."""
     spread: Tensor
     """(n, C, 1)."""
-
-
-def apart(samples: np.ndarray, stride: int) -> np.ndarray:
-    """Of windows cut every ``stride`` moments, those that do not overlap."""
-    return np.array(samples[:: max(samples.shape[2] // stride, 1)])
 
 
 def hidden_tail(model: MaskedAutoencoder, raw: Tensor) -> Tensor:
@@ -96,10 +90,10 @@ def ridge(train: Tensor, validation: Tensor, test: Tensor, modality: SeriesModal
     return filled
 
 
-def measure(model: MaskedAutoencoder, parts: dict[str, np.ndarray], stride: int, command: str) -> list[Row]:
+def measure(model: MaskedAutoencoder, parts: dict[str, np.ndarray], command: str) -> list[Row]:
     """A row for each baseline; ``parts`` are the windows of train, validation and test."""
     modality = model.modality
-    raw = torch.from_numpy(apart(parts["test"], stride))
+    raw = torch.from_numpy(np.array(parts["test"]))
     hidden = hidden_tail(model, raw)
     filled = {
         name: one for name, one in modality.fills(raw, hidden).items() if name != "linear_fill"
@@ -125,8 +119,7 @@ def main(recipe: str, root: Path = Path()) -> None:
     if not isinstance(model.modality, SeriesModality):
         raise SystemExit(f"error: {recipe} is no recipe for time series")
     parts = {name: dataset.split(name).samples for name in ("train", "validation", "test")}
-    stride = load_dataset_spec(name, root).source["stride"]
-    publish(f"forecast_{recipe}", measure(model, parts, stride, f"python -m benchmarks.forecast {recipe}"))
+    publish(f"forecast_{recipe}", measure(model, parts, f"python -m benchmarks.forecast {recipe}"))
 
 
 if __name__ == "__main__":

@@ -25,12 +25,6 @@ def waves(n: int, seed: int) -> np.ndarray:
     return np.stack([one, 5 + 2 * one], 1).astype(np.float32)
 
 
-def test_windows_that_are_scored_do_not_overlap():
-    windows = np.arange(20)[:, None, None] * 12 + np.arange(96)[None, None]
-    starts = forecast.apart(windows, 12)[:, 0, 0]
-    assert list(starts) == [0, 96, 192]
-
-
 def test_the_season_is_repeated_and_gaps_fall_back():
     raw = torch.from_numpy(waves(3, 0))
     hidden = torch.zeros_like(raw, dtype=torch.bool)
@@ -46,7 +40,7 @@ def test_the_season_is_repeated_and_gaps_fall_back():
 def test_ridge_continues_waves_and_an_untrained_model_does_not():
     parts = {"train": waves(300, 1), "validation": waves(50, 2), "test": waves(40, 3)}
     model = MaskedAutoencoder.build(CONFIG)
-    rows = {row.name: row for row in forecast.measure(model, parts, stride=96, command="command")}
+    rows = {row.name: row for row in forecast.measure(model, parts, command="command")}
     assert set(rows) == {f"forecast_mse_vs_{name}" for name in ("mean_fill", "last_fill", "seasonal_naive", "ridge")}
     assert rows["forecast_mse_vs_seasonal_naive"].baseline < 1e-6
     assert rows["forecast_mse_vs_ridge"].baseline < 0.01 < rows["forecast_mse_vs_ridge"].ours

@@ -58,7 +58,8 @@ def read(
 
     Args:
         time: the column of ISO time stamps, or the columns year, month, day, hour.
-        window, stride: ticks of a window, and between the starts of two.
+        window, stride: ticks of a window, and between the starts of two; windows of other splits than train never overlap, for a score
+            counts them as different samples.
         splits: shares of each recording that are train and validation, in order of time; the rest is test. No window reaches over a border.
         least: share of a window's values that have to be there.
         anomalies: JSON file of anomalous stretches by file; a window that meets one is of class ``anomaly``, another of class ``normal``.
@@ -88,7 +89,8 @@ def read(
         known = _key_of(file, marked)
         edges = [0, round(ticks * splits[0]), round(ticks * sum(splits)), ticks]
         for name, first, last in zip(parts, edges, edges[1:]):
-            for start in range(first, last - window + 1, stride):
+            step = stride if name == "train" else max(stride, window)
+            for start in range(first, last - window + 1, step):
                 piece = one.values[:, start : start + window]
                 if np.isfinite(piece).mean() < least:
                     sparse += 1

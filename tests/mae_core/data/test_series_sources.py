@@ -60,6 +60,10 @@ def test_windows_keep_to_their_split(tmp_path):
     spans = {part.name: (part.samples.min(), part.samples.max()) for part in source.parts}
     assert spans == {"train": (0, 49), "validation": (50, 69), "test": (70, 99)}
     assert source.parts[0].samples.shape == (9, 1, 10) and source.classes == []
+    starts = {part.name: part.samples[:, 0, 0].tolist() for part in source.parts[1:]}
+    assert starts == {"validation": [50, 60], "test": [70, 80, 90]}, "windows that share moments are no two samples"
+    (wide,) = clock.read(tmp_path, ["x.csv"], ["value"], "timestamp", window=5, stride=10, splits=(0.5, 0.2)).parts[2:]
+    assert wide.samples[:, 0, 0].tolist() == [70, 80, 90]
 
 
 def test_values_that_are_missing_or_no_values(tmp_path):
