@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +37,10 @@ def masked_views(model: MaskedAutoencoder, samples: np.ndarray, views: int = VIE
 def lidar(views: np.ndarray, delta: float = DELTA) -> float:
     """Effective rank of between-sample over within-sample variation (Thilak et al. 2023, LiDAR, §3), of (n, q, D) features.
 
-    1 where all samples look alike but for their mask, at most min(n - 1, D). Raises ValueError for fewer than 2 samples or views.
+    Other than there, without what masks alone give: the mean of q views still varies with its masks, in every direction alike once it is
+    whitened, so that a model that sees nothing would have the highest rank of all. Of the paper's 50 views that is a fiftieth, of eight an
+    eighth. 1 where samples differ by their masks alone, or are too few to tell, at most min(n - 1, D). Raises ValueError for fewer than 2
+    samples or views.
     """
     n, q, width = views.shape
     if n < 2 or q < 2:
@@ -48,10 +52,22 @@ def lidar(views: np.ndarray, delta: float = DELTA) -> float:
     within = spread.T @ spread / (n * (q - 1)) + delta * np.eye(width)
     values, vectors = np.linalg.eigh(within)
     whiten = vectors * values**-0.5 @ vectors.T
-    share = np.clip(np.linalg.eigvalsh(whiten @ between @ whiten), 0, None)
+    share = np.clip(np.linalg.eigvalsh(whiten @ between @ whiten) - by_masks(n, q, width), 0, None)
     share = share / max(share.sum(), np.finfo(float).tiny)
     share = share[share > 0]
     return float(np.exp(-(share * np.log(share)).sum()))
+
+
+def by_masks(n: int, q: int, width: int) -> float:
+    """The largest variance between n samples of q views each, whitened by that within them, of which all are alike but for their masks.
+
+    The upper edge of the eigenvalues of a ratio of two sample covariances of ``width`` features (Wachter 1980); infinite where the second
+    is of fewer views than features.
+    """
+    above, below = width / (n - 1), width / (n * (q - 1))
+    if below >= 1:
+        return math.inf
+    return ((1 + math.sqrt(above + below - above * below)) / (1 - below)) ** 2 / q
 
 
 def explains(target: Any) -> bool:

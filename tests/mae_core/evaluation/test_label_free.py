@@ -27,6 +27,21 @@ def test_lidar_counts_directions_in_which_samples_differ_more_than_views():
     assert lidar(np.broadcast_to(directions[:, :, :1], (400, 4, 6)) + noise) == pytest.approx(1, abs=0.3)
 
 
+@pytest.mark.parametrize(("n", "q", "width"), [(1000, 8, 64), (400, 8, 128), (100, 8, 128), (60, 3, 8)])
+def test_lidar_of_what_sees_nothing_is_one(n, q, width):
+    """Views that differ by their masks alone, at any size: whitened, their means would have nearly full rank."""
+    rng = np.random.default_rng(2)
+    scale = np.exp(rng.normal(size=width))
+    views = 3 + scale * rng.normal(size=(n, q, width))
+    assert lidar(views) < 2
+    seen = views + 2 * scale * rng.normal(size=(n, 1, width)) * (np.arange(width) < width // 4)
+    assert width // 8 < lidar(seen) < width // 4 + 2
+
+
+def test_lidar_of_too_few_samples_tells_nothing():
+    assert lidar(np.random.default_rng(3).normal(size=(9, 2, 20))) == 1
+
+
 def test_lidar_does_not_change_when_features_are_shifted():
     views = np.random.default_rng(1).normal(size=(50, 3, 5))
     assert lidar(views + 7) == pytest.approx(lidar(views))
