@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
+from mae_core.masking.extent import extent
 
 RECTANGLES = 16
 AREA = (0.1, 0.35)
@@ -19,7 +20,10 @@ FLOAT_BIAS = 127
 
 
 class BlockMasker:
-    """Rectangles of drawn area, aspect and place, the first drawn hidden first; the last is cut at random to the exact count."""
+    """Rectangles of drawn area, aspect and place, the first drawn hidden first; the last is cut at random to the exact count.
+
+    They lie whole in what a sample fills of the grid.
+    """
 
     def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): higher for cells of earlier rectangles; noise orders the cells of one rectangle and the uncovered rest.
@@ -29,7 +33,7 @@ class BlockMasker:
         coords = cells.coords if cells.coords.dim() == 3 else cells.coords.unsqueeze(0)
         if coords.shape[-1] != 2:
             raise ValueError(f"block masking needs cells on a 2-D grid, these have {coords.shape[-1]} axes")
-        sides = coords.amax(1, keepdim=True) + 1
+        sides = extent(coords, cells.valid)
         area, aspect, top, left = draws.uniform("rectangles", 4, RECTANGLES).unbind(1)
         area = AREA[0] + area * (AREA[1] - AREA[0])
         aspect = torch.exp(math.log(ASPECT[0]) + aspect * (math.log(ASPECT[1]) - math.log(ASPECT[0])))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mae_core.cells import Cells, Context, Scored
 from mae_core.draws import Draws
+from mae_core.masking.extent import extent
 from mae_core.masking.options import interval, whole
 
 NOISE = 1e-3
@@ -19,9 +20,9 @@ NOISE = 1e-3
 class MultiBlockMasker:
     """Blocks grow about drawn centres, all at once, until the budget is spent: exact counts at any ratio.
 
-    Centres are uniform, and the grid is closed to a ring along both axes: a block that leaves it on one side enters on the other. Every
-    cell is therefore as likely to be hidden as any other. (The published sampler places blocks whole inside the image, which favours
-    its middle, and never reaches the last row and column.) Cells with a third axis, time, are hidden alike at all moments.
+    Centres are uniform, and what a sample fills of the grid is closed to a ring along both axes: a block that leaves it on one side enters
+    on the other. Every cell is therefore as likely to be hidden as any other. (The published sampler places blocks whole inside the image,
+    which favours its middle, and never reaches the last row and column.) Cells with a third axis, time, are hidden alike at all moments.
 
     Args:
         blocks: how many.
@@ -38,7 +39,7 @@ class MultiBlockMasker:
     def score(self, cells: Cells, draws: Draws, context: Context | None = None) -> Scored:
         """Scores (B, N): minus the distance to the nearest centre, in sizes of its block."""
         place = _plane(cells)
-        sides = place.amax(1, keepdim=True) + 1
+        sides = extent(place, cells.valid)
         area, aspect, down, across = draws.uniform("blocks", 4, self.blocks).unsqueeze(-1).unbind(1)
         area = torch.lerp(area.new_full((), self.area[0]), area.new_full((), self.area[1]), area)
         low, high = (math.log(end) for end in self.aspect)

@@ -107,6 +107,23 @@ class TestAll:
         own, context = cells._replace(coords=cells.coords.expand(6, -1, -1)), context_of(cells, draws)
         assert torch.equal(masker.score(cells, draws, context).scores, masker.score(own, draws, context).scores)
 
+    @pytest.mark.parametrize("time", [0, -1])
+    def test_padding_changes_no_mask(self, name, time):
+        """A short sample of a padded batch gets the mask that it has by itself, a whole one beside it that of a batch without padding."""
+        masker, draws = resolve(MASKERS, name, "masker")(), Draws(3, 4, torch.arange(300))
+        short, whole = (grid_cells(rows, 4)._replace(time=time) for rows in (9, 16))
+        padded = whole._replace(valid=torch.ones(300, 64, dtype=torch.bool))
+        padded.valid[:150, 36:] = False
+        plans = []
+        for cells in (short, whole, padded):
+            scores = masker.score(cells, draws, context_of(cells, draws)).scores
+            plans.append(plan_from_scores(scores, 0.6, cells.valid))
+        alone, unpadded, found = plans
+        n = alone.hide.shape[1]
+        assert found.hide_ok.sum(1).tolist() == [n] * 150 + [unpadded.hide.shape[1]] * 150
+        assert torch.equal(found.hide[:150, :n], alone.hide[:150])
+        assert torch.equal(found.hide[150:], unpadded.hide[150:])
+
 
 @pytest.mark.parametrize("ratio", [0.25, 0.75, 0.9])
 def test_random_hides_every_cell_equally_often(ratio):
