@@ -15,6 +15,7 @@ RECTANGLES = 16
 AREA = (0.1, 0.35)
 """Share of the grid one rectangle covers: smallest, largest."""
 ASPECT = (0.3, 1 / 0.3)
+"""Cells of its height over those of its width, unless the grid is too short for it."""
 FLOAT_BIAS = 127
 """What the exponent of 1.0 reads in the bits of a float32."""
 
@@ -37,7 +38,7 @@ class BlockMasker:
         area, aspect, top, left = draws.uniform("rectangles", 4, RECTANGLES).unbind(1)
         area = AREA[0] + area * (AREA[1] - AREA[0])
         aspect = torch.exp(math.log(ASPECT[0]) + aspect * (math.log(ASPECT[1]) - math.log(ASPECT[0])))
-        size = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], -1) * sides
+        size = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], -1) * sides.prod(-1, keepdim=True).sqrt()
         size = torch.minimum(size.round().clamp_min(1), sides)
         # floor(u * (free + 1)) reaches the last row and column as often as the first
         start = (torch.stack([top, left], -1) * (sides - size + 1)).floor()

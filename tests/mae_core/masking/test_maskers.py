@@ -178,6 +178,18 @@ def test_blocks_hang_together(grid, ratio):
     assert block < 0.75 * random
 
 
+@pytest.mark.parametrize("grid", [(16, 16), (16, 64), (40, 16)])
+def test_blocks_have_their_aspect_in_cells(grid):
+    """Height over width is drawn evenly in its logarithm from 0.3 to 3.3, whatever the sides of the picture."""
+    scores = resolve(MASKERS, "block", "masker")().score(grid_cells(*grid), Draws(0, 0, torch.arange(2000))).scores
+    first = (scores > 16).view(-1, *grid)  # the first of sixteen rectangles, in each sample
+    height, width = first.any(2).sum(1), first.any(1).sum(1)
+    aspect, shorter = height / width, torch.minimum(height, width)
+    rounding = 1 + 1 / shorter  # half a cell of either side
+    assert ((aspect > 0.3 / rounding) & (aspect < rounding / 0.3)).all()
+    assert 0.9 < aspect.median() < 1.1 and (aspect < 0.5).any() and (aspect > 2).any()
+
+
 @pytest.mark.parametrize("grid", [(8, 8), (5, 12)])
 def test_blocks_reach_every_edge(grid):
     """Rectangles lie whole in the image, so the middle is in more of them than a corner is; no corner is spared, all are alike."""
