@@ -183,8 +183,7 @@ class PixelGrid(Modality):
             return cells.values.var(-1, correction=0)
         if name == "edges":
             whole = self.to_map(cells.values)
-            down = F.pad(whole.diff(dim=-2), (0, 0, 0, 1))
-            across = F.pad(whole.diff(dim=-1), (0, 1))
+            down, across = _slope(whole, -2), _slope(whole, -1)
             return self.split((down.square() + across.square()).sqrt()).values.mean(-1)
         return super().detail(cells, name)
 
@@ -220,6 +219,14 @@ class PixelGrid(Modality):
         """Hidden pixels become the mean colour of the train split."""
         colour = (self.mean * 255).round().to(torch.uint8)
         return torch.where(hidden, colour, raw)
+
+
+def _slope(values: Tensor, axis: int) -> Tensor:
+    """Like ``values``: the difference to the next along ``axis``, the last that of the one before; 0 where there is but one."""
+    if values.shape[axis] == 1:
+        return torch.zeros_like(values)
+    apart = values.diff(dim=axis)
+    return torch.cat([apart, apart.narrow(axis, -1, 1)], axis)
 
 
 def sides_of(patch: int | Sequence[int], axes: int) -> tuple[int, ...]:

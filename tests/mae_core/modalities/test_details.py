@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
+from mae_core.cells import Context
+from mae_core.draws import Draws
+from mae_core.masking.content import EdgesMasker
+from mae_core.masking.plan import plan_from_scores
 from mae_core.modalities.audio import AudioModality
 from mae_core.modalities.image import ImageModality
 from mae_core.modalities.series import SeriesModality
@@ -27,6 +32,28 @@ def test_edges_are_where_the_picture_changes():
     scaled[..., 2:] = 3.0
     found = modality.detail(modality.split(scaled), "edges").view(2, 4)
     assert found.tolist() == [[1.5, 0, 0, 0], [1.5, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("sides", [(16, 16), (3, 16, 16)], ids=["picture", "video"])
+@pytest.mark.parametrize("hide", ["much", "little"])
+def test_no_side_of_noise_has_more_edges(sides, hide):
+    """Pixels drawn alike: every row, column and corner of 8 × 8 cells of 2 × 2 pixels is hidden as often as the middle."""
+    kind, patch = (ImageModality, 2) if len(sides) == 2 else (VideoModality, [1, 2, 2])
+    modality = kind(None, 1, sides, patch)
+    raw = torch.randint(0, 256, (4000, 1, *sides), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    cells = modality.split(raw)
+    masker, draws = EdgesMasker(hide, sharpness=4.0), Draws(0, 0, torch.arange(4000))
+    scores = masker.score(cells, draws, Context(details={"edges": modality.detail(cells, "edges")})).scores
+    hidden = torch.zeros(scores.shape).scatter_(1, plan_from_scores(scores, 0.5).hide, 1.0).mean(0).view(-1, 8, 8)
+    assert (hidden.mean((0, 2)) - 0.5).abs().max() < 0.02, "rows"
+    assert (hidden.mean((0, 1)) - 0.5).abs().max() < 0.02, "columns"
+    assert (hidden - 0.5).abs().max() < 0.05, "corners"
+
+
+def test_edges_at_the_rim_go_on_as_they_come():
+    modality = ImageModality(16, 1, [1, 4], [1, 1])
+    found = modality.detail(modality.split(torch.tensor([0.0, 1.0, 3.0, 6.0]).view(1, 1, 1, 4)), "edges")
+    assert found.tolist() == [[1, 2, 3, 3]]
 
 
 def test_motion_is_the_change_of_a_place():
