@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mae_core.cells import Belief, Cells, Plan, gather_cells, pool_stretches
 from mae_core.data.augment import Augmentation, excerpt
 from mae_core.draws import Draws
-from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality, change, flat
+from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality, flat
 from mae_core.modalities.panels import Curves, Panel
 
 STD_FLOOR = 0.05
@@ -264,15 +264,19 @@ class SeriesModality(Modality):
         return self.project(x if keep is None else gather_cells(x, keep))
 
     def detail(self, cells: Cells, name: str) -> Tensor:
-        """``variance`` of the moments that are there, or ``motion``: the change of their mean since the cell before, in units of train."""
+        """``variance`` of the moments that are there, or ``motion``: the change of their mean since the cell before, in units of train.
+
+        Cells of which nothing is there count for neither: they show 0, and what follows them is compared with what went before.
+        """
         x, there = cells.values.float().chunk(2, -1)
         count = there.sum(-1).clamp_min(1)
-        mean = x.sum(-1) / count  # 0 where nothing is there
+        mean = x.sum(-1) / count
         std = self.std_of_cells().squeeze(-1)
         if name == "variance":
             return ((x - mean.unsqueeze(-1)) * there).square().sum(-1) / count / std.square()
         if name == "motion":
-            return change(mean.unflatten(1, (self.channels, -1)), 2).flatten(1) / std
+            known = mean.where(there.any(-1), math.nan)
+            return _motion(known.unflatten(1, (self.channels, -1))).flatten(1) / std
         return super().detail(cells, name)
 
     def features(self, tokens: Tensor, cells: Cells) -> Tensor:
@@ -355,6 +359,14 @@ def _carried(x: Tensor) -> Tensor:
     place = torch.arange(x.shape[2], device=x.device).expand_as(x)
     last = torch.where(x.isnan(), -1, place).cummax(2).values
     return torch.where(last < 0, math.nan, x.gather(2, last.clamp_min(0)))
+
+
+def _motion(x: Tensor) -> Tensor:
+    """(B, C, T) → (B, C, T): how far each value lies from the last known one before it, the first known from the next; 0 for a NaN."""
+    nowhere = torch.full_like(x[..., :1], math.nan)
+    before = torch.cat([nowhere, _carried(x)[..., :-1]], -1)
+    after = torch.cat([_carried(x.flip(2)).flip(2)[..., 1:], nowhere], -1)
+    return (x - torch.where(before.isnan(), after, before)).abs().nan_to_num(0.0)
 
 
 def _waves(config: dict[str, Any], n: int, generator: torch.Generator, gaps: bool) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from mae_core.cells import Context
 from mae_core.draws import Draws
-from mae_core.masking.content import EdgesMasker
+from mae_core.masking.content import EdgesMasker, MotionMasker
 from mae_core.masking.plan import plan_from_scores
 from mae_core.modalities.audio import AudioModality
 from mae_core.modalities.image import ImageModality
@@ -87,3 +87,34 @@ def test_series_are_measured_in_units_of_their_channel():
     variance, motion = (modality.detail(cells, name).view(2, 3) for name in ("variance", "motion"))
     torch.testing.assert_close(variance, torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]))
     torch.testing.assert_close(motion, torch.tensor([[2.0, 2.0, 1.0], [2.0, 2.0, 1.0]]))
+
+
+def test_a_gap_of_a_series_does_not_move():
+    """A cell is compared with the last one that is there, the first such with the next; what is not there shows 0, whatever the level."""
+    modality = SeriesModality(16, 3, 14, 2, [0.0, 0.0, 0.0], [1.0, 1.0, 1.0])
+    means = torch.tensor(
+        [
+            [math.nan, math.nan, 25.0, math.nan, 27.0, 26.0, math.nan],
+            [20.0, 21.0, 20.0, 20.0, 20.0, 23.0, 20.0],
+            [math.nan, 20.0] + 5 * [math.nan],
+        ]
+    )
+    cells = modality.split(means.repeat_interleave(2, 1).unsqueeze(0))
+    assert modality.detail(cells, "motion").view(3, 7).tolist() == [
+        [0, 0, 2, 0, 2, 1, 0],
+        [1, 1, 1, 0, 0, 3, 3],
+        [0, 0, 0, 0, 0, 0, 0],
+    ]
+    assert not modality.detail(cells, "variance").any()
+
+
+def test_what_follows_a_gap_is_hidden_as_often_as_what_does_not():
+    """Noise at a level of 20 with a gap of two cells: none of the others stands out."""
+    modality = SeriesModality(16, 1, 64, 4, [20.0], [1.0])
+    raw = 20 + torch.randn(4000, 1, 64, generator=torch.Generator().manual_seed(0))
+    raw[:, :, 24:32] = math.nan
+    cells, draws = modality.split(raw), Draws(0, 0, torch.arange(4000))
+    scores = MotionMasker().score(cells, draws, Context(details={"motion": modality.detail(cells, "motion")})).scores
+    plan = plan_from_scores(scores, 0.5, cells.valid)
+    often = torch.zeros(4000, 16).scatter_add_(1, plan.hide, plan.hide_ok.float()).mean(0)
+    assert not often[6:8].any() and (often[torch.arange(16) // 2 != 3] - 0.5).abs().max() < 0.05
