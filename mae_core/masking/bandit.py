@@ -33,7 +33,9 @@ MEMORY = 0.8
 class BanditMasker(nn.Module):
     """One arm, a strategy at a ratio, masks all batches of a round; arms that taught more are drawn more often.
 
-    Its state is saved with the model and the training; a ``BanditLearner`` changes it after each round.
+    Its state is saved with the model and the training; a ``BanditLearner`` changes it after each round. The step of ``exp3`` is ``rate``,
+    where Auer et al. (2002, Fig. 1) have ``rate`` over the number of arms: a training has few rounds, in which larger steps find a better
+    arm sooner. They also lean more towards one of several arms that are equally good.
 
     Args:
         families: strategies, with their defaults.

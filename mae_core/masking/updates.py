@@ -23,7 +23,10 @@ class Reinforce:
 
 
 class Ppo:
-    """Several steps on the same masks, none of which moves the probability of a pick by more than a fifth (Schulman et al. 2017, §3)."""
+    """Several steps on the same masks (Schulman et al. 2017, §3): a pick that has moved by a fifth as its reward wants pulls no further.
+
+    That is no bound: other picks share the network, and may carry it beyond.
+    """
 
     epochs = 4
     clip = 0.2
