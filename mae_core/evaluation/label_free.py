@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mae_core.modalities.base import mean_error
 from mae_core.model import MaskedAutoencoder
 
 VIEWS = 8
@@ -83,21 +84,26 @@ def explained(model: MaskedAutoencoder, samples: np.ndarray) -> float:
     """Share of the error of the train split's best constant that the model removes in hidden entries, averaged over the mask bank.
 
     1 is perfect, 0 is no better than that constant (the mean colour of pictures), less is worse. In raw units, so runs of any patch,
-    ratio or target compare. Raises ValueError where ``explains`` says no.
+    ratio or target compare. Of joint samples it is the mean over the parts of which a mask hides anything, so that no part's unit outweighs
+    another's. Raises ValueError where ``explains`` says no.
     """
     if not explains(model.target):
         name = model.config["objective"]["target"]
         raise ValueError(f"target {name!r} has no variance explained: alone, its predictions are no samples")
-    bank = model.modality.bank
-    totals = np.zeros((len(bank), 2))
+    modality = model.modality
+    totals = np.zeros((len(modality.bank), modality.kinds, 3))
     for first, raw in _batches(model, samples):
         ids = torch.arange(first, first + len(raw), device=raw.device)
-        for row, mask in enumerate(bank):
+        for row, mask in enumerate(modality.bank):
             made = model.reconstruct(raw, mask.ratio, mask.strategy, mask.seed, ids)
-            trivial = model.modality.error(model.modality.trivial(raw, made.hidden), raw)
-            entries = made.hidden.flatten(1).sum(1)
-            totals[row] += float((made.mse * entries).sum()), float(trivial[made.hidden].sum())
-    return float(np.mean(1 - totals[:, 0] / np.maximum(totals[:, 1], 1e-12)))
+            ours, theirs = (modality.error(x, raw) for x in (made.filled, modality.trivial(raw, made.hidden)))
+            pieces = map(modality.by_kind, (ours, theirs, made.hidden))
+            for kind, (own, constant, hidden) in enumerate(zip(*pieces)):
+                entries = hidden.flatten(1).sum(1)
+                error = float((mean_error(own, hidden) * entries).sum())
+                totals[row, kind] += error, float(constant[hidden].sum()), int(entries.sum())
+    shares = 1 - totals[..., 0] / np.maximum(totals[..., 1], 1e-12)
+    return float(np.mean([share[entries > 0].mean() for share, entries in zip(shares, totals[..., 2])]))
 
 
 def _batches(model: MaskedAutoencoder, samples: np.ndarray) -> Iterator[tuple[int, Tensor]]:

@@ -237,6 +237,10 @@ class Modality(nn.Module):
         """Float like ``raw``: the error of each entry, squared for numbers, in units that runs of one dataset share."""
         raise NotImplementedError
 
+    def by_kind(self, entries: Tensor) -> list[Tensor]:
+        """What is like ``raw`` → the entries of each of ``kinds``, whose ``error`` has a unit of its own; all of them by default."""
+        return [entries]
+
     def trivial(self, raw: Tensor, hidden: Tensor) -> Tensor:
         """``raw`` with hidden entries replaced by the best constant that train knows: what any model must beat."""
         raise NotImplementedError

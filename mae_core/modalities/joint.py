@@ -267,6 +267,10 @@ class JointModality(Modality):
         found = [part.error(self.pull(filled, i), self.pull(raw, i)).flatten(1) for i, part in enumerate(self.parts)]
         return torch.cat(found, 1)
 
+    def by_kind(self, entries: Tensor) -> list[Tensor]:
+        """Those of each part, (B, its entries)."""
+        return [entries[:, own] for own in self.layout.entries]
+
     def trivial(self, raw: Tensor, hidden: Tensor) -> Tensor:
         """Each part's constant."""
         return self.push(raw, [part.trivial(*self._with(raw, hidden, i)) for i, part in enumerate(self.parts)])

@@ -66,6 +66,30 @@ def test_explained_is_one_for_a_perfect_fill_and_nothing_for_the_best_constant(m
     assert explained(model, samples) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("part", ["picture", "words"])
+def test_parts_count_alike_whatever_the_unit_and_number_of_their_entries(config, monkeypatch, part):
+    """One part filled in perfectly, the best constant in the other: squared pixels and right or wrong pieces do not add up."""
+    picture = {"channels": 1, "size": [8, 8], "patch": 4, "mean": [0.5], "std": [0.3]}
+    words = {"context": 6, "tokens": {"kind": "characters", "known": "abc"}, "log_shares": [-5.0, -1.0, -2.0, -2.0]}
+    parts = [{"name": "picture", "kind": "image", **picture}, {"name": "words", "kind": "text", **words}]
+    joint = {"modality": {"kind": "joint", "parts": parts}, "objective": {"reconstruction": 1.0, "target": "parts"}}
+    model = MaskedAutoencoder.build({**config, **joint})
+    random = np.random.default_rng(0)
+    raw = np.concatenate([random.integers(0, 256, (12, 64)), random.integers(0, 4, (12, 6))], 1).astype(np.float32)
+    raw[3:6, :64] = raw[6:8, 64:] = np.nan
+
+    def paste(self, raw, values, plan):
+        filled, entries = self.trivial(raw, self.covers(raw, plan.hide, plan.hide_ok)), self.layout.entries
+        at = entries[self.names.index(part)]
+        filled[:, at] = raw[:, at]
+        return filled
+
+    monkeypatch.setattr(type(model.modality), "paste", paste)
+    assert explained(model, raw) == pytest.approx(0.5, abs=1e-6)
+    alone = model.modality.only(torch.from_numpy(raw[:3]), part).numpy()
+    assert explained(model, alone) == pytest.approx(1), "a part of which nothing is hidden says nothing"
+
+
 def test_nothing_is_explained_by_what_hidden_cells_lend(model, images):
     """A head that says nothing would explain most of a picture by each cell's own mean, the more the smaller the cells."""
     samples, _ = images(8)
