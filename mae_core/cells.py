@@ -26,7 +26,7 @@ class Taught(NamedTuple):
     attention: Tensor | None = None
     """(B, N): how much the global token reads from each cell, a mean over heads."""
     difficulty: Tensor | None = None
-    """(B, N): higher for cells that are expected to be reconstructed worse; on a scale of the sample's own."""
+    """(B, N): higher for cells that are expected to be reconstructed worse; on a scale of the sample's own, of each kind of its cells."""
 
 
 class Cells(NamedTuple):
@@ -119,7 +119,8 @@ class View(NamedTuple):
     decoded: Tensor | None = None
     """(B, M, D_dec): what the decoder made of each hidden cell, before any head; None where nothing is predicted."""
     error: Tensor | None = None
-    """(B, M), detached: how badly each hidden cell was reconstructed, for objectives that learn from it."""
+    """(B, M), detached: how badly each hidden cell was reconstructed, for objectives that learn from it. Of joint samples it compares within
+    a part alone, as it is in the part's unit and weighed as in the loss."""
 
 
 class Summary(NamedTuple):

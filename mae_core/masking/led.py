@@ -35,7 +35,8 @@ class LossRankedMasker:
     """From easy to hard: the cells that the teacher expects to be reconstructed worst are hidden first, the others at random.
 
     Wang et al. 2023 (HPM, §3.3). The share of cells that the ranking decides grows along a line with training; it counts cells of the
-    sample, not hidden ones as there, so that it means the same at every mask ratio.
+    sample, not hidden ones as there, so that it means the same at every mask ratio. Of joint samples it is that share of each part, since
+    no ranking compares cells of different parts.
     """
 
     taught = "difficulty"
@@ -44,7 +45,7 @@ class LossRankedMasker:
         """Scores (B, N): noise, and 1 more for the hardest cells. Raises ValueError without a teacher."""
         difficulty = _said(self.taught, context)
         share = FIRST + (LAST - FIRST) * (0.0 if context is None else context.progress)
-        hard = _place(difficulty, cells.valid) > 1 - share
+        hard = _place(difficulty, cells.valid, cells.kind) > 1 - share
         return Scored(draws.uniform("mask", difficulty.shape[1]) + hard)
 
 
@@ -55,9 +56,22 @@ def _said(what: str, context: Context | None) -> Tensor:
     return said
 
 
-def _place(values: Tensor, valid: Tensor | None) -> Tensor:
-    """(B, N): the place of each cell among its sample's valid ones by value, the largest 1; cells that are not valid lie at 0 or below."""
+def _place(values: Tensor, valid: Tensor | None, kind: Tensor | None = None) -> Tensor:
+    """(B, N): the place of each cell among its sample's valid ones by value, the largest 1; cells that are not valid lie at 0 or below.
+
+    Where a ``kind`` (N,), not decreasing, is given: among those of its kind.
+    """
     known = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
     order = ranks(values.masked_fill(~known, float("-inf")))
-    missing = (~known).sum(1, keepdim=True)
-    return (order + 1 - missing) / known.sum(1, keepdim=True).clamp_min(1)
+    if kind is None:
+        missing, count = (~known).sum(1, keepdim=True), known.sum(1, keepdim=True)
+    else:
+        order = ranks(order + len(kind) * kind) - torch.searchsorted(kind, kind)
+        missing, count = (_of_kind(cells, kind) for cells in (~known, known))
+    return (order + 1 - missing) / count.clamp_min(1)
+
+
+def _of_kind(cells: Tensor, kind: Tensor) -> Tensor:
+    """(B, N) long: how many of ``cells`` (B, N) bool are of the same kind as each."""
+    own = kind.expand_as(cells)
+    return torch.zeros_like(own).scatter_add_(1, own, cells.long()).gather(1, own)

@@ -54,6 +54,19 @@ def test_places_count_valid_cells_alone():
         assert found[:, 10:20].float().mean() > 0.85
 
 
+def test_each_part_of_joint_samples_has_hardest_cells_of_its_own():
+    """One part's numbers are far above the other's: they were never compared."""
+    kind = torch.cat([torch.zeros(24), torch.ones(16)]).long()
+    valid = torch.ones(ROWS, N, dtype=torch.bool)
+    valid[:, 20:24] = False
+    said = Taught(difficulty=RISING + 100 * (1 - kind))
+    often = hidden(LossRankedMasker(), said, 0.75, cells=CELLS._replace(kind=kind, valid=valid)).float().mean(0)
+    hardest = torch.zeros(N, dtype=torch.bool)
+    hardest[10:20] = hardest[32:] = True
+    assert (often[hardest] == 1).all() and not often[20:24].any()
+    assert (often[~hardest & valid[0]] - 0.5).abs().max() < 5 * math.sqrt(0.25 / ROWS), "the rest is random"
+
+
 @pytest.mark.parametrize("masker", [AttentionMasker(), LossRankedMasker()])
 @pytest.mark.parametrize("context", [None, Context(), Context(0.5, Taught())])
 def test_without_a_teacher_there_is_no_such_mask(masker, context):

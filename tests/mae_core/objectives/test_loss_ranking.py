@@ -5,7 +5,10 @@ import math
 import pytest
 import torch
 
-from mae_core.cells import Plan, View
+from mae_core.cells import Cells, Plan, View
+from mae_core.draws import Draws
+from mae_core.modalities.joint import JointModality
+from mae_core.model import MaskedAutoencoder
 from mae_core.objectives.loss_ranking import LossRanking, RankHead, pair_nats
 
 SAID = torch.tensor([[0.3, -1.0, 2.0], [0.5, 0.1, 0.7]])
@@ -33,7 +36,7 @@ def test_as_the_formula_says(ok):
                 assert float(found[sample, i]) == pytest.approx(nats(sample, i, known), rel=1e-5)
     keep = torch.zeros(2, 1, dtype=torch.long)
     plan = Plan(keep, torch.tensor([[1, 2, 3], [1, 2, 3]]), None, ok)
-    term = LossRanking().forward((View(None, plan, None, SAID.unsqueeze(-1), None, ERROR),))
+    term = LossRanking().forward((View(Cells(None, torch.zeros(4, 1)), plan, None, SAID.unsqueeze(-1), None, ERROR),))
     torch.testing.assert_close(term.total, found[known].mean())
     assert term.parts == {"loss_ranking": term.total}
 
@@ -48,3 +51,28 @@ def test_the_head_has_no_bias_that_could_learn_nothing():
     head = RankHead(5)
     assert [name for name, _ in head.named_parameters()] == ["weight"]
     assert head(torch.ones(2, 3, 5), None).shape == (2, 3, 1)
+
+
+def test_cells_of_different_kinds_are_no_pair():
+    kind = torch.tensor([[0, 1, 0], [1, 1, 0]])
+    found = pair_nats(SAID.unsqueeze(-1), ERROR, None, kind)
+    assert found[0, 1] == 0 and found[1].tolist() == [0, 0, 0], "alone of its kind, or beside an equal error"
+    wrong_way_round = math.log(1 + math.exp(float(SAID[0, 2] - SAID[0, 0])))
+    assert found[0, [0, 2]].tolist() == pytest.approx([wrong_way_round] * 2, rel=1e-5)
+
+
+def test_what_parts_weigh_in_the_loss_decides_nothing():
+    example = JointModality.examples()["parts missing"]
+    raw, totals = example.raw(8, torch.Generator().manual_seed(0)), []
+    for weight in (1.0, 0.05):
+        config = {
+            "modality": {"kind": "joint", **example.config},
+            "encoder": {"kind": "vit", "width": 16, "depth": 1, "heads": 2},
+            "decoder": {"kind": "cross", "width": 8, "depth": 1, "heads": 2},
+            "masking": {"strategy": "random", "ratio": 0.5},
+            "objective": {"reconstruction": 1.0, "loss_ranking": 1.0, "target": "parts", "weights": {"words": weight}},
+        }
+        model = MaskedAutoencoder.build(config, 0)
+        torch.nn.init.normal_(model.objectives.heads["loss_ranking"].weight, generator=torch.Generator().manual_seed(1))
+        totals.append(float(model(raw, Draws(0, 0, torch.arange(8))).parts["loss_ranking"]))
+    assert totals[0] == totals[1] > 0
