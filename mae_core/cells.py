@@ -130,6 +130,13 @@ class Summary(NamedTuple):
     """(B, F) float32, of all workers; gradients reach those that made them."""
     ok: Tensor
     """(B,) bool: False for a sample of which the view shows nothing."""
+    ids: Tensor
+    """(B,) long: which sample each is."""
+
+    @property
+    def copies(self) -> Tensor:
+        """(B, B) bool: pairs of rows that are one sample, which is in a batch twice where that reaches over the end of an epoch."""
+        return (self.ids.unsqueeze(1) == self.ids).fill_diagonal_(False)
 
 
 SHARE = 0.9

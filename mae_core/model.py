@@ -108,7 +108,8 @@ class MaskedAutoencoder(nn.Module):
 
         Args:
             raw: (B, …).
-            draws: of the masks; may be left out where a plan is given.
+            draws: of the masks, with the ids by which objectives that compare samples know copies; may be left out where a plan is given,
+                and all samples are then different ones.
             plan: what is hidden.
             context: what is known beside the samples. A model without a teacher is its own, which is what a teacher is at the start.
             gather: (b, F) → (B, F), the rows of all workers with their gradients; this worker's alone by default.
@@ -131,7 +132,7 @@ class MaskedAutoencoder(nn.Module):
             drawn = name in ("second", "augmented")
             other = self._draw(seen, draws.apart("second"), ratio, context) if drawn else plan
             looks[name] = self.parts_apart(cells) if name == "parts" else (self.look(name, seen, other),)
-        return self.objectives(looks, gather)
+        return self.objectives(looks, draws.ids, gather)
 
     def ratio_at(self, draws: Draws, context: Context) -> float:
         """The mask ratio of one batch: of the arm that a bandit holds, or drawn from those of the training."""

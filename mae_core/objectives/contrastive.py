@@ -20,7 +20,8 @@ TEMPERATURE = 0.05
 class Contrastive(Comparing):
     """Compares the parts of joint samples, each encoded by itself (Gong et al. 2023, CAV-MAE, §2.3).
 
-    The wrong answers are the other samples of one forward pass of all workers, so ``micro_batch`` changes how many there are.
+    The wrong answers are the other samples of one forward pass of all workers, so ``micro_batch`` changes how many there are. A copy of
+    the sample itself is none.
     """
 
     temperature = TEMPERATURE
@@ -33,7 +34,7 @@ class Contrastive(Comparing):
         """Nats a sample, the mean over both directions and every pair of looks; samples that lack one of a pair are left out of it."""
         features = [F.normalize(view.features, dim=-1) for view in views]
         pairs = [
-            info_nce(features[a], features[b], views[a].ok & views[b].ok, self.temperature)
+            info_nce(features[a], features[b], views[a].ok & views[b].ok, views[a].copies, self.temperature)
             for a, b in combinations(range(len(views)), 2)
         ]
         return of_samples(self.name, torch.stack(pairs).mean())
@@ -48,14 +49,18 @@ class MaskContrastive(Contrastive):
         self.views, self.temperature = ("masked", options.pair), options.temperature
 
 
-def info_nce(first: Tensor, second: Tensor, ok: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+def info_nce(
+    first: Tensor, second: Tensor, ok: Tensor, copies: Tensor | None = None, temperature: float = TEMPERATURE
+) -> Tensor:
     """Scalar: the cross-entropy of finding each row's partner, both ways, of unit features (B, D).
 
-    Rows that are not ``ok`` (B,) are left out; 0 where fewer than two rows are ok.
+    Rows that are not ``ok`` (B,) are left out, and so are pairs of rows that are ``copies`` (B, B); 0 where fewer than two rows are ok.
     """
     with torch.autocast(first.device.type, enabled=False):
         likeness = first.float() @ second.float().T / temperature
-    likeness = likeness.masked_fill(~(ok[:, None] & ok[None, :]), torch.finfo(torch.float32).min)
+    pair = ok[:, None] & ok[None, :]
+    pair = pair if copies is None else pair & ~copies
+    likeness = likeness.masked_fill(~pair, torch.finfo(torch.float32).min)
     right = likeness.diagonal()
     nats = (likeness.logsumexp(0) + likeness.logsumexp(1)) / 2 - right
     return torch.where(ok, nats, 0.0).sum() / ok.sum().clamp_min(1)

@@ -1,4 +1,7 @@
-"""The three terms of VICReg (Bardes et al. 2022, §4.1), each an objective, on pooled features of one forward pass of all workers."""
+"""The three terms of VICReg (Bardes et al. 2022, §4.1), each an objective, on pooled features of one forward pass of all workers.
+
+A sample that is in a batch twice counts twice, as in every mean; none of them asks that it differ from its copy.
+"""
 
 from __future__ import annotations
 

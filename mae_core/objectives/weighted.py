@@ -18,7 +18,7 @@ from mae_core.targets import TARGETS
 from mae_core.teacher import Needs
 
 Gather = Callable[[Tensor], Tensor]
-"""(b, F) → (B, F): the rows of all workers, with their gradients."""
+"""(b, F) → (B, F): the rows of all workers, with their gradients where they have some."""
 
 
 def make_target(name: str, asked: Wanted, modality: Any, width: int) -> Any:
@@ -58,6 +58,7 @@ class Objectives(nn.Module):
         for name in sorted(asked.targets):
             self.each[name] = Reconstruction(make_target(name, asked, modality, width), name=name)
         self.views = sorted({view for one in self.each.values() for view in one.views} - {"masked"})
+        self.compares = bool(asked.comparing)
         heads = [(name, one) for name, one in self.each.items() if name != "reconstruction" and hasattr(one, "head")]
         self.heads = nn.ModuleDict({_key(name): one.head(decoder_width) for name, one in heads})
         self.projector = Projector(width, asked.projector) if asked.projector else None
@@ -81,13 +82,16 @@ class Objectives(nn.Module):
         rest = {what: what in asked for what in ("attention", "difficulty", "features")}
         return Needs(self.latent_blocks if "latent" in asked else 0, **rest)
 
-    def forward(self, looks: dict[str, tuple[View, ...]], gather: Gather | None = None) -> Terms:
+    def forward(self, looks: dict[str, tuple[View, ...]], ids: Tensor, gather: Gather | None = None) -> Terms:
         """The views by name → the weighted sum, and every part without its weight.
 
         Args:
             looks: ``masked``, with its prediction, and all of ``views``.
+            ids: (b,) long, which sample each is.
             gather: this worker's rows alone by default.
         """
+        if self.compares and gather is not None:
+            ids = gather(ids.unsqueeze(1)).squeeze(1)
         summaries: dict[str, tuple[Summary, ...]] = {}
         (seen,) = looks["masked"]
         terms: dict[str, Terms] = {}
@@ -95,7 +99,7 @@ class Objectives(nn.Module):
             if getattr(one, "compares", False):
                 for view in one.views:
                     if view not in summaries:
-                        summaries[view] = tuple(self.summary(look, gather) for look in looks[view])
+                        summaries[view] = tuple(self.summary(look, ids, gather) for look in looks[view])
                 terms[name] = one.forward(tuple(s for view in one.views for s in summaries[view]))
             elif name == "reconstruction":
                 terms[name] = one.forward((seen,))
@@ -111,14 +115,14 @@ class Objectives(nn.Module):
             each=each, latents=tuple(x for some in looks.values() for one in some for x in one.latent.outputs)
         )
 
-    def summary(self, view: View, gather: Gather | None = None) -> Summary:
-        """A view's pooled features of all workers' samples, through the projector where there is one."""
+    def summary(self, view: View, ids: Tensor, gather: Gather | None = None) -> Summary:
+        """A view's pooled features of all workers' samples, which are ``ids`` (B,), through the projector where there is one."""
         features = view.latent.pooled if self.projector is None else self.projector(view.latent.pooled)
         ok = view.plan.keep_ok
         there = torch.ones_like(features[:, 0]) if ok is None else ok.any(1)
         both = torch.cat([features.float(), there.unsqueeze(1).float()], 1)
         both = both if gather is None else gather(both)
-        return Summary(both[:, :-1], both[:, -1] > 0.5)
+        return Summary(both[:, :-1], both[:, -1] > 0.5, ids)
 
 
 def _key(name: str) -> str:

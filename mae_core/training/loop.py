@@ -137,8 +137,8 @@ def fit(
         raise ValueError(problem)
     if settings.batch_size > len(samples) and (names := wanted(state.model.config["objective"]).comparing):
         raise ValueError(
-            f"{names[0]} compares the samples of a batch, and of {settings.batch_size} of {len(samples)} training samples some would be "
-            f"compared with copies of themselves: lower pretrain.batch_size to {len(samples)} or less"
+            f"{names[0]} compares different samples, of which a batch of {settings.batch_size} has no more than the {len(samples)} of the "
+            f"train split: lower pretrain.batch_size to {len(samples)} or less"
         )
     world = world or World()
     device = next(state.model.parameters()).device

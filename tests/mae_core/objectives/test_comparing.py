@@ -18,8 +18,9 @@ def features(seed=0, n=6):
     return torch.randn(n, 4, generator=torch.Generator().manual_seed(seed)) * 0.7 + 0.3
 
 
-def summary(x, ok=None):
-    return Summary(x, torch.ones(len(x), dtype=torch.bool) if ok is None else ok)
+def summary(x, ok=None, ids=None):
+    every = torch.ones(len(x), dtype=torch.bool) if ok is None else ok
+    return Summary(x, every, torch.arange(len(x)) if ids is None else ids)
 
 
 def kept(x, ok):
@@ -41,6 +42,33 @@ def test_uniformity_of_right_angles_is_zero_and_of_equal_samples_one():
     assert Uniformity().forward((summary(torch.eye(4)),)).total == 0
     assert float(Uniformity().forward((summary(torch.ones(3, 4)),)).total) == pytest.approx(1, rel=1e-6)
     assert Uniformity().forward((summary(features(n=1)),)).total == 0, "one sample has no other"
+
+
+IDS = torch.tensor([7, 3, 5, 7, 7, 3])
+
+
+@pytest.mark.parametrize("ok", [torch.ones(6, dtype=torch.bool), OK], ids=["all", "one lacking"])
+def test_copies_are_no_pair_to_spread(ok):
+    x = torch.nn.functional.normalize(features().double(), dim=1)
+    there = [i for i in range(6) if ok[i]]
+    cosines = [float(x[i] @ x[j]) ** 2 for i in there for j in there if IDS[i] != IDS[j]]
+    found = Uniformity().forward((summary(features(), ok, IDS),)).total
+    assert float(found) == pytest.approx(sum(cosines) / len(cosines), rel=1e-5)
+    assert Uniformity().forward((summary(torch.ones(2, 4), ids=torch.tensor([1, 1])),)).total == 0
+
+
+@pytest.mark.parametrize("ok", [torch.ones(6, dtype=torch.bool), OK], ids=["all", "one lacking"])
+def test_copies_are_no_wrong_answers(ok):
+    a, b = (torch.nn.functional.normalize(features(seed).double(), dim=1) for seed in (0, 1))
+    nats = []
+    for i in range(6):
+        if ok[i]:
+            rest = [i, *(j for j in range(6) if ok[j] and IDS[j] != IDS[i])]
+            for ours, theirs in ((a, b), (b, a)):
+                right, *wrong = (math.exp(float(ours[i] @ theirs[j]) / 0.1) for j in rest)
+                nats.append(math.log((right + sum(wrong)) / right))
+    found = MaskContrastive().forward((summary(features(), ok, IDS), summary(features(1), ok, IDS))).total
+    assert float(found) == pytest.approx(sum(nats) / len(nats), rel=1e-5)
 
 
 @pytest.mark.parametrize("ok", [None, OK], ids=["all", "one lacking"])
@@ -75,7 +103,7 @@ def test_two_masks_find_each_other_at_the_stated_temperature():
     a, b = features(), features(1)
     found = MaskContrastive(options=Options(temperature=0.3)).forward((summary(a), summary(b)))
     unit = [x / x.norm(dim=1, keepdim=True) for x in (a, b)]
-    torch.testing.assert_close(found.total, info_nce(*unit, torch.ones(6, dtype=torch.bool), 0.3))
+    torch.testing.assert_close(found.total, info_nce(*unit, torch.ones(6, dtype=torch.bool), temperature=0.3))
     near = MaskContrastive().forward((summary(a), summary(a + 0.01)))
     assert near.total < found.total
 

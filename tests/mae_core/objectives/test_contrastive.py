@@ -31,7 +31,7 @@ def test_rows_that_are_not_ok_are_as_if_not_there():
 def test_every_pair_of_parts_counts():
     parts = [features(4, seed) * 3 for seed in range(3)]
     there = [torch.ones(4, dtype=torch.bool), torch.tensor([True, True, True, False]), torch.ones(4, dtype=torch.bool)]
-    found = Contrastive().forward(tuple(map(Summary, parts, there)))
+    found = Contrastive().forward(tuple(map(Summary, parts, there, [torch.arange(4)] * 3)))
     unit = [F.normalize(p, dim=1) for p in parts]
     pairs = [info_nce(unit[a], unit[b], there[a] & there[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
     torch.testing.assert_close(found.total, torch.stack(pairs).mean())

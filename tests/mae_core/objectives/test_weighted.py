@@ -103,19 +103,29 @@ def test_a_plain_model_encodes_one_view(make, raw):
 
 
 def test_gathered_rows_are_compared_too(make, raw):
-    """Two halves that are shown the other's features compute what the whole batch does."""
+    """Two halves that are shown the other's features compute what the whole batch does; one has a copy of what is in the other."""
     model = make(uniformity=1.0, variance=1.0, covariance=1.0)
-    whole = model(raw, DRAWS)
+    raw, ids = raw[[0, 1, 2, 0, 4, 5]], torch.tensor([0, 1, 2, 0, 4, 1 << 40])
+    whole = model(raw, DRAWS._replace(ids=ids))
     halves = [slice(0, 3), slice(3, 6)]
-    sent = []
+    sent = {torch.float32: [], torch.long: []}
     for half in halves:
-        model(raw[half], DRAWS._replace(ids=DRAWS.ids[half]), None, gather=lambda x: sent.append(x.detach()) or x)
+        draws = DRAWS._replace(ids=ids[half])
+        model(raw[half], draws, None, gather=lambda x: sent[x.dtype].append(x.detach()) or x)
     for half in halves:
-        found = model(raw[half], DRAWS._replace(ids=DRAWS.ids[half]), None, gather=lambda _: torch.cat(sent))
+        found = model(raw[half], DRAWS._replace(ids=ids[half]), None, gather=lambda x: torch.cat(sent[x.dtype]))
         for name in ("uniformity", "variance", "covariance"):
             torch.testing.assert_close(found.parts[name], whole.parts[name])
-    alone = model(raw[:3], DRAWS._replace(ids=DRAWS.ids[:3]))
+    alone = model(raw[:3], DRAWS._replace(ids=ids[:3]))
     assert not torch.isclose(alone.parts["uniformity"], whole.parts["uniformity"], rtol=1e-4)
+
+
+def test_a_sample_is_not_compared_with_its_copy(make, raw):
+    """A batch that reaches over the end of an epoch may hold a sample twice."""
+    model = make(mask_contrastive=1.0, uniformity=1.0)
+    copies, others = (model(raw[[0, 0]], DRAWS._replace(ids=torch.tensor(ids))).parts for ids in ([4, 4], [4, 5]))
+    assert copies["mask_contrastive"].abs() < 1e-6 and copies["uniformity"] == 0
+    assert others["mask_contrastive"] > 0.1 and others["uniformity"] > 0.1
 
 
 def test_a_projector_stands_before_what_compares_and_nothing_else(make, raw):

@@ -96,11 +96,12 @@ def test_copies_of_a_sample_in_one_batch_have_names_of_their_own(workers):
     assert torch.equal(enough.named, enough.ids)
 
 
-def test_samples_are_not_compared_with_their_copies(make_config, samples):
+def test_a_batch_of_which_samples_are_compared_is_no_larger_than_the_split(make_config, samples):
     state = start(make_config(objective={"mask_contrastive": 0.1}), SETTINGS)
     few = samples[: SETTINGS.batch_size - 1]
     with pytest.raises(
-        ValueError, match=rf"mask_contrastive compares .*lower pretrain.batch_size to {len(few)} or less"
+        ValueError,
+        match=rf"no more than the {len(few)} of the train split: lower pretrain.batch_size to {len(few)} or less",
     ):
         train(state, few, SETTINGS)
     assert train(state, samples[: SETTINGS.batch_size], SETTINGS, stop=1)
