@@ -160,7 +160,10 @@ class ObjectiveSection(Section):
     projector: Annotated[int, Field(ge=0)] = Field(
         0, description="width of a head before objectives that compare samples; 0: none"
     )
-    latent_blocks: Count = Field(4, description="the teacher's last blocks, of which the target latent is the mean")
+    latent_blocks: Count = Field(
+        4,
+        description="the teacher's last blocks, of which the target latent is the mean; 1: its output after the last norm",
+    )
     features_from: str | None = Field(None, description="model folder that the target features is of")
 
     _target = field_validator("target")(_known(TARGETS, "target"))

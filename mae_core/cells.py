@@ -119,8 +119,8 @@ class View(NamedTuple):
     decoded: Tensor | None = None
     """(B, M, D_dec): what the decoder made of each hidden cell, before any head; None where nothing is predicted."""
     error: Tensor | None = None
-    """(B, M), detached: how badly each hidden cell was reconstructed, for objectives that learn from it. Of joint samples it compares within
-    a part alone, as it is in the part's unit and weighed as in the loss."""
+    """(B, M), detached: how badly each hidden cell was reconstructed, for objectives that learn from it. Of joint samples only cells of
+    one part compare: it is in the part's unit, and weighed as in the loss."""
 
 
 class Summary(NamedTuple):

@@ -24,7 +24,8 @@ class Needs(NamedTuple):
     """What targets and maskers of a model ask of its teachers."""
 
     latent: int = 0
-    """Last blocks whose mean is the target ``latent``, of convolutional encoders the last alone; 0: nobody asks for it."""
+    """Last blocks whose mean is the target ``latent``; 1, and any number of convolutional encoders: the encoder's output, after its last
+    norm; 0: nobody asks for it."""
     attention: bool = False
     difficulty: bool = False
     features: bool = False
@@ -41,7 +42,8 @@ def teach(model: Any, cells: Cells, needs: Needs) -> Taught:
     """What ``model`` (a masked autoencoder, or a copy of its parts) says of whole samples.
 
     Latents are normalised over the features of each cell, without weights: of every block before the mean, and the mean again
-    (Baevski et al. 2022, §3.3). Rankings are made in float32, so that rounding does not decide what is hidden.
+    (Baevski et al. 2022, §3.3). Of a single one it is the encoder's output after its last norm (Assran et al. 2023, I-JEPA), normalised
+    likewise. Rankings are made in float32, so that rounding does not decide what is hidden.
     """
     n = cells.coords.shape[-2]
     ranks = needs.attention or needs.difficulty

@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
     projector: int
     """Width of the head between pooled features and the objectives that compare samples; 0: none."""
     latent_blocks: int
-    """The teacher's last blocks, of which the target ``latent`` is the mean."""
+    """The teacher's last blocks, of which the target ``latent`` is the mean; 1: its output after the encoder's last norm."""
     options: Options
 
     @property

@@ -15,9 +15,11 @@ POWER = 1.0
 
 
 class Fourier(Pixels):
-    """Predicts the cell's pixels; each cell's error is that of its own orthonormal Fourier transform, channel by channel.
+    """Predicts the cell's pixels; each cell's error is that of its own orthonormal Fourier transform, taken of each channel.
 
-    The transform is taken inside a cell, not over the whole picture, so that a cell's loss depends on that cell alone.
+    The transform is taken inside a cell, not over the whole picture, so that a cell's loss depends on that cell alone. Unlike in focal
+    frequency loss, where the largest weight of every channel is 1, it is that of all channels together: a channel that is predicted well
+    weighs less.
     """
 
     takes = ()
@@ -29,7 +31,7 @@ class Fourier(Pixels):
         self.shape: tuple[int, ...] = (*modality.patch, modality.channels)
 
     def cell_loss(self, prediction: Tensor, target: Tensor, plan: Plan) -> Tensor:
-        """(B, M), float32: the mean over frequencies of w |ΔF|², w = |ΔF|^α over its largest in the cell, without a gradient (Eq. 8, 9)."""
+        """(B, M), float32: the mean over frequencies of w |ΔF|², w = |ΔF|^α over the cell's largest, without a gradient (Eq. 8, 9)."""
         difference = prediction.float() - gather_cells(target, plan.hide)
         axes = tuple(range(2, 1 + len(self.shape)))
         spectrum = torch.fft.fftn(difference.unflatten(-1, self.shape), dim=axes, norm="ortho").flatten(2)
