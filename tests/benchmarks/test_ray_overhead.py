@@ -34,9 +34,9 @@ def without_ray(monkeypatch):
 
 
 def test_rounds_are_paired_and_the_first_is_left_out(without_ray):
-    step, whole = ray_overhead.measure(100, 2, 1, "command")
-    assert without_ray == [("ray-0", 1), ("ray-1", 1), ("ray-2", 1)]
-    assert step.n == whole.n == 2 and step.command == "command"
+    step, whole = ray_overhead.measure(100, 3, 1, "command")
+    assert without_ray == [(f"ray-{n}", 1) for n in range(4)]
+    assert step.n == whole.n == 3 and step.command == "command"
     assert step.name == "ray_one_worker_vs_fit_ms_per_step" and step.ours > 0 and step.low <= step.ratio <= step.high
     assert whole.facts["start_s"] == 3 and (whole.ours, whole.baseline) == (4, 1)
 
