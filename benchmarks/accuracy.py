@@ -223,7 +223,7 @@ def measured(keys: list[Key], root: Path, path: Path, until: float) -> Iterator[
 def rows_of(curves: list[tuple[Key, Curve]], command: str) -> Iterator[Row]:
     """By dataset: CPU seconds until ours is as good as each other in the end, beside what the other took, each at its best trial.
 
-    Means over seeds, and the middle of the ratios of pairs; where ours never was in some pair, all it took and no ratio.
+    Medians over seeds, and the mean ratio of pairs; where ours never was in some pair, means of all it took and of theirs, and no ratio.
     """
     for dataset in dict.fromkeys(key.dataset for key, _ in curves):
         best = {

@@ -15,6 +15,7 @@ from benchmarks.app import PAGES as APP
 from benchmarks.rows import OUT
 from benchmarks.sections import renew
 from benchmarks.waiting import WAITING
+from mae_core.evaluation.statistics import LEAST_SEEDS
 
 PAGES = {
     "step": "A training step, one thread",
@@ -83,18 +84,20 @@ Made by `python -m benchmarks.performance` from what the benchmarks had measured
 where its figures were measured, and stays elsewhere.
 
 *Gain* says how many times as fast ours is, or how many times less memory it takes, or, of accuracies, forecasts and rates of work, ours
-over theirs; with its 95 % bootstrap interval over the rounds, in each of which both were measured in turn. Times are CPU time of the
-process on one thread unless the unit says `wall`; other programs change that little, but for one on the same core's other thread.
-`a` is a ViT-Ti on pictures of 32 px (batch 256), `b`
-a ViT-S on 224 px (batch 16); both hide 75 %. Where the two sides differ in precision, the gain is that of bf16 as well: the row of
-`vitmae eager bf16` against `vitmae eager fp32` says how much of it anybody gets from bf16 alone.
+over theirs: the geometric mean over the n rounds, in each of which both were measured in turn, with Student's 95 % interval, where there
+are three rounds. Sections made before say the median and a bootstrap interval of it, which covers 75 % at three rounds, 50 % at two and 87
+to 95 % at more. Times are CPU time of the process on one thread unless the unit says `wall`; other programs change that little, but for
+one on the same core's other thread. `a` is a ViT-Ti on pictures of 32 px (batch 256), `b` a ViT-S on 224 px (batch 16); both hide 75 %.
+Where the two sides differ in precision, the gain is that of bf16 as well: the row of `vitmae eager bf16` against `vitmae eager fp32` says
+how much of it anybody gets from bf16 alone.
 
 `ours alike` predicts plain pixels and has no global token, as vit-pytorch. Nobody can be much faster there in bf16: matrix products
 take two thirds of a step, at 65 to 100 % of the best rate that this processor reaches on squares of 1024.
 
-*Time to an accuracy* says how soon k-NN on ours is as good as on the other at the end of its training. That is no matter of steps:
-with the others' objective and masks ours ends about where they end. It comes of `objective.variance` and `objective.covariance`, which keep
-features apart for next to nothing, of keys that start as queries (`local_start`) and, on MNIST, of fewer hidden cells, in a grid.
+*Time to an accuracy* says how soon k-NN on ours is as good as on the other at the end of its training; where it never is with some seed,
+with how many, and `ours` is all it took. That is no matter of steps: with the others' objective and masks ours ends about where they end.
+It comes of `objective.variance` and `objective.covariance`, which keep features apart for next to nothing, of keys that start as queries
+(`local_start`) and, on MNIST, of fewer hidden cells, in a grid.
 """
 
 
@@ -110,7 +113,7 @@ class Line(NamedTuple):
 
 
 def gain(row: dict[str, Any]) -> tuple[float, float | None, float | None]:
-    """Of a row: its middle and, where one was measured, both ends of its interval; above 1 ours is better."""
+    """Of a row that has a ratio: its middle and, where one was measured, both ends of its interval; above 1 ours is better."""
     ratio, low, high = row["ratio"], row["low"], row["high"]
     if any(word in row["name"] for word in MORE_IS_BETTER):
         return ratio, low, high
@@ -121,16 +124,23 @@ def line(row: dict[str, Any]) -> Line:
     """A row of a benchmark."""
     what, _, rest = row["name"].partition("_vs_")
     other, unit = split_unit(rest)
-    middle, low, high = gain(row)
-    spread = "" if low is None or high is None or row["n"] < 2 else f" [{low:.2f}, {high:.2f}]"
     return Line(
         f"{what.replace('_', ' ')}{f' ({unit})' if unit else ''}",
         f"{row['ours']:.4g}",
         other.replace("_", " "),
         f"{row['baseline']:.4g}",
-        f"× {middle:.2f}{spread}",
-        aimed(row, middle),
+        gained(row),
+        aimed(row),
     )
+
+
+def gained(row: dict[str, Any]) -> str:
+    """The gain with its interval; of a row without one in how many rounds ours never was where the other ended."""
+    if row["ratio"] is None:
+        return f"not reached in {row['facts']['not_reached']} of {row['n']}"
+    middle, low, high = gain(row)
+    unknown = low is None or high is None or row["n"] < LEAST_SEEDS
+    return f"× {middle:.2f}" + ("" if unknown else f" [{low:.2f}, {high:.2f}]")
 
 
 def split_unit(rest: str) -> tuple[str, str]:
@@ -139,7 +149,7 @@ def split_unit(rest: str) -> tuple[str, str]:
     return (rest[: found.start()], found.group(0)[1:].replace("_", " ")) if found else (rest, "")
 
 
-def aimed(row: dict[str, Any], middle: float) -> str:
+def aimed(row: dict[str, Any]) -> str:
     """The aim of a row, and whether it is met; '' where there is none. Of a GPU's rows the share of its peak that ours uses."""
     name, share = row["name"], row["facts"].get("mfu")
     used = f"; MFU {share:.0%}" if share else ""
@@ -148,12 +158,15 @@ def aimed(row: dict[str, Any], middle: float) -> str:
     if name not in AIMS:
         return used.removeprefix("; ")
     aim = AIMS[name]
+    if row["ratio"] is None:
+        return f"× {aim:.2f}: missed"
+    middle, _, _ = gain(row)
     return f"× {aim:.2f}: {'met' if middle >= aim else f'missed by {aim - middle:.2f}'}{used}"
 
 
 def section(title: str, content: dict[str, Any]) -> str:
-    """The table of one benchmark: its command, its machine and its rows."""
-    rows = [row for row in content["rows"] if row["ratio"] is not None]
+    """The table of one benchmark: its command, its machine and its comparisons, those included in which ours never got so far."""
+    rows = [row for row in content["rows"] if row["baseline"] is not None]
     machine = content["machine"]
     where = ", ".join(str(part) for part in (machine["gpu"] or machine["cpu"], f"torch {machine['torch']}") if part)
     said = f"`{rows[0]['command']}`, n = {rows[0]['n']}, on {where}."
@@ -167,7 +180,7 @@ def measured(out: Path) -> dict[str, str]:
         path = out / f"{name}.json"
         if path.is_file():
             content = json.loads(path.read_text())
-            if any(row["ratio"] is not None for row in content["rows"]):
+            if any(row["baseline"] is not None for row in content["rows"]):
                 found[title] = section(title, content)
     return found
 

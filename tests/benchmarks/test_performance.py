@@ -72,6 +72,26 @@ def test_the_page_holds_every_benchmark_of_speed_that_was_run(tmp_path, capsys):
     assert list(results.measured(tmp_path, out)) == ["Benchmark ngram"], "pages of speed are on the page of speed alone"
 
 
+@pytest.mark.parametrize("others", [[], [row("mnist_ours_vs_vitmae_bf16_cpu_s_to_its_last_accuracy", 10.0, 40.0)]])
+def test_a_comparison_that_was_lost_stays_on_the_page(tmp_path, others):
+    lost = row("mnist_ours_vs_vit_pytorch_bf16_cpu_s_to_its_last_accuracy", 40.0, 30.0, n=9)
+    rows = [{**lost, "ratio": None, "facts": {"not_reached": 2}}, *others]
+    machine = {"cpu": "a CPU", "gpu": None, "torch": "2", "threads": 1}
+    (tmp_path / "accuracy.json").write_text(json.dumps({"schema": 1, "machine": machine, "rows": rows}))
+    page = tmp_path / "docs" / "performance.md"
+    page.parent.mkdir()
+    page.write_text("## Time to an accuracy\n\n| mnist ours | 10 | vit pytorch bf16 | 30 | × 3.00 | × 2.00: met |\n")
+    performance.main(tmp_path, tmp_path)
+    text = page.read_text()
+    assert "| 40 | vit pytorch bf16 | 30 | not reached in 2 of 9 | × 2.00: missed |" in text
+    assert "× 3.00" not in text, "what was measured before it is replaced"
+
+
+def test_fewer_than_three_rounds_show_no_interval():
+    assert performance.line(row("x_vs_y_s", 1.0, 2.0, 0.4, 0.6, n=2)).gain == "× 2.00"
+    assert performance.line(row("x_vs_y_s", 1.0, 2.0, 0.4, 0.5, n=3)).gain == "× 2.00 [2.00, 2.50]"
+
+
 def test_every_aim_is_of_a_row_that_a_benchmark_writes():
     from benchmarks.step import PAIRS, SHAPES
 
