@@ -12,9 +12,11 @@ from torch import Tensor
 from mae_core.modalities.columns import Columns
 
 MOST_ROWS = 2_000
-"""Of train, evenly spread over it: both methods take seconds on these and minutes on all of a large table."""
+"""Of train, evenly spread over it, among which the nearest are looked for: seconds, and minutes among all of a large table."""
+MOST_FITTED = 50_000
+"""Of train, evenly spread over it, from which ridge regression learns: without gaps seconds, where every row has one minutes."""
 NEIGHBOURS = 10
-RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3)
+RIDGES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 """Added to the variances; the one that fills a fifth of train best is taken."""
 ROUNDS = 5
 """In which what train itself lacks is filled, and the covariance taken again."""
@@ -22,11 +24,14 @@ BLOCK = 256
 
 
 def knn_fill(raw: Tensor, hidden: Tensor, train: np.ndarray, columns: Columns) -> Tensor:
-    """Hidden values of (B, F) become the mean, or the most frequent category, of the ten nearest train rows that have the value."""
+    """Hidden values of (B, F) become the mean, or the most frequent category, of the ten nearest train rows that have the value.
+
+    They are looked for among ``MOST_ROWS`` of train.
+    """
     from sklearn.impute import KNNImputer
 
     imputer = KNNImputer(n_neighbors=NEIGHBOURS, keep_empty_features=True)
-    imputer.fit(_spread(_some(train), columns).numpy())
+    imputer.fit(_spread(_some(train, MOST_ROWS), columns).numpy())
     said = imputer.transform(_spread(torch.where(hidden, torch.nan, raw), columns).numpy())
     return torch.where(hidden, _gather(torch.from_numpy(said), columns).to(raw), raw)
 
@@ -35,9 +40,10 @@ def ridge_fill(raw: Tensor, hidden: Tensor, train: np.ndarray, columns: Columns)
     """Hidden values of (B, F) become what a ridge regression on everything seen in their row says.
 
     All regressions come at once from train's covariance: their joint solution, to which regressions of one column after the other
-    (MICE, scikit-learn's IterativeImputer) converge, slowly or not at all where columns of 0 and 1 determine each other.
+    (MICE, scikit-learn's IterativeImputer) converge, slowly or not at all where columns of 0 and 1 determine each other. All of train
+    counts, up to ``MOST_FITTED`` rows, as for a model.
     """
-    known = _spread(_some(train), columns)
+    known = _spread(_some(train, MOST_FITTED), columns)
     absent = known.isnan()
     mean = torch.where(absent, 0, known).sum(0) / (~absent).sum(0).clamp_min(1)
     x = torch.where(absent, 0, known - mean)
@@ -66,19 +72,19 @@ def _covariance(x: Tensor, absent: Tensor, ridge: float) -> Tensor:
 
 def _condition(x: Tensor, seen: Tensor, covariance: Tensor) -> Tensor:
     """(n, D) centred values whose entries that are not ``seen`` become their mean given the seen ones, by a joint normal distribution."""
-    found = []
+    found = x.clone()
     eye = torch.eye(x.shape[1], dtype=x.dtype)
-    for start in range(0, len(x), BLOCK):
-        some, flags = x[start : start + BLOCK], seen[start : start + BLOCK]
+    for rows in torch.nonzero(~seen.all(1)).view(-1).split(BLOCK):
+        some, flags = x[rows], seen[rows]
         # unseen rows and columns become those of the identity, so that all patterns are solved at one size
         both = flags.unsqueeze(1) & flags.unsqueeze(2)
         weights = torch.linalg.solve(torch.where(both, covariance, eye), torch.where(flags, some, 0.0))
-        found.append(torch.where(flags, some, weights @ covariance))
-    return torch.cat(found) if found else x
+        found[rows] = torch.where(flags, some, weights @ covariance)
+    return found
 
 
-def _some(train: np.ndarray) -> Tensor:
-    rows = np.unique(np.linspace(0, len(train) - 1, min(len(train), MOST_ROWS)).round().astype(int))
+def _some(train: np.ndarray, most: int) -> Tensor:
+    rows = np.unique(np.linspace(0, len(train) - 1, min(len(train), most)).round().astype(int))
     return torch.from_numpy(np.array(train[rows]))
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mae_core.evaluation import imputers
 from mae_core.evaluation.boosting import GRID, fit_boosting
 from mae_core.evaluation.imputers import knn_fill, ridge_fill
 from mae_core.evaluation.linear import GRID as LINEAR_GRID
@@ -60,6 +61,27 @@ def test_missing_values_stay_missing(model, rows):
     for fill in (knn_fill, ridge_fill):
         filled = fill(raw, hidden, train, model.modality.columns)
         assert filled[::5, 1].isnan().all() and torch.isfinite(filled[:, 0]).all()
+
+
+def test_the_ridge_learns_from_all_of_train(model):
+    n = 9 * imputers.MOST_ROWS
+    few = np.isin(np.arange(n), np.linspace(0, n - 1, imputers.MOST_ROWS).round())
+    x = np.random.default_rng(3).normal(3, 2, n)
+    train = np.stack([x, np.where(few, -x, 2 * x + 1), np.where(x > 3, 2, 1)], 1).astype(np.float32)
+    train[::50, 0] = np.nan
+    raw = torch.tensor([[1.0, 3.0, 1.0], [5.0, 11.0, 2.0]])
+    hidden = torch.tensor([[False, True, False]] * 2)
+    filled = ridge_fill(raw, hidden, train, model.modality.columns)
+    assert filled[1, 1] > filled[0, 1], "one row of nine falls, and those are spread evenly"
+
+
+def test_a_row_without_gaps_costs_no_system_of_equations(model, rows, monkeypatch):
+    solved, solve = [], torch.linalg.solve
+    monkeypatch.setattr(torch.linalg, "solve", lambda a, b: solved.append(len(a)) or solve(a, b))
+    train, raw = rows[:300].copy(), torch.from_numpy(rows[300:])
+    train[-1, 0] = np.nan
+    ridge_fill(raw, torch.ones_like(raw, dtype=torch.bool) & (torch.arange(3) == 0), train, model.modality.columns)
+    assert sum(solved) == len(imputers.RIDGES) * (60 + imputers.ROUNDS) + imputers.ROUNDS + len(raw)
 
 
 def test_the_bank_holds_likelihood_and_learned_fills(model, rows):
