@@ -20,13 +20,14 @@ from sklearn.linear_model import RidgeClassifierCV
 
 from benchmarks.commands import again, table_name
 from benchmarks.rows import Row, publish
+from benchmarks.variants import gain_facts
 from experiments.datasets import prepare
 from experiments.recipe import load_recipe
 from experiments.resolving import resolve
 from mae_core.data.dataset import Dataset, DatasetError, open_dataset
 from mae_core.evaluation.knn import knn_predict
 from mae_core.evaluation.linear import fit_scaler
-from mae_core.evaluation.statistics import over_seeds
+from mae_core.evaluation.statistics import over_seeds, paired_over_items
 from mae_core.modalities.series import SeriesModality
 from mae_core.model import MaskedAutoencoder
 from mae_core.training.loop import fit, start
@@ -44,14 +45,14 @@ ENCODED = 256
 
 
 class Scores(NamedTuple):
-    """Test accuracies of one set, one per pretraining seed where a network has one."""
+    """Of one set, which test series were told right: (series,) bool, and (seeds, series) where a network has one per pretraining seed."""
 
-    pretrained: list[float]
-    untrained: list[float]
-    values: float
+    pretrained: np.ndarray
+    untrained: np.ndarray
+    values: np.ndarray
     """The same probe on the values themselves."""
-    euclid: float
-    dtw: float
+    euclid: np.ndarray
+    dtw: np.ndarray
 
 
 def measure(name: str, seeds: list[int], root: Path = Path()) -> Scores:
@@ -65,7 +66,7 @@ def measure(name: str, seeds: list[int], root: Path = Path()) -> Scores:
     labels = {split: np.asarray(one.labels) for split, one in splits.items()}
     plain = {split: SeriesModality.plain(one.samples, dataset.info) for split, one in splits.items()}
     resolved = resolve(load_recipe(RECIPE, root), dataset.info, {}, "series")
-    networks: dict[str, list[float]] = {"pretrained": [], "untrained": []}
+    networks: dict[str, list[np.ndarray]] = {"pretrained": [], "untrained": []}
     for seed in seeds:
         settings = replace(resolved.settings, seed=seed)
         untrained = MaskedAutoencoder.build(resolved.config, seed)
@@ -81,11 +82,11 @@ def measure(name: str, seeds: list[int], root: Path = Path()) -> Scores:
     warped = known[_dtw(plain["test"], bank, round(BAND * plain["test"].shape[1])).argmin(1)]
     right = labels["test"]
     return Scores(
-        networks["pretrained"],
-        networks["untrained"],
+        np.array(networks["pretrained"]),
+        np.array(networks["untrained"]),
         probe(plain, labels),
-        float(np.mean(near == right)),
-        float(np.mean(warped == right)),
+        near == right,
+        warped == right,
     )
 
 
@@ -102,15 +103,15 @@ def _features(model: MaskedAutoencoder, dataset: Dataset) -> dict[str, np.ndarra
     return found
 
 
-def probe(features: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> float:
-    """Test accuracy of a ridge classifier on everything that is labelled, its strength chosen by leaving out one at a time.
+def probe(features: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> np.ndarray:
+    """(series,) of test: right or wrong by a ridge classifier of everything that is labelled, its strength chosen by leaving one out.
 
     It is how frozen features of UCR series are commonly judged (Dempster et al. 2020, ROCKET, §3).
     """
     x = np.concatenate([features["train"], features["validation"]])
     y = np.concatenate([labels["train"], labels["validation"]])
     scaler = fit_scaler(x)
-    return float(RidgeClassifierCV(ALPHAS).fit(scaler(x), y).score(scaler(features["test"]), labels["test"]))
+    return RidgeClassifierCV(ALPHAS).fit(scaler(x), y).predict(scaler(features["test"])) == labels["test"]
 
 
 def _dtw(queries: np.ndarray, bank: np.ndarray, band: int) -> np.ndarray:
@@ -131,30 +132,46 @@ def _dtw(queries: np.ndarray, bank: np.ndarray, band: int) -> np.ndarray:
 
 
 def rows_of(found: dict[str, Scores], command: str) -> list[Row]:
-    """A row per set, and the mean over the sets against each baseline, with its interval over pretraining seeds."""
+    """A row per set, and the mean over the sets against each baseline.
+
+    Each gain has its interval over pretraining seeds and beside it, of a set, that over its test series, told right by the one and wrong
+    by the other; of the mean that over sets.
+    """
     rows = []
     for name, one in found.items():
-        ours = float(np.mean(one.pretrained))
-        ratio = over_seeds(np.array(one.pretrained) / one.euclid, "pretraining seeds")
-        known = ratio.mean, ratio.low, ratio.high, ratio.n
-        rows.append(Row(f"{name}_accuracy_vs_1nn_euclid", ours, one.euclid, *known, command, _points(one)))
-    ours_by_seed = np.mean([one.pretrained for one in found.values()], 0)
+        gain = over_seeds(one.pretrained.mean(1) - one.euclid.mean(), "pretraining seeds")
+        items = paired_over_items(one.pretrained.mean(0), one.euclid)
+        means = float(one.pretrained.mean()), float(one.euclid.mean())
+        facts = gain_facts("gain", gain) | gain_facts("over_items", items) | _others(one)
+        rows.append(_row(f"{name}_accuracy_vs_1nn_euclid", means, gain.n, command, facts))
+    ours = _by_seed_and_set([one.pretrained for one in found.values()])
     baselines = {
-        "untrained": np.mean([one.untrained for one in found.values()], 0),
-        "1nn_euclid": np.mean([one.euclid for one in found.values()]),
-        "1nn_dtw": np.mean([one.dtw for one in found.values()]),
-        "values": np.mean([one.values for one in found.values()]),
+        "untrained": _by_seed_and_set([one.untrained for one in found.values()]),
+        "1nn_euclid": _by_seed_and_set([one.euclid for one in found.values()]),
+        "1nn_dtw": _by_seed_and_set([one.dtw for one in found.values()]),
+        "values": _by_seed_and_set([one.values for one in found.values()]),
     }
     for name, theirs in baselines.items():
-        ratio = over_seeds(ours_by_seed / theirs, "pretraining seeds")
-        facts = {"gain_points": 100 * float(np.mean(ours_by_seed - theirs)), "sets": len(found)}
-        means = float(ours_by_seed.mean()), float(np.mean(theirs))
-        rows.append(Row(f"mean_accuracy_vs_{name}", *means, ratio.mean, ratio.low, ratio.high, ratio.n, command, facts))
+        gain = over_seeds((ours - theirs).mean(1), "pretraining seeds")
+        sets = over_seeds((ours - theirs).mean(0), "sets")  # Student's as well: nine are few for a bootstrap
+        facts = gain_facts("gain", gain) | gain_facts("over_sets", sets) | {"sets": len(found)}
+        rows.append(
+            _row(f"mean_accuracy_vs_{name}", (float(ours.mean()), float(theirs.mean())), gain.n, command, facts)
+        )
     return rows
 
 
-def _points(one: Scores) -> dict[str, float]:
-    return {"untrained": float(np.mean(one.untrained)), "values": one.values, "dtw": one.dtw}
+def _by_seed_and_set(hits: Sequence[np.ndarray]) -> np.ndarray:
+    """(seeds, sets) accuracies; (1, sets) of what has no seeds."""
+    return np.array([np.atleast_2d(one).mean(1) for one in hits]).T
+
+
+def _row(name: str, means: tuple[float, float], seeds: int, command: str, facts: dict[str, float | None]) -> Row:
+    return Row(name, *means, means[0] / means[1] if means[1] else None, None, None, seeds, command, facts)
+
+
+def _others(one: Scores) -> dict[str, float | None]:
+    return {name: float(getattr(one, name).mean()) for name in ("untrained", "values", "dtw")}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -167,7 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in given.sets:
         began = time.perf_counter()
         found[name] = measure(name, list(range(given.seeds)))
-        print(f"{name}: {found[name]} in {time.perf_counter() - began:.0f} s", flush=True)
+        told = {field: round(float(hits.mean()), 4) for field, hits in found[name]._asdict().items()}
+        print(f"{name}: {told} in {time.perf_counter() - began:.0f} s", flush=True)
     name = table_name("ucr", parser, given, ("sets",))
     publish(name, rows_of(found, again(COMMAND, given, ("seeds", "sets"))))
 

@@ -137,6 +137,77 @@ def test_a_gain_without_an_interval_is_no_verdict(root):
     assert f"5 seeds were spent. {results.VALIDATION}\n" in text, "rows that are not of the test part say so"
 
 
+def sweep(root, **facts):
+    """The row of a variant in the section of a sweep of one row, and the whole section."""
+    gain = {"gain": 0.011, "gain_low": 0.004, "gain_high": 0.018}
+    row = {
+        "name": "line_knn_accuracy_vs_random",
+        "ours": 0.939,
+        "baseline": 0.928,
+        "ratio": 1.01,
+        "low": None,
+        "high": None,
+        "n": 10,
+    }
+    row |= {"command": "python -m benchmarks.mask_ratio", "facts": gain | facts}
+    (root / "out" / "mask_ratio-words-1000.json").write_text(json.dumps({"rows": [row]}))
+    text = results.measured(root, root / "out")["Benchmark mask_ratio-words-1000"]
+    return next(line for line in text.splitlines() if line.startswith("| line")), text
+
+
+def test_a_sweep_is_judged_by_the_wider_of_seeds_and_items(root):
+    row, text = sweep(root, over_items=0.011, over_items_low=-0.003, over_items_high=0.027)
+    assert row.endswith("| +1.1 points [-0.3, +2.7] over items | open |  |") and results.WIDER in text
+    row, text = sweep(root, over_items=0.011, over_items_low=0.009, over_items_high=0.013)
+    assert row.endswith("| +1.1 points [+0.4, +1.8] | yes |  |") and results.WIDER in text
+    row, text = sweep(root, over_sets=0.011, over_sets_low=-0.1, over_sets_high=0.122)
+    assert row.endswith("| +1.1 points [-10.0, +12.2] over sets | open |  |")
+    for unknown in ({}, {"over_sets": 0.011, "over_sets_low": None, "over_sets_high": None}):
+        row, text = sweep(root, **unknown)
+        assert row.endswith("| +1.1 points [+0.4, +1.8] | yes over seeds |  |") and results.WIDER not in text
+
+
+def test_items_alone_are_no_verdict_on_seeds(root):
+    row, _ = sweep(root, gain_low=None, gain_high=None, over_items=0.011, over_items_low=0.009, over_items_high=0.013)
+    assert row.endswith("| +1.1 points, no interval |  |  |")
+
+
+def test_a_gain_over_a_baseline_of_nothing_is_shown(root):
+    path = root / "out" / "waves.json"
+    content = json.loads(path.read_text())
+    content["rows"][1] |= {"baseline": 0.0, "ours": 0.2, "ratio": None}
+    content["rows"][2] |= {"baseline": 0.0, "ours": 0.2, "ratio": None, "facts": {}}
+    path.write_text(json.dumps(content))
+    text = results.measured(root, root / "out")["Benchmark waves"]
+    assert "| wave accuracy | 20.0 % | guess | 0.0 % | +20.0 points [-10.0, +50.0] | open |  |" in text
+    assert "surf" not in text, "nothing was compared"
+
+
+def test_verdicts_of_older_sweeps_say_that_they_are_over_seeds(root, monkeypatch):
+    monkeypatch.setattr(results, "OUT", root / "none")
+    page = root / "docs" / "results.md"
+    page.parent.mkdir()
+    row = "| a | 1 | b | 2 | +1.0 points [+0.5, +1.5] | yes |  |"
+    told = {
+        "Benchmark mask_ratio-a": row,
+        "Benchmark mask_ratio-b": f"{results.WIDER}\n\n{row}",
+        "Benchmark ucr": f"n = 10.\n\n{results.HEAD}{row.replace('[+0.5, +1.5]', '× 1.030 [1.026, 1.035]').replace('yes', 'no')}",
+        "Benchmark video": row,
+    }
+    page.write_text("".join(f"## {title}\n\n{said}\n" for title, said in told.items()))
+    for _ in range(2):
+        results.main(root)
+        found = results.sections(page.read_text())
+        ends = {
+            title: text.rstrip().rpartition("] ")[2] for title, text in found.items() if title.startswith("Benchmark")
+        }
+        assert list(ends.values()) == ["| yes over seeds |  |", "| yes |  |", "| no over seeds |  |", "| yes |  |"]
+        assert found["Benchmark ucr"].count(results.EXACT) == 1
+    page.write_text(page.read_text().replace(results.EXACT, "").replace("1.030 [1.026", "1.040 [1.036"))
+    results.main(root)
+    assert results.EXACT not in page.read_text(), "a note is of the figures that it was written beside"
+
+
 def test_what_is_old_says_so_once(root, monkeypatch):
     monkeypatch.setattr(results, "OUT", root / "out")
     page = root / "docs" / "results.md"

@@ -1,4 +1,4 @@
-"""The UCR benchmark: warping forgives a shift, the probe uses all labels, rows are over pretraining seeds."""
+"""The UCR benchmark: warping forgives a shift, the probe uses all labels, gains are over seeds, test series and sets."""
 
 import numpy as np
 import pytest
@@ -19,28 +19,46 @@ def test_the_probe_learns_from_everything_that_is_labelled():
     generator = np.random.default_rng(0)
     labels = {split: np.arange(30) % 3 for split in ("train", "validation", "test")}
     features = {split: np.eye(3)[y] + 0.1 * generator.normal(size=(30, 3)) for split, y in labels.items()}
-    assert ucr.probe(features, labels) == 1
+    assert ucr.probe(features, labels).tolist() == [True] * 30
     labels["train"] = np.roll(labels["train"], 1)  # half of the labels are wrong now: the other half still votes
-    assert ucr.probe(features, labels) < 1
+    assert ucr.probe(features, labels).mean() < 1
 
 
-def test_rows_are_over_pretraining_seeds():
-    found = {
-        name: ucr.Scores([0.8, 0.9, 1.0], [0.7, 0.8, 0.9], values=0.5, euclid=0.9, dtw=0.8) for name in ("one", "two")
-    }
+def told(right, of=100):
+    """(seeds, of), or (of,): the first ``right`` series are told right."""
+    return np.arange(of) < np.array(right)[..., None]
+
+
+def scores(pretrained, untrained=(70, 80, 90), euclid=90):
+    return ucr.Scores(told(pretrained), told(untrained), values=told(50), euclid=told(euclid), dtw=told(80))
+
+
+def test_gains_are_over_pretraining_seeds():
+    found = {name: scores([80, 90, 100]) for name in ("one", "two")}
     rows = {row.name: row for row in ucr.rows_of(found, "command")}
-    assert rows["one_accuracy_vs_1nn_euclid"].ours == pytest.approx(0.9)
+    one = rows["one_accuracy_vs_1nn_euclid"]
+    assert (one.ours, one.baseline, one.facts["untrained"]) == pytest.approx((0.9, 0.9, 0.8)) and one.n == 3
     mean = rows["mean_accuracy_vs_untrained"]
-    assert mean.n == 3 and 1 < mean.low < mean.ratio < mean.high and mean.facts["gain_points"] == pytest.approx(10)
-    assert rows["mean_accuracy_vs_1nn_euclid"].low < 1 < rows["mean_accuracy_vs_1nn_euclid"].high
+    assert mean.n == 3 and mean.facts["gain"] == pytest.approx(0.1) == mean.facts["gain_low"], "pairs of one seed"
+    level = rows["mean_accuracy_vs_1nn_euclid"].facts
+    assert level["gain_low"] < 0 < level["gain_high"]
+
+
+def test_what_is_tested_is_not_exact():
+    found = {str(i): scores([92, 92, 92]) for i in range(8)} | {"behind": scores([80, 80, 80])}
+    rows = {row.name: row for row in ucr.rows_of(found, "command")}
+    facts = rows["0_accuracy_vs_1nn_euclid"].facts
+    assert facts["gain_low"] == facts["gain_high"] == pytest.approx(0.02), "every seed is ahead by the same two series"
+    assert facts["over_items_low"] <= 0 < 0.02 < facts["over_items_high"]
+    facts = rows["mean_accuracy_vs_1nn_euclid"].facts
+    assert facts["gain"] == facts["over_sets"] == pytest.approx((8 * 0.02 - 0.1) / 9, abs=1e-4)
+    assert facts["over_sets_low"] < 0 < facts["gain_low"]
 
 
 def test_some_sets_alone_leave_the_whole_table_as_it_is(monkeypatch):
     published = []
     monkeypatch.setattr(ucr, "publish", lambda name, rows: published.append((name, rows[0].command)))
-    monkeypatch.setattr(
-        ucr, "measure", lambda name, seeds: ucr.Scores([0.5] * len(seeds), [0.5] * len(seeds), 0.5, 0.5, 0.5)
-    )
+    monkeypatch.setattr(ucr, "measure", lambda name, seeds: scores([50] * len(seeds), [50] * len(seeds)))
     ucr.main(["--seeds", "3"])
     ucr.main(["--seeds", "3", "--sets", "plane", "ecg200"])
     assert [name for name, _ in published] == ["ucr", "ucr-sets-plane-ecg200"]
