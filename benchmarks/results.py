@@ -94,7 +94,7 @@ PAIRS_OF_SEEDS = ("architectures", "led_masks", "mask_ratio", "objectives", "pro
 """Benchmarks whose n counts pretraining seeds."""
 UNITS = ("items", "sets")
 """Of what is tested; where they were measured their intervals are facts, such as ``over_items_low``."""
-WIDER = "Intervals are the wider of that over seeds and that over test items or sets."
+WIDER = "Each interval is the wider of those over seeds and over what was tested."
 """Is in sections of which both were measured."""
 SEEDS_ALONE = {"yes": "yes over seeds", "no": "no over seeds"}
 """What is ahead, or behind, by an interval that leaves out the chance of the test items."""
@@ -334,8 +334,8 @@ and over test items (of a mean over sets: over sets) have the wider interval, an
 ours / theirs.
 
 *Ahead* says whether the whole interval lies on the better side: `yes`, `no` where it lies on the worse one, `open` where it holds both.
-`over seeds` after it: other seeds would say the same, whether other test items would was not measured.
-*Aim* is what a very good result would be.
+`over seeds` after it: so it is with other seeds, and whether with other test items was not measured. *Aim* is what a very good result
+would be.
 """
 
 
