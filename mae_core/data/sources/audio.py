@@ -12,7 +12,7 @@ import numpy as np
 from mae_core.data.quarantine import Refused
 from mae_core.data.sounds import SUFFIXES, SoundProblem
 from mae_core.data.sources import Part, Source, SourceError
-from mae_core.data.sources.folder import Item, list_files
+from mae_core.data.sources.folder import Item, list_parts
 from mae_core.modalities.audio_file import Heard, Look, hear
 from mae_core.modalities.audio_signal import Spectrum
 
@@ -64,8 +64,6 @@ def read(
             says which values of which fields make a split: ``{test: {index: [0, 1]}}``; other files are train.
         parts, unlabelled: without a pattern, as for folders of pictures.
     """
-    if not folder.is_dir():
-        raise SourceError(f"{folder} is not a folder")
     spectrum = Spectrum(rate, round(window_ms * rate / 1000), round(hop_ms * rate / 1000), mels, low, high or rate / 2)
     look = Look(spectrum, frames, length, level)
     try:
@@ -73,34 +71,19 @@ def read(
     except ValueError as problem:
         raise SourceError(str(problem)) from None
     refused: list[Refused] = []
+    if pattern is None and (label or where):
+        raise SourceError("label and where go by the fields of file names: give a pattern, such as {class}_{index}.wav")
+    if pattern is not None and parts:
+        raise SourceError("parts is for folders: with a pattern, say under `where` which files make a split")
+    lists = list_parts(folder, parts, unlabelled, "sounds", SUFFIXES, classed=pattern is None)
+    listings = {name: one.items for name, one in lists.parts.items()}
     if pattern is not None:
-        if parts:
-            raise SourceError("parts is for folders: with a pattern, say under `where` which files make a split")
-        listing = list_files(folder, folder, "loose", SUFFIXES)
-        ignored, stray = listing.ignored, 0
-        listings = _by_name(listing.items, _names(pattern, label, where), refused)
-    else:
-        if label or where:
-            raise SourceError(
-                "label and where go by the fields of file names: give a pattern, such as {class}_{index}.wav"
-            )
-        roots = {name: folder / sub for name, sub in parts.items()} if parts else {"all": folder}
-        for name, root in roots.items():
-            if not root.is_dir():
-                raise SourceError(f"part {name}: {root} is not a folder")
-        found = {name: list_files(root, folder, unlabelled, SUFFIXES) for name, root in roots.items()}
-        ignored, stray = sum(one.ignored for one in found.values()), sum(one.stray for one in found.values())
-        listings = {name: one.items for name, one in found.items()}
+        listings = _by_name(listings["all"], _names(pattern, label, where), refused)
     classes = sorted({item.label for items in listings.values() for item in items if item.label is not None})
     remarks = _Remarks([], [], [])
     made = [_part(name, items, classes, look, refused, remarks) for name, items in listings.items()]
-    notes = remarks.notes(look)
-    if stray:
-        notes.append(
-            f"{stray} sounds lie beside the class folders and were ignored (set `unlabelled: loose` to use them)"
-        )
     described = {"spectrum": spectrum._asdict(), "length": length} | ({} if level is None else {"level": level})
-    return Source(made, classes, refused, ignored, notes, described)
+    return Source(made, classes, refused, lists.ignored, [*lists.notes, *remarks.notes(look)], described)
 
 
 class _Remarks(NamedTuple):

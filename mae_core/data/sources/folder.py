@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -41,21 +41,13 @@ def read(
         unlabelled: what loose pictures at the root are: ``ignore`` (counted) or ``loose`` (samples without a label). A folder without
             class folders is unlabelled altogether.
     """
-    if not folder.is_dir():
-        raise SourceError(f"{folder} is not a folder")
-    roots = {name: folder / sub for name, sub in parts.items()} if parts else {"all": folder}
-    for name, root in roots.items():
-        if not root.is_dir():
-            raise SourceError(f"part {name}: {root} is not a folder")
-    listings = {name: list_files(root, folder, unlabelled) for name, root in roots.items()}
-    classes = sorted({label for listing in listings.values() for label in listing.classes})
+    lists = list_parts(folder, parts, unlabelled, "pictures")
+    classes = lists.classes
     refused: list[Refused] = []
-    notes: list[str] = []
+    notes = list(lists.notes)
     found = []
     animated = 0
-    for name, listing in listings.items():
-        empty = [label for label in listing.classes if not any(item.label == label for item in listing.items)]
-        notes += [f"class folder {label!r} of part {name} holds no pictures" for label in empty]
+    for name, listing in lists.parts.items():
         samples = np.empty((len(listing.items), channels, *size), np.uint8)
         kept: list[Item] = []
         with ThreadPoolExecutor() as pool:
@@ -72,13 +64,7 @@ def read(
         found.append(Part(name, samples[: len(kept)], labels, [item.origin for item in kept]))
     if animated:
         notes.append(f"{animated} animated pictures: only the first frame of each is used")
-    ignored = sum(listing.ignored for listing in listings.values())
-    stray = sum(listing.stray for listing in listings.values())
-    if stray:
-        notes.append(
-            f"{stray} pictures lie beside the class folders and were ignored (set `unlabelled: loose` to use them)"
-        )
-    return Source(found, classes, refused, ignored, notes)
+    return Source(found, classes, refused, lists.ignored, notes)
 
 
 class Listing(NamedTuple):
@@ -88,7 +74,60 @@ class Listing(NamedTuple):
     classes: list[str]
     ignored: int
     stray: int
-    """Pictures beside the class folders, among the ignored."""
+    """Files beside the class folders, among the ignored."""
+
+
+class Listings(NamedTuple):
+    """What lies in the folders of a dataset's parts."""
+
+    parts: dict[str, Listing]
+    notes: list[str]
+    """Class folders that are empty, and how many files lie beside them."""
+
+    @property
+    def classes(self) -> list[str]:
+        """Of all parts, empty ones among them, sorted."""
+        return sorted({label for listing in self.parts.values() for label in listing.classes})
+
+    @property
+    def ignored(self) -> int:
+        """Files of all parts."""
+        return sum(listing.ignored for listing in self.parts.values())
+
+
+def list_parts(
+    folder: Path,
+    parts: Mapping[str, str] | None,
+    unlabelled: str,
+    noun: str,
+    suffixes: Collection[str] = SUFFIXES,
+    classed: bool = True,
+) -> Listings:
+    """The files of each part: of its subfolder, or of all of ``folder`` as ``all`` where there are no parts.
+
+    Args:
+        noun: what notes call the files: pictures.
+        classed: whether folders are classes; else none is missed in them, and loose files are samples like all others.
+
+    Raises SourceError for a folder that is not there.
+    """
+    if not folder.is_dir():
+        raise SourceError(f"{folder} is not a folder")
+    found: dict[str, Listing] = {}
+    notes = []
+    for name, place in (parts or {"all": "."}).items():
+        root = folder / place
+        if not root.is_dir():
+            raise SourceError(f"part {name}: {root} is not a folder")
+        found[name] = listing = list_files(root, folder, unlabelled if classed else "loose", suffixes)
+        full = {item.label for item in listing.items}
+        empty = [label for label in listing.classes if classed and label not in full]
+        notes += [f"class folder {label!r} of part {name} holds no {noun}" for label in empty]
+    if stray := sum(listing.stray for listing in found.values()):
+        notes.append(
+            f"{stray} {noun} lie beside the class folders and were ignored (set `unlabelled: loose` to use them)"
+        )
+    return Listings(found, notes)
 
 
 def list_files(root: Path, base: Path, unlabelled: str, suffixes: Collection[str] = SUFFIXES) -> Listing:

@@ -11,8 +11,8 @@ import numpy as np
 from mae_core.data.images import ImageProblem
 from mae_core.data.jpeg import JpegFiles, head, whole
 from mae_core.data.quarantine import Refused
-from mae_core.data.sources import Part, Source, SourceError
-from mae_core.data.sources.folder import Item, list_files
+from mae_core.data.sources import Part, Source
+from mae_core.data.sources.folder import Item, list_parts
 
 SUFFIXES = frozenset({".jpg", ".jpeg"})
 
@@ -33,18 +33,12 @@ def read(
         flip: mirror half of the random crops left to right.
         parts, unlabelled: as of the kind ``folder``.
     """
-    if not folder.is_dir():
-        raise SourceError(f"{folder} is not a folder")
     shape = (int(size[0]), int(size[1]))
-    roots = {name: folder / sub for name, sub in parts.items()} if parts else {"all": folder}
-    for name, root in roots.items():
-        if not root.is_dir():
-            raise SourceError(f"part {name}: {root} is not a folder")
-    listings = {name: list_files(root, folder, unlabelled, SUFFIXES) for name, root in roots.items()}
-    classes = sorted({label for listing in listings.values() for label in listing.classes})
+    lists = list_parts(folder, parts, unlabelled, "JPEG files", SUFFIXES)
+    classes = lists.classes
     refused: list[Refused] = []
     found = []
-    for name, listing in listings.items():
+    for name, listing in lists.parts.items():
         with ThreadPoolExecutor() as pool:
             problems = list(pool.map(lambda item: _problem(item, shape), listing.items))
         refused += [problem for problem in problems if problem is not None]
@@ -52,7 +46,7 @@ def read(
         labels = np.array([classes.index(item.label) if item.label else -1 for item in kept], np.int64)
         photos = JpegFiles([item.path for item in kept], shape, area, flip)
         found.append(Part(name, photos, labels, [item.origin for item in kept]))
-    return Source(found, classes, refused, sum(listing.ignored for listing in listings.values()), [])
+    return Source(found, classes, refused, lists.ignored, lists.notes)
 
 
 def _problem(item: Item, size: tuple[int, int]) -> Refused | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mae_core.data.quarantine import ItemProblem, Refused
 from mae_core.data.sources import Part, Source, SourceError
-from mae_core.data.sources.folder import Item, list_files
+from mae_core.data.sources.folder import Item, list_parts
 from mae_core.data.split import stratified
 from mae_core.data.videos import SUFFIXES, Clip, Look, read_clips
 from mae_core.registry import nearest
@@ -57,37 +57,25 @@ def read(
         by: what is held out: ``files``, drawn by their bytes and spread evenly over the classes, or the end of each file in ``time``, test
             last. No clip of train overlaps one of another split.
     """
-    if not folder.is_dir():
-        raise SourceError(f"{folder} is not a folder")
     look = Look(frames, (size[0], size[1]), channels, stride, hop, most)
     _check(look, parts or {}, hold_out or {}, by)
-    roots = {name: folder / sub for name, sub in parts.items()} if parts else {"train": folder}
-    for name, root in roots.items():
-        if not root.is_dir():
-            raise SourceError(f"part {name}: {root} is not a folder")
-    listings = {
-        name: list_files(root, folder, "loose" if labels else unlabelled, SUFFIXES) for name, root in roots.items()
-    }
-    items = {name: listing.items for name, listing in listings.items()}
+    within = parts or {"train": "."}
+    lists = list_parts(folder, within, unlabelled, "videos", SUFFIXES, classed=not labels)
+    items = {name: listing.items for name, listing in lists.parts.items()}
     refused: list[Refused] = []
-    ignored = sum(one.ignored for one in listings.values())
+    ignored = lists.ignored
     if labels:
         items = _labelled(items, folder / labels, refused)
-        ignored -= any((folder / labels).is_relative_to(root) for root in roots.values())
+        ignored -= any((folder / labels).is_relative_to(folder / place) for place in within.values())
     films = {name: _decode(some, look, refused) for name, some in items.items()}
     classes = sorted({film.item.label for some in films.values() for film in some if film.item.label is not None})
     full = [film.item.origin for some in films.values() for film in some if len(film.clips) == most]
-    notes: list[str] = []
+    notes = list(lists.notes)
     if by == "files":
         films = _hold_out_files(films, hold_out or {})
     else:
         films = _hold_out_time(films, hold_out or {}, look, notes)
     made = [_part(name, some, look, classes) for name, some in films.items()]
-    stray = sum(one.stray for one in listings.values())
-    if stray:
-        notes.append(
-            f"{stray} videos lie beside the class folders and were ignored (set `unlabelled: loose` to use them)"
-        )
     if full:
         notes.append(
             f"{len(full)} videos gave {most} clips each; what may follow was not looked at: {', '.join(full[:3])}"

@@ -56,12 +56,16 @@ def test_class_folders(tmp_path):
     for name in ("cat/a.wav", "cat/deep/b.flac", "dog/c.ogg", "unlabelled/d.wav", "stray.wav"):
         tone(tmp_path / name)
     (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "bird").mkdir()
     source = read(tmp_path, **LOOK)
     (part,) = source.parts
     assert source.classes == ["cat", "dog"] and dict(zip(part.names, part.labels)) == {
         "cat/a.wav": 0, "cat/deep/b.flac": 0, "dog/c.ogg": 1, "unlabelled/d.wav": -1,
     }  # fmt: skip
-    assert source.ignored == 2 and any("1 sounds lie beside" in note for note in source.notes)
+    empty, stray = source.notes
+    assert empty == "class folder 'bird' of part all holds no sounds"
+    assert source.ignored == 2 and stray.startswith("1 sounds lie beside the class folders")
+    assert not read(tmp_path, **LOOK, pattern="{name}.wav", label="name").notes, "folders are no classes there"
 
 
 def test_official_parts(tmp_path):

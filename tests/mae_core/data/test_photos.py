@@ -100,6 +100,19 @@ def test_bad_files_are_set_aside(folder):
     assert set(rows) == {"a/cut.jpg", "a/text.jpg", "a/bomb.jpg"} and info["ignored"] == 1
 
 
+def test_what_lies_beside_and_empty_classes_are_told(folder):
+    photo(folder / "stray.jpg", 50)
+    (folder / "c").mkdir()
+    (folder / "c" / "drawing.png").write_bytes(b"no JPEG")
+    source = read(folder, [8, 8])
+    assert source.classes == ["a", "b", "c"] and source.ignored == 2
+    assert source.notes == [
+        "class folder 'c' of part all holds no JPEG files",
+        "1 JPEG files lie beside the class folders and were ignored (set `unlabelled: loose` to use them)",
+    ]
+    assert not any("beside" in note for note in read(folder, [8, 8], unlabelled="loose").notes)
+
+
 def test_copies_are_known_by_their_files(folder):
     (folder / "b" / "again.jpg").write_bytes((folder / "b" / "1.jpg").read_bytes())
     info = packed(folder)

@@ -43,6 +43,15 @@ def test_class_folders_are_split_by_whole_files(tmp_path):
     assert all(np.array_equal(again[name].samples, part.samples) for name, part in parts.items())
 
 
+def test_what_lies_beside_and_empty_classes_are_told(tmp_path):
+    make_video(folders(tmp_path) / "stray.avi")
+    (tmp_path / "bird").mkdir()
+    assert read(tmp_path, **LOOK, hold_out=SHARES).notes == [
+        "class folder 'bird' of part train holds no videos",
+        "1 videos lie beside the class folders and were ignored (set `unlabelled: loose` to use them)",
+    ]
+
+
 def test_the_end_of_each_file_in_time(tmp_path):
     make_video(tmp_path / "a.avi", 40)
     source = read(tmp_path, **LOOK, hop=2, hold_out=SHARES, by="time")
@@ -69,11 +78,13 @@ def test_labels_from_a_table(tmp_path):
     with open(tmp_path / "labels.csv", "w", newline="") as file:
         csv.writer(file).writerows([("file", "label"), *rows])
     (tmp_path / "LICENSE").write_text("x")
+    (tmp_path / "empty").mkdir()
     source = read(tmp_path, **LOOK, labels="labels.csv", hold_out=SHARES, by="time")
     found = {file_of(name): label for name, label in zip(source.parts[0].names, source.parts[0].labels.tolist())}
     assert source.classes == ["one", "two"] and found == {"a.avi": 0, "b.avi": 1, "c.avi": -1, "deep/d.avi": 0}
     assert [(item.file, item.reason) for item in source.refused] == [("gone.avi", "no such file")]
     assert source.ignored == 1, "the table itself is no stray file"
+    assert not any("class folder" in note for note in source.notes), "folders are no classes there"
 
 
 def test_bad_files_are_counted_and_give_no_clip(tmp_path):
