@@ -29,9 +29,8 @@ def network(section: EncoderSection | DecoderSection, what: str, pick: Callable[
     values = {name: pick(f"model.{what}.{name}", default) for name, default in defaults.items()}
     takes = options_of(TABLES[what], kind, what)
     for name, default in refused(section, what, kind).items() if section.kind != "auto" else ():
-        raise RecipeError(
-            f"model.{what}.{name}: {what} {kind!r} does not take it (it takes {', '.join(sorted(takes))}): write {default}"
-        )
+        known = ", ".join(sorted(takes & type(section).model_fields.keys()))
+        raise RecipeError(f"model.{what}.{name}: {what} {kind!r} does not take it (it takes {known}): write {default}")
     return {"kind": kind, **{name: value for name, value in values.items() if name in takes}}
 
 

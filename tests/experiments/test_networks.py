@@ -1,11 +1,12 @@
 """Which keys of a recipe an encoder or decoder takes, and what a search may choose of them."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from experiments.recipe import Recipe, RecipeError, parse_recipe
+from experiments.recipe import DecoderSection, EncoderSection, Recipe, RecipeError, parse_recipe
 from experiments.resolving import SEARCHABLE, resolve
 from experiments.space import load_space, narrow, propose
 from mae_core.modalities.table import TableModality
@@ -64,6 +65,21 @@ def test_a_key_that_would_do_nothing_is_refused(text, words):
     with pytest.raises(RecipeError) as refusal:
         config_of(f"model: {text}")
     assert all(word in str(refusal.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("what", "asked", "section"),
+    [("encoder", "{kind: conv, registers: 4}", EncoderSection), ("decoder", "{kind: unet, heads: 2}", DecoderSection)],
+)
+def test_the_keys_that_a_refusal_offers_can_be_written(what, asked, section):
+    with pytest.raises(RecipeError) as refusal:
+        config_of(
+            f"model: {{{what}: {asked}}}"
+            if what == "encoder"
+            else f"model: {{encoder: {{kind: conv}}, {what}: {asked}}}"
+        )
+    offered = re.search(r"it takes ([\w, ]+)\)", str(refusal.value))[1].split(", ")
+    assert "kernel" in offered and set(offered) <= set(section.model_fields)
 
 
 @pytest.mark.parametrize("kind", ["conv", "hybrid"])
