@@ -71,6 +71,17 @@ def _row(line: str) -> dict[str, Any]:
         return {}
 
 
+def failures(found: Store, recipe: str) -> dict[tuple[int, int], str]:
+    """Why trials failed, by trial and rung, of the newest search on this machine; of others no file says it."""
+    run = next((beat.run for beat in found.heartbeats() if beat.stage == "search" and beat.recipe == recipe), "")
+    told = {}
+    for line in _lines(found.root / "runs" / run / "outcomes.jsonl") if run else []:
+        if _row(line).get("status") == "failed":
+            outcome = json.loads(line)
+            told[outcome["job"]["trial"], outcome["job"]["rung"]] = str(outcome["failure"])
+    return told
+
+
 def proxy_seconds(found: Store, recipe: str) -> dict[str, float]:
     """Mean wall-clock seconds of each proxy of a trial, of the newest search on this machine; {} where there is none."""
     timings = found.timings()

@@ -76,16 +76,19 @@ def pinned_settings(root: Path, recipe: str, trial: int) -> dict[str, Any]:
 
     What the recipe pins is not among them, nor what the trial's kinds of networks do not take; what it sets for other kinds than those, and
     a map that the trial's strategy does not read, is set back to its default. Raises RecipeError where the recipe or the dataset cannot be
-    read, ValueError where there is no such trial, where its values make no model, or where it is a member of a population: its values
-    changed from part to part.
+    read, ValueError where there is no search or no such trial, where its values make no model, or where it is a member of a population:
+    its values changed from part to part.
     """
-    store = Store(root)
-    if store.search_summary(recipe).get("schedule"):
+    store, described = Store(root), load_recipe(recipe, root)
+    summary, trials = store.search_summary(recipe), store.trials(recipe)
+    if trials.empty:
+        off = summary.get("trials") == 0
+        raise ValueError(f"no trial of {recipe}: {summary.get('verdict')}" if off else store.no_search(recipe))
+    if summary.get("schedule"):
         raise ValueError(
             f"trial {trial} of {recipe} followed a schedule, which no constant values stand for: see schedule in search.json"
         )
-    described, row = load_recipe(recipe, root), recipe_row(recipe, root)
-    chosen = settings_of(store.trials(recipe), trial)
+    row, chosen = recipe_row(recipe, root), settings_of(trials, trial)
     resolved = resolve(described, open_dataset(root / "data" / row.dataset).info, chosen, row.modality, root)
     if problem := unbuildable(resolved.config):
         raise ValueError(f"trial {trial} of {recipe} makes no model: {problem}")

@@ -107,6 +107,10 @@ class Reader:
         if found not in self.problems:
             self.problems.append(found)
 
+    def not_read(self) -> list[str]:
+        """A line for each damaged file so far, with what makes it anew."""
+        return [f"not read: {p.path}: {p.what}; run `{p.command}`" for p in self.problems if p.kind == "corrupt"]
+
     def read(self, kind: str, parts: tuple[str, ...], command: str, needed: bool = True) -> Any:
         """The parsed file (kind csv, parquet, json, yaml or text), or None. Shared between callers: never change it."""
         full = self.path(*parts)

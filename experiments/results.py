@@ -237,6 +237,10 @@ class Store(Declared):
         """search.json, {} where there is none."""
         return self.document(("results", recipe, "search.json"), repro("search", recipe), known=(1, 2))
 
+    def no_search(self, recipe: str) -> str:
+        """Why there is no search of a recipe to read: the files that are damaged, or what makes them."""
+        return "\n".join(self.not_read()) or f"no search of {recipe} is here: run `{repro('search', recipe)}`"
+
     def proxies(self, recipe: str) -> pd.DataFrame:
         """proxies.csv: how well each proxy ranked the trials."""
         parts, command = ("results", recipe, "proxies.csv"), repro("search", recipe)

@@ -69,6 +69,14 @@ def repro(stage: str, key: str = "") -> str:
     return "dvc repro " + shlex.quote(f"{stage}@{key}" if key else stage)
 
 
+def what_next(recipe: str) -> str:
+    """The commands that train and score a recipe that is listed: it alone, or everything."""
+    return (
+        f"{repro('evaluate', recipe)} (trains and scores it alone; then: maestro scores, or the app), or {repro('report')} (the same for "
+        "every recipe that params.yaml lists, and one page of it all)"
+    )
+
+
 def split_run_name(run: str) -> tuple[str, str]:
     """'pretrain-my-digits-1f2e' → ('pretrain', 'my-digits')."""
     stage, _, rest = run.partition("-")

@@ -6,7 +6,7 @@ import time
 import pytest
 import yaml
 
-from experiments.live import live, under_way
+from experiments.live import failures, live, under_way
 from experiments.results import Store
 from experiments.stages import heartbeats
 
@@ -35,6 +35,14 @@ def test_ended_trials_are_told_and_torn_lines_passed_over(tmp_path):
     assert list(found.trials["trial"]) == [0, 1] and list(found.trials["status"]) == ["complete", "failed"]
     assert found.trials["score"].iloc[0] == 0.5 and found.trials["score"].isna().iloc[1]
     assert "masking.ratio" in found.trials
+
+
+def test_why_trials_failed_is_told_of_the_newest_search(tmp_path):
+    (running(tmp_path, "finished", 900.0, "search-digits-0000") / "outcomes.jsonl").write_text(line(0, None))
+    folder = running(tmp_path, "finished")
+    (folder / "outcomes.jsonl").write_text("\n".join([line(0, 0.5), line(1, None), "[1]", line(2, None)[:30]]))
+    assert failures(Store(tmp_path), "digits") == {(1, 0): "it diverged"}
+    assert failures(Store(tmp_path), "other") == {}
 
 
 def test_ranks_are_no_score_before_their_rung_is_whole(tmp_path):

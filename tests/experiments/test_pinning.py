@@ -141,6 +141,19 @@ def test_what_cannot_be_pinned_is_refused(project, trial, name, words):
         pin(project, "tyni", 1, "mine")
 
 
+def test_without_a_search_it_is_said_what_runs_one(project):
+    folder = project / "results" / "tiny"
+    (folder / "trials.parquet").write_bytes(b"no table")
+    with pytest.raises(ValueError, match=r"^not read: results/tiny/trials.parquet: .*run `dvc repro search@tiny`$"):
+        pin(project, "tiny", 1, "mine")
+    (folder / "trials.parquet").unlink()
+    with pytest.raises(ValueError, match=r"^no search of tiny is here: run `dvc repro search@tiny`$"):
+        pin(project, "tiny", 1, "mine")
+    (folder / "search.json").write_text(json.dumps({"schema": 2, "trials": 0, "verdict": "search.trials: 0"}))
+    with pytest.raises(ValueError, match=r"^no trial of tiny: search.trials: 0$"):
+        pin(project, "tiny", 1, "mine")
+
+
 def test_a_member_of_a_population_is_no_constant_recipe(project):
     summary = {"schema": 2, "schedule": {"member": 1}}
     (project / "results" / "tiny" / "search.json").write_text(json.dumps(summary))

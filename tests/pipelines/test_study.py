@@ -58,6 +58,35 @@ def test_the_best_trial_is_proposed(results: Path) -> None:
     assert study(results)[-1] == "make a trial a recipe: maestro pin tiny 2 --name tiny_mine"
 
 
+def test_trials_are_listed_the_longest_and_best_first(results: Path) -> None:
+    trials = pd.read_parquet(results / "trials.parquet")
+    longer = trials[trials["trial"] == 1].assign(rung=1, score=0.65)
+    again = longer.assign(origin="confirm", score=0.9)
+    lost = trials[trials["trial"] == 1].assign(trial=3, status="failed", score=float("nan"))
+    pd.concat([trials, longer, lost, again]).to_parquet(results / "trials.parquet")
+    run = results.parents[1] / "runs" / "search-tiny-0a1b"
+    run.mkdir(parents=True)
+    (run / "heartbeat.json").write_text('{"stage": "search", "recipe": "tiny", "state": "finished"}')
+    job = {"trial": 3, "rung": 0, "origin": "sampled", "seed": 0, "chosen": {"masking.ratio": 0.5}}
+    facts = {
+        "measures": {},
+        "loss": None,
+        "parameters": 9,
+        "steps": 9,
+        "flops": 1e9,
+        "failure": "the loss is not finite",
+    }
+    (run / "outcomes.jsonl").write_text(json.dumps({"job": job, **facts}))
+    said = study(results)
+    first = said.index("  trial  rung  score   masking.ratio")
+    assert said[first + 1 : -1] == [
+        "  1      1     0.6500  0.5",
+        "  2      0     0.7000  0.5",
+        "  0      0     0.5000  0.5            the defaults",
+        "  3      0     failed  0.5            the loss is not finite",
+    ]
+
+
 @pytest.mark.parametrize("picked", [0, 1])
 def test_of_several_objectives_the_picked_trial_is_proposed(results: Path, picked: int) -> None:
     write_summary(results, objectives=["metric", "flops"], front=[2, 1, 0], picked=picked)
