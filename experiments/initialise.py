@@ -16,6 +16,7 @@ import yaml
 from experiments.params import enable
 from experiments.recipe import NAME, Recipe
 from experiments.resolving import resolve
+from experiments.stages import repro, what_next
 from experiments.words import amount
 from mae_core.atomic import write_text
 from mae_core.data.images import ImageProblem, is_grey, open_image
@@ -41,6 +42,8 @@ VALIDATION, TEST = 0.1, 0.2
 """Shares that are cut where the folder has no split of its own."""
 EPOCHS, FEWEST_STEPS, MOST_STEPS, BATCH = 100, 1000, 8000, 128
 """Few pictures are seen more often: below 1,000 steps nothing is learnt, 8,000 take a core about ten minutes at 32 pixels."""
+SMALL_PATCH = 4
+"""Pixels: below it there are very many cells."""
 FEW_LABELS = (1, 5, 10, 50)
 
 
@@ -130,7 +133,8 @@ def initialise(
         f"patches of {values.model.patch} pixels, {values.pretrain.steps} steps of {BATCH} pictures: {_cost(values, side, depth)}",
         *_advice(train),
         f"written: {dataset}, {recipe}; listed in params.yaml",
-        f"Next: dvc repro prepare@{name} && maestro plan {name}, then: dvc repro report",
+        f"Next: {repro('prepare', name)} && maestro plan {name}",
+        f"Then: {what_next(name)}",
     ]
     return Initialised("\n".join(lines), name, dataset, recipe, side, depth)
 
@@ -257,7 +261,15 @@ def _cost(recipe: Recipe, side: int, depth: int) -> str:
     facts = {"sample": {"shape": [depth, side, side]}, "mean": [0.5] * depth, "std": [0.25] * depth}
     batch = recipe.pretrain.batch_size
     flops = train_flops(resolve(recipe, facts).config, batch) * batch * recipe.pretrain.steps
-    return f"{amount(flops, 'FLOP')} of training (a smaller --size costs less)"
+    return f"{amount(flops, 'FLOP')} of training ({_cheaper(side)})"
+
+
+def _cheaper(side: int) -> str:
+    """Which --size costs less: a smaller one, unless so small a patch is to blame that a larger side has fewer cells."""
+    patch, better = _default_patch(side), -(-side // 8) * 8
+    if patch < SMALL_PATCH and better // _default_patch(better) < side // patch:
+        return f"{side} has no larger patch that divides it: a --size that is a multiple of 8 or 16, such as {better}, costs far less"
+    return "a smaller --size costs less"
 
 
 def _recipe_yaml(name: str, recipe: Recipe) -> str:

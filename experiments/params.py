@@ -52,8 +52,8 @@ def recipe_row(name: str, root: Path = Path()) -> Row:
     return Row(row["dataset"], row["modality"])
 
 
-def enable(root: Path, recipe: str, dataset: str, modality: str = "image") -> None:
-    """Lists ``recipe`` on ``dataset``; what is listed already stays as it is.
+def enable(root: Path, recipe: str, dataset: str, modality: str = "image") -> str:
+    """Lists ``recipe`` on ``dataset``, and moves it there where it is listed on another one; says which that was, '' of none.
 
     Raises RecipeError for names that cannot be part of a path, or where the file is not laid out as expected.
     """
@@ -86,3 +86,6 @@ def enable(root: Path, recipe: str, dataset: str, modality: str = "image") -> No
             f"{path} is laid out by hand: add {recipe} under recipes and {dataset} under datasets yourself"
         )
     write_text(path, after)
+    row = rows.get(recipe)
+    moved = str(row.get("dataset", "")) if isinstance(row, dict) else ""
+    return moved if moved != dataset else ""

@@ -71,10 +71,8 @@ def repro(stage: str, key: str = "") -> str:
 
 def what_next(recipe: str) -> str:
     """The commands that train and score a recipe that is listed: it alone, or everything."""
-    return (
-        f"{repro('evaluate', recipe)} (trains and scores it alone; then: maestro scores, or the app), or {repro('report')} (the same for "
-        "every recipe that params.yaml lists, and one page of it all)"
-    )
+    alone, everything = repro("evaluate", recipe), repro("report")
+    return f"{alone} (it alone; maestro scores and the app show it), or {everything} (everything that params.yaml lists, and a page of it)"
 
 
 def split_run_name(run: str) -> tuple[str, str]:

@@ -140,10 +140,15 @@ def enable(
     from experiments.datasets import load_dataset_spec
     from experiments.params import enable as add
     from experiments.recipe import load_recipe
+    from experiments.stages import what_next
 
     load_recipe(recipe, ROOT)
-    add(ROOT, recipe, dataset, load_dataset_spec(dataset, ROOT).modality)
-    print(f"params.yaml lists {recipe} on {dataset}. Next: dvc repro report")
+    moved = add(ROOT, recipe, dataset, load_dataset_spec(dataset, ROOT).modality)
+    if moved:
+        print(
+            f"{recipe} moved from {moved} to {dataset}: for results on both, list a copy of the recipe under another name"
+        )
+    print(f"params.yaml lists {recipe} on {dataset}. Next: {what_next(recipe)}")
 
 
 @app.command()

@@ -60,7 +60,9 @@ def test_class_folders_with_many_unlabelled_pictures(root, tmp_path):
     assert recipe_row("my_pets", root).dataset == "my_pets"
     config = resolve(recipe, info).config
     assert MaskedAutoencoder.build(config).encode is not None and config["modality"]["size"] == [32, 32]
-    assert f"dvc repro prepare@{said.name}" in said.text and f"maestro plan {said.name}" in said.text
+    *_, last_but_one, last = said.text.splitlines()
+    assert last_but_one == "Next: dvc repro prepare@my_pets && maestro plan my_pets"
+    assert last.startswith("Then: dvc repro evaluate@my_pets (it alone; ")
 
 
 def test_every_section_and_key_is_written_out(root, tmp_path):
@@ -167,6 +169,14 @@ def test_only_some_of_many_pictures_are_opened(root, tmp_path, monkeypatch):
     monkeypatch.setattr("experiments.initialise.LOOKED_AT", 10)
     said = initialise(pictures(tmp_path / "own", {"a": 20, "b": 20}), root)
     assert "40 pictures" in said.text and "10 opened" in said.text
+
+
+@pytest.mark.parametrize(("side", "better"), [(31, 32), (62, 64), (33, 40), (32, 0), (45, 0), (8, 0), (12, 0)])
+def test_a_side_that_only_small_patches_divide_is_said_to_be_dear(root, tmp_path, side, better):
+    said = initialise(pictures(tmp_path / "own", {"a": 6, "b": 6}), root, size=side).text
+    if better:
+        assert f"{side} has no larger patch that divides it: " in said and f"such as {better}, costs far less" in said
+    assert ("a smaller --size costs less" in said) == (not better)
 
 
 def test_few_pictures_are_seen_more_often(root, tmp_path, monkeypatch):

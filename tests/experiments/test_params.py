@@ -12,8 +12,7 @@ TEXT = "# first\ndatasets: [a]\nrecipes:\n  r: {dataset: a, modality: image}\n# 
 def test_enable_adds_and_keeps_comments(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(TEXT)
-    enable(tmp_path, "s", "b")
-    enable(tmp_path, "s", "b")
+    assert enable(tmp_path, "s", "b") == "" and enable(tmp_path, "s", "b") == "", "it has not moved"
     found = yaml.safe_load(path.read_text())
     assert found["datasets"] == ["a", "b"]
     assert found["recipes"] == {"r": {"dataset": "a", "modality": "image"}, "s": {"dataset": "b", "modality": "image"}}
@@ -22,7 +21,7 @@ def test_enable_adds_and_keeps_comments(tmp_path):
 
 def test_enable_moves_a_recipe_to_another_dataset(tmp_path):
     (tmp_path / "params.yaml").write_text(TEXT)
-    enable(tmp_path, "r", "b")
+    assert enable(tmp_path, "r", "b") == "a"
     assert yaml.safe_load((tmp_path / "params.yaml").read_text())["recipes"]["r"]["dataset"] == "b"
 
 

@@ -235,7 +235,7 @@ def test_pin_makes_a_trial_a_recipe(maestro, project):
     searched(project)
     said = maestro("pin", "tiny", 1, "--name", "mine")
     assert said.code == 0, said
-    assert "maestro enable mine --dataset tiny" in said.out
+    assert said.out.endswith("maestro enable mine --dataset tiny && dvc repro evaluate@mine\n")
     written = yaml.safe_load((project / "experiments" / "recipes" / "mine.yaml").read_text())
     assert written["masking"]["ratio"] == 0.5 and written["pretrain"]["steps"] < 60, "fewer hidden, fewer steps"
     refused(maestro("pin", "tiny", 1, "--name", "mine"), "there already")
@@ -275,10 +275,13 @@ def test_enable_lists_a_recipe_on_a_dataset(maestro, project):
     add_dataset(project, "other")
     (project / "experiments" / "recipes" / "second.yaml").write_text("{}\n")
     said = maestro("enable", "second", "--dataset", "other")
-    assert said.code == 0 and "params.yaml lists second on other" in said.out, said
+    assert said.code == 0 and "params.yaml lists second on other. Next: dvc repro evaluate@second (" in said.out, said
+    assert "moved" not in said.out
     found = yaml.safe_load((project / "params.yaml").read_text())
     assert found["datasets"] == ["tiny", "other"]
     assert found["recipes"]["second"] == {"dataset": "other", "modality": "image"} and "tiny" in found["recipes"]
+    add_dataset(project, "tiny")
+    assert maestro("enable", "second", "--dataset", "tiny").out.startswith("second moved from other to tiny: ")
 
 
 def test_enable_leaves_a_file_laid_out_otherwise_alone(maestro, project):
