@@ -24,8 +24,6 @@ def masks_of(columns: Iterable[str]) -> list[str]:
 
 
 TRIAL_COLUMNS = ["trial", "rung", "origin", "status", "seed", "steps", "flops", "parameters", "score", "loss"]
-MORE_TRIAL_COLUMNS = ["encode_flops", "parent"]
-"""Of trials.parquet since schema 2 of search.json, before one ``proxy.<name>`` for each proxy and the searched keys."""
 PROXY_COLUMNS = [
     "proxy", "rung", "target_rung", "n", "spearman", "low", "high", "top_n", "top_spearman", "top_low", "top_high",
 ]  # fmt: skip

@@ -39,6 +39,8 @@ OBJECTIVES = {SCORE: Goal("score", "higher"), **COSTS, **PROXIES}
 """What a search may weigh against one another."""
 COLUMN = "proxy."
 """Columns of trials.parquet that hold proxies begin so."""
+FEW_TRIALS = 20
+"""Importance from fewer is noise for the most part: the order of keys changes with the next trial."""
 
 
 def oriented(name: str, value: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +68,11 @@ def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
             )
         columns[name] = number
     return pd.DataFrame(columns)
+
+
+def number(value: Any) -> float:
+    """A value of a JSON file as a number; NaN where it is none."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
 class Reader:

@@ -11,22 +11,18 @@ import pandas as pd
 
 from experiments import words
 from experiments.columns import masks_of, parts_of
+from experiments.goals import FEW_TRIALS
 from experiments.markup import Markup, details, table, tag, text
+from experiments.reading import number
 from experiments.report_proxies import front, percent, schedule, trusted
 from experiments.results import Store, best_trial, last_rungs
 from experiments.svg import Line, bars, lines, scatter
 
-FEW_TRIALS = 20
-"""Below this many the order of importance changes with the next trial."""
 PAPER_RATIO = 0.75
 ORIGINS = {"default": "s1", "sampled": "s0"}
 MOST_CURVES = 6
 HEX = 12
 """Digits of a fingerprint that are shown."""
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
 def _value(value: Any) -> str:
@@ -73,7 +69,7 @@ def _what_was_tried(summary: dict[str, Any], trials: pd.DataFrame, metric: str) 
     status = tried["status"].value_counts()
     counted = ", ".join(f"{status[s]} {s}" for s in ("complete", "stopped", "failed") if s in status)
     keys = ", ".join(words.short(k, 40) for k in summary.get("keys") or []) or "nothing"
-    flops = _number(summary.get("flops"))
+    flops = number(summary.get("flops"))
     cost = "" if math.isnan(flops) else f" All trials together cost {words.amount(flops, 'FLOP')}."
     return (
         f"{len(tried)} trials ({counted}) over {keys}, ranked by {metric} on the {summary.get('split', 'validation')} split, "
@@ -101,7 +97,7 @@ def _confirmation(summary: dict[str, Any], metric: str) -> Markup | None:
         [seed, words.score(a, by), words.score(b, by), words.score(b - a, by, True)]
         for seed, a, b in zip(seeds, default, winner)
     ]
-    gain, error = _number(confirm.get("gain")), _number(confirm.get("standard_error"))
+    gain, error = number(confirm.get("gain")), number(confirm.get("standard_error"))
     note = f"Run again from {len(seeds)} fresh seed{'s' * (len(seeds) != 1)} {words.length(confirm.get('share'))}."
     if math.isfinite(gain) and math.isfinite(error):
         note += (
@@ -113,7 +109,7 @@ def _confirmation(summary: dict[str, Any], metric: str) -> Markup | None:
 
 def _importance(summary: dict[str, Any], metric: str) -> Markup:
     shares = {str(k): float(v) for k, v in (summary.get("importance") or {}).items() if isinstance(v, int | float)}
-    n = int(_number(summary.get("importance_n") or 0))
+    n = int(number(summary.get("importance_n") or 0))
     if not shares:
         return tag("p", f"No importance: it needs more finished trials than {n}, or two searched keys.", class_="none")
     ranked = sorted(shares.items(), key=lambda share: (-share[1], share[0]))
@@ -144,7 +140,7 @@ def _against_loss(summary: dict[str, Any], trials: pd.DataFrame, axis: str, scal
     x, y = last["loss"].to_numpy(dtype=float), scale * last["score"].to_numpy(dtype=float)
     drawn = scatter(x, y, _kinds(last), "score by reconstruction loss", "reconstruction loss", axis)
     rank = summary.get("rank_correlation") or {}
-    value = _number(rank.get("loss_with_score"))
+    value = number(rank.get("loss_with_score"))
     said = (
         ""
         if math.isnan(value)
@@ -342,20 +338,20 @@ def cost(found: Store) -> Markup:
     }  # fmt: skip
     shown = [c for c in columns if c in newest]
     rows = [[_cost_cell(c, row[c]) for c in shown] for row in newest.to_dict("records")]
-    total = sum(v for v in map(_number, newest["seconds"]) if math.isfinite(v)) if "seconds" in newest else 0.0
+    total = sum(v for v in map(number, newest["seconds"]) if math.isfinite(v)) if "seconds" in newest else 0.0
     note = f"{words.seconds(total)} in all. Wall-clock figures of this machine; they never decide anything."
     right = [i for i, c in enumerate(shown) if c in ("seconds", "samples_per_s", "data_wait", "workers", "flops")]
     return text([table([columns[c] for c in shown], rows, numbers=right), tag("p", note, class_="soft")])
 
 
 def _cost_cell(column: str, value: Any) -> str:
-    number = _number(value)
+    found = number(value)
     if column in ("stage", "recipe", "device", "precision"):
         return words.NONE if isinstance(value, float) and math.isnan(value) else words.short(value, 60)
-    if math.isnan(number):
+    if math.isnan(found):
         return words.NONE
     if column == "seconds":
-        return words.seconds(number)
+        return words.seconds(found)
     if column == "data_wait":
-        return f"{100 * number:.0f} %"
-    return words.amount(number, "FLOP") if column == "flops" else f"{number:,.0f}"
+        return f"{100 * found:.0f} %"
+    return words.amount(found, "FLOP") if column == "flops" else f"{found:,.0f}"

@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from experiments.correlations import TAKEN_OVER, correlations
-from experiments.goals import COLUMN, PROXIES
+from experiments.goals import COLUMN, FEW_TRIALS, PROXIES
 from experiments.halving import NOT_CONFIRMED, Confirmation, Found, Outcome, scores
 from experiments.pareto import PICKED
 from experiments.recipe import Recipe
@@ -26,8 +26,6 @@ COLUMNS = {
     **{COLUMN + name: "float64" for name in PROXIES},
 }  # fmt: skip
 """Of trials.parquet, before the searched keys."""
-FEW = 20
-"""Importance from fewer trials is noise for the most part."""
 WHY_NOT_LOSS = "the loss is shown, never ranked by: what it measures changes with the mask and the patch, so the easiest task would win"
 
 
@@ -172,7 +170,10 @@ def lines(summary: dict[str, Any], proxies: pd.DataFrame) -> list[str]:
     if len(proxies) and summary.get("schedule"):
         said.append(TAKEN_OVER)
     shares = sorted(summary["importance"].items(), key=lambda pair: (-pair[1], pair[0]))
-    n, few = summary["importance_n"], f" (noise below {FEW} trials)" if summary["importance_n"] < FEW else ""
+    n, few = (
+        summary["importance_n"],
+        f" (noise below {FEW_TRIALS} trials)" if summary["importance_n"] < FEW_TRIALS else "",
+    )
     told = ", ".join(f"{key} {share:.2f}" for key, share in shares) or "unknown"
     return [*said, f"importance over {n} trials{few}: {told}"]
 

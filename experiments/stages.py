@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from experiments.reading import number
+
 FRESH_SECONDS = 300.0
 LARGEST_HASHED = 64 * 2**20
 REFERENCE = re.compile(r"\$\{\s*([\w.\-]+)\s*\}")
@@ -81,17 +83,13 @@ def split_run_name(run: str) -> tuple[str, str]:
     return stage, rest.rpartition("-")[0] or rest
 
 
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-
-
 def _seconds(value: Any) -> float:
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp()
         except ValueError:
             return math.nan
-    return _number(value)
+    return number(value)
 
 
 def heartbeats(runs: Path, now: float | None = None) -> list[Heartbeat]:
@@ -113,7 +111,7 @@ def heartbeats(runs: Path, now: float | None = None) -> list[Heartbeat]:
         if state == "running" and not age < FRESH_SECONDS and not _held(file.parent / "lock"):
             state = "crashed"
         seed = beat.get("seed")
-        numbers = [_number(beat.get(key)) for key in Heartbeat._fields[6:]]
+        numbers = [number(beat.get(key)) for key in Heartbeat._fields[6:]]
         found.append(
             Heartbeat(
                 file.parent.name,

@@ -11,12 +11,11 @@ import streamlit as st
 from dashboard import figures, state
 from experiments import words
 from experiments.correlations import caveat
-from experiments.goals import COSTS, LOSS, PROXIES, metric_words
+from experiments.goals import COSTS, FEW_TRIALS, LOSS, PROXIES, metric_words
 from experiments.pareto import PICKED
 from experiments.pinning import searched_keys
 from experiments.results import best_trial, last_rungs
 
-FEW = 20
 SMOOTH = 0.1
 """Width of the Gaussian under a mask-ratio curve."""
 COLUMNS = {"flops": "encode_flops", "parameters": "parameters"}
@@ -72,8 +71,10 @@ def importance(summary: dict[str, Any], metric: str) -> None:
     frame = frame.sort_values("share", ascending=False, kind="stable")
     title = f"share of the variance of {metric} (n = {n})"
     state.chart(figures.bars(list(frame["key"]), list(frame["share"]), title), frame, "importance")
-    if n < FEW:
-        st.caption(f":orange-badge[Noisy] from {n} trials. Below {FEW} the order can change with the next trial.")
+    if n < FEW_TRIALS:
+        st.caption(
+            f":orange-badge[Noisy] from {n} trials. Below {FEW_TRIALS} the order can change with the next trial."
+        )
 
 
 def ratio(trials: pd.DataFrame, summary: dict[str, Any], metric: str) -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from mae_core.data.quarantine import ItemProblem
+
 PADDING = -1
 """In an array of token ids: behind the end of a text."""
 INVALID = ("refuse", "replace")
 BOM = "\ufeff"
 
 
-class TextProblem(ValueError):
-    """A text that is not used; ``reason`` is short enough to count by."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
+class TextProblem(ItemProblem):
+    """A text that is not used."""
 
 
 def decode_text(data: bytes, invalid: str = "refuse") -> str:

@@ -35,7 +35,6 @@ class Weights(NamedTuple):
     """(classes, D) float32; of two classes, the first is the negative of the second."""
     bias: np.ndarray
     """(classes,) float32."""
-    iterations: int
 
 
 class _Point(NamedTuple):
@@ -81,7 +80,7 @@ class Logistic:
         self.theta = at.theta
         doubled = at.theta * (2 if self.classes == 2 else 1)
         weight, bias = doubled[:, :-1].numpy().copy(), doubled[:, -1].numpy().copy()
-        return Weights(weight, bias, done)
+        return Weights(weight, bias)
 
     def _factor(self, penalty: float) -> Tensor:
         """(D + 1, D + 1): the Cholesky factor of the bound."""

@@ -12,7 +12,7 @@ import yaml
 from search_project import SPACE, ledger, losing, make_project, outs, without_ray
 
 from experiments import results
-from experiments.columns import MORE_TRIAL_COLUMNS, PROXY_COLUMNS
+from experiments.columns import PROXY_COLUMNS
 from experiments.goals import COLUMN, PROXIES
 from experiments.halving import Job, SearchError, share
 from experiments.pareto import dominates
@@ -123,7 +123,7 @@ def test_a_search_that_is_off_says_why_and_starts_no_ray(
 def test_the_columns_are_those_that_readers_expect() -> None:
     assert list(COLUMNS)[: len(results.TRIAL_COLUMNS)] == results.TRIAL_COLUMNS
     more = list(COLUMNS)[len(results.TRIAL_COLUMNS) :]
-    assert more == [*MORE_TRIAL_COLUMNS, *(COLUMN + name for name in PROXIES)]
+    assert more == ["encode_flops", "parent", *(COLUMN + name for name in PROXIES)]
 
 
 def test_defaults_that_cannot_be_trained_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
