@@ -26,8 +26,8 @@ class Batch(NamedTuple):
     """(b, …): raw samples."""
     named: Tensor
     """(b,) long: what draws know them by. ``ids``, and as much more as the split holds for each time that a sample of fewer than a batch
-    stood before in this one, so that its copies are not masked alike. Objectives that compare samples take no such batch: to them it says
-    which rows are copies, as there may be two of a sample where a batch reaches over the end of an epoch."""
+    stood before in this one, so that its copies are not masked alike. Objectives that ask samples to differ take no such batch: to them
+    it says which rows are copies, as there may be two of a sample where a batch reaches over the end of an epoch."""
 
 
 class Batches:

@@ -14,6 +14,8 @@ class Comparing:
     """Sees the pooled features of the masked view, and where it is ``paired`` those of another one too."""
 
     compares = True
+    opposes: ClassVar[bool] = False
+    """Whether it asks two samples to differ, which copies of one cannot."""
     paired: ClassVar[bool] = False
 
     def __init__(self, target: Any = None, options: Options = DEFAULTS) -> None:

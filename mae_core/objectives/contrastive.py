@@ -24,6 +24,7 @@ class Contrastive(Comparing):
     the sample itself is none.
     """
 
+    opposes = True
     temperature = TEMPERATURE
     name = "contrastive"
 

@@ -44,7 +44,15 @@ class Wanted(NamedTuple):
     @property
     def comparing(self) -> list[str]:
         """Objectives that compare the samples of a forward pass."""
-        return [name for name in self.weights if getattr(resolve(OBJECTIVES, name, "objective"), "compares", False)]
+        return self._that("compares")
+
+    @property
+    def opposing(self) -> list[str]:
+        """Those of them that ask different samples to differ."""
+        return self._that("opposes")
+
+    def _that(self, does: str) -> list[str]:
+        return [name for name in self.weights if getattr(resolve(OBJECTIVES, name, "objective"), does, False)]
 
 
 def wanted(objective: Mapping[str, Any]) -> Wanted:

@@ -12,6 +12,8 @@ from mae_core.objectives.comparing import Comparing, of_samples
 class Uniformity(Comparing):
     """The mean squared cosine between the pooled features of every two different samples of one forward pass of all workers."""
 
+    opposes = True
+
     def forward(self, views: tuple[Summary, ...]) -> Terms:
         """In [0, 1]; about 1 over the rank of features that are spread evenly. 0 where there are fewer than two samples."""
         (view,) = views

@@ -135,9 +135,9 @@ def fit(
     """
     if problem := state.model.modality.cannot_change(settings.augmentation):
         raise ValueError(problem)
-    if settings.batch_size > len(samples) and (names := wanted(state.model.config["objective"]).comparing):
+    if settings.batch_size > len(samples) and (names := wanted(state.model.config["objective"]).opposing):
         raise ValueError(
-            f"{names[0]} compares different samples, of which a batch of {settings.batch_size} has no more than the {len(samples)} of the "
+            f"{names[0]} asks samples to differ, of which a batch of {settings.batch_size} has no more than the {len(samples)} of the "
             f"train split: lower pretrain.batch_size to {len(samples)} or less"
         )
     world = world or World()

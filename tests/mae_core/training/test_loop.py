@@ -96,8 +96,9 @@ def test_copies_of_a_sample_in_one_batch_have_names_of_their_own(workers):
     assert torch.equal(enough.named, enough.ids)
 
 
-def test_a_batch_of_which_samples_are_compared_is_no_larger_than_the_split(make_config, samples):
-    state = start(make_config(objective={"mask_contrastive": 0.1}), SETTINGS)
+@pytest.mark.parametrize("name", ["mask_contrastive", "uniformity"])
+def test_a_batch_of_which_samples_are_to_differ_is_no_larger_than_the_split(make_config, samples, name):
+    state = start(make_config(objective={name: 0.1}), SETTINGS)
     few = samples[: SETTINGS.batch_size - 1]
     with pytest.raises(
         ValueError,
@@ -105,6 +106,13 @@ def test_a_batch_of_which_samples_are_compared_is_no_larger_than_the_split(make_
     ):
         train(state, few, SETTINGS)
     assert train(state, samples[: SETTINGS.batch_size], SETTINGS, stop=1)
+
+
+@pytest.mark.parametrize("name", ["invariance", "variance", "covariance"])
+def test_means_over_samples_may_count_copies(make_config, samples, name):
+    """A series of fifteen has fewer samples than any batch."""
+    few = samples[: SETTINGS.batch_size - 1]
+    assert train(start(make_config(objective={name: 0.1}), SETTINGS), few, SETTINGS, stop=1)
 
 
 def test_a_step_may_be_asked_for_in_any_order():
