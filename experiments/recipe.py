@@ -293,9 +293,12 @@ class EvaluateSection(Section):
     tasks: list[Literal["knn", "linear", "few_label", "finetune", "reconstruction", "rank", "embedding"]] = [
         "knn", "linear", "few_label", "finetune", "reconstruction", "rank", "embedding",
     ]  # fmt: skip
-    probe_seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
-    labels_per_class: list[Count] = [1, 5, 10, 50]
-    knn_k: Count = 20
+    probe_seeds: Annotated[list[int], Field(min_length=1)] = Field(
+        [0, 1, 2],
+        description="of the labels that few_label and finetune draw; finetune chooses its rate with the first",
+    )
+    labels_per_class: list[Count] = Field([1, 5, 10, 50], description="of few_label")
+    knn_k: Count = Field(20, description="neighbours of knn")
     finetune: FinetuneSection = FinetuneSection()
 
 
