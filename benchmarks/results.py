@@ -325,13 +325,12 @@ INTRODUCTION = """# Results
 Made by `python -m benchmarks.results` from what `dvc repro` and the benchmarks had measured; edit nothing here by hand. A section is
 written anew where its figures were measured, and stays elsewhere. Every figure is of the test part, unless its section says otherwise.
 
-A difference is ours less theirs with its 95 % interval, in benchmarks over their n pairs of seeds or test samples, of recipes and transfers
-over pairs of pretraining seeds where there are three. With fewer, accuracies beside plain features, PCA, gradient boosting, the untrained
-encoder and the network from scratch are paired over test samples; of all else, such as reconstructions (and PCA in older sections), the
-interval is made of both sides' own as if they had been measured on different samples, which is wider than it need be. Probe seeds count
-where they make it wider, and where there is nothing to make an interval of none is given. Benchmarks that measured their gain over seeds
-and over test items (of a mean over sets: over sets) have the wider interval, and name it where it is not that over seeds. A × is the ratio
-ours / theirs.
+A difference is ours less theirs with its 95 % interval: the wider of those over pairs of pretraining seeds, where there are three, and over
+test samples (of a mean over sets: over sets), whichever were measured; benchmarks name it where it is not that over seeds. Of recipes and
+transfers, accuracies beside plain features, PCA, gradient boosting, the untrained encoder and the network from scratch are paired over test
+samples; of all else, such as reconstructions (and PCA in older sections), the interval is made of both sides' own as if they had been
+measured on different samples, which is wider than it need be. Probe seeds count where they make it wider, and where there is nothing to
+make an interval of none is given. A × is the ratio ours / theirs.
 
 *Ahead* says whether the whole interval lies on the better side: `yes`, `no` where it lies on the worse one, `open` where it holds both.
 `over seeds` after it: so it is with other seeds, and whether with other test items was not measured. *Aim* is what a very good result
