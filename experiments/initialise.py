@@ -22,7 +22,7 @@ from mae_core.atomic import write_text
 from mae_core.data.images import ImageProblem, is_grey, open_image
 from mae_core.data.sources.folder import UNLABELLED, Item, Listing, list_files
 from mae_core.flops import train_flops
-from mae_core.modalities.image import ImageModality
+from mae_core.modalities.image import LEAST_CELLS, ImageModality
 
 PARTS = {
     "train": ("train", "training"),
@@ -268,7 +268,10 @@ def _cheaper(side: int) -> str:
     """Which --size costs less: a smaller one, unless so small a patch is to blame that a larger side has fewer cells."""
     patch, better = _default_patch(side), -(-side // 8) * 8
     if patch < SMALL_PATCH and better // _default_patch(better) < side // patch:
-        return f"{side} has no larger patch that divides it: a --size that is a multiple of 8 or 16, such as {better}, costs far less"
+        return (
+            f"{side} has no larger patch that divides it into {LEAST_CELLS} cells or more: a --size that is a multiple of 8 or 16, such as "
+            f"{better}, costs far less"
+        )
     return "a smaller --size costs less"
 
 

@@ -170,10 +170,8 @@ def lines(summary: dict[str, Any], proxies: pd.DataFrame) -> list[str]:
     if len(proxies) and summary.get("schedule"):
         said.append(TAKEN_OVER)
     shares = sorted(summary["importance"].items(), key=lambda pair: (-pair[1], pair[0]))
-    n, few = (
-        summary["importance_n"],
-        f" (noise below {FEW_TRIALS} trials)" if summary["importance_n"] < FEW_TRIALS else "",
-    )
+    n = summary["importance_n"]
+    few = f" (noise below {FEW_TRIALS} trials)" if n < FEW_TRIALS else ""
     told = ", ".join(f"{key} {share:.2f}" for key, share in shares) or "unknown"
     return [*said, f"importance over {n} trials{few}: {told}"]
 

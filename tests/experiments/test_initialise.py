@@ -175,7 +175,10 @@ def test_only_some_of_many_pictures_are_opened(root, tmp_path, monkeypatch):
 def test_a_side_that_only_small_patches_divide_is_said_to_be_dear(root, tmp_path, side, better):
     said = initialise(pictures(tmp_path / "own", {"a": 6, "b": 6}), root, size=side).text
     if better:
-        assert f"{side} has no larger patch that divides it: " in said and f"such as {better}, costs far less" in said
+        assert (
+            f"{side} has no larger patch that divides it into 4 cells or more: " in said
+            and f"such as {better}, costs far less" in said
+        )
     assert ("a smaller --size costs less" in said) == (not better)
 
 
