@@ -118,7 +118,7 @@ def halving(space: Space, rules: SearchSection) -> Plan:
         going = sorted(o.job.trial for o in best(rungs[-1], count, rules.objectives))
         chosen_of = {o.job.trial: o.job.chosen for o in tried}
         rungs.append((yield [_job(rules, trial, rung, rules.seed, chosen_of[trial]) for trial in going]))
-        _check_defaults(rungs[-1])
+        check_defaults(rungs[-1])
     if len(rules.objectives) > 1:
         return (yield from _several(rungs, rules))
     candidates = [o for o in best(rungs[-1], len(rungs[-1])) if o.job.trial]
@@ -178,7 +178,7 @@ def _sampling(space: Space, rules: SearchSection) -> Generator[list[Job], list[O
     while len(outcomes) < len(chosen):
         number = range(len(outcomes), len(chosen))
         outcomes += yield [_job(rules, trial, 0, rules.seed, chosen[trial]) for trial in number]
-        _check_defaults(outcomes)
+        check_defaults(outcomes)
         more = min(next_batch(first), rules.trials - len(chosen))
         history = history_of(outcomes, rules.objectives)
         chosen += propose(space, history, more, rules.seed, first, len(rules.objectives)) if more > 0 else []
@@ -196,7 +196,8 @@ def next_batch(first: int) -> int:
     return max(first // BATCHES // 2 * 2, 2)
 
 
-def _check_defaults(outcomes: list[Outcome]) -> None:
+def check_defaults(outcomes: list[Outcome]) -> None:
+    """Raises SearchError where the defaults, which come first, failed."""
     if outcomes[0].failure:
         raise SearchError(
             f"the defaults could not be trained, so there is nothing to compare with: {outcomes[0].failure}"

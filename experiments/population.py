@@ -18,8 +18,8 @@ from experiments.halving import (
     Job,
     Outcome,
     Plan,
-    SearchError,
     best,
+    check_defaults,
     confirm,
     confirm_share,
     judge,
@@ -69,10 +69,7 @@ def population(space: Space, rules: SearchSection) -> Plan:
     rounds: list[list[Outcome]] = []
     for number in range(rules.rounds):
         outcomes = yield [_leg(rules, member, number, chosen, parent) for member, (parent, chosen) in enumerate(now)]
-        if outcomes[0].failure:
-            raise SearchError(
-                f"the defaults could not be trained, so there is nothing to compare with: {outcomes[0].failure}"
-            )
+        check_defaults(outcomes)
         rounds.append(outcomes)
         now = _next(space, rules, outcomes)
     return (yield from _end(rules, rounds))
