@@ -166,14 +166,19 @@ def lines(summary: dict[str, Any], proxies: pd.DataFrame) -> list[str]:
     name = {"knn": "k-NN", "label_free": "label-free"}.get(summary["metric"], summary["metric"])
     said.append(f"rank correlation of the reconstruction loss with the {name} score over {rank['n']} trials: {value}")
     said.append(WHY_NOT_LOSS)
-    said += [_trusted(row) for row in proxies.to_dict("records")]
+    ranked = proxies[proxies["spearman"].notna()] if len(proxies) else proxies
+    said += [_trusted(row) for row in ranked.to_dict("records")]
+    if few := len(proxies) - len(ranked):
+        said.append(
+            f"{few} more rank correlations are unknown: of fewer than three trials, or of values that are all alike"
+        )
     if len(proxies) and summary.get("schedule"):
         said.append(TAKEN_OVER)
     shares = sorted(summary["importance"].items(), key=lambda pair: (-pair[1], pair[0]))
     n = summary["importance_n"]
-    few = f" (noise below {FEW_TRIALS} trials)" if n < FEW_TRIALS else ""
+    noise = f" (noise below {FEW_TRIALS} trials)" if n < FEW_TRIALS else ""
     told = ", ".join(f"{key} {share:.2f}" for key, share in shares) or "unknown"
-    return [*said, f"importance over {n} trials{few}: {told}"]
+    return [*said, f"importance over {n} trials{noise}: {told}"]
 
 
 def _trusted(row: dict[Any, Any]) -> str:

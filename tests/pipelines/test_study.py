@@ -102,6 +102,14 @@ def test_no_member_of_a_population_is_proposed(results: Path) -> None:
     )
 
 
+def test_correlations_that_are_not_known_are_counted_and_not_listed(results: Path) -> None:
+    unknown = "".join(f"{name},1,1,2,,,,2,,,\n" for name in ("ridge", "loss", "lidar"))
+    (results / "proxies.csv").write_text(PROXIES + "ridge,0,0,8,0.5,-0.1,0.9,4,,,\n" + unknown)
+    said = "\n".join(study(results))
+    assert "with the score at rung 0: +0.50" in said and "of the better half unknown (n = 4)" in said
+    assert "3 more rank correlations are unknown" in said and "rung 1" not in said
+
+
 def test_of_a_population_it_is_said_why_rounds_stand_by_themselves(results: Path) -> None:
     (results / "proxies.csv").write_text(PROXIES + "ridge,0,0,8,0.5,-0.1,0.9,4,0.2,,\n")
     assert "of a population" not in "\n".join(study(results))
