@@ -20,7 +20,7 @@ from mae_core.masking.ratio import ratios_of
 from mae_core.masking.share import count_shared
 from mae_core.modalities import MODALITIES
 from mae_core.modalities.base import Geometry
-from mae_core.objectives.cost import extra_looks, pairs_kept, teacher_looks
+from mae_core.objectives.cost import extra_looks, pairs_kept, summaries, teacher_looks
 from mae_core.registry import resolve
 
 
@@ -30,13 +30,15 @@ class Costs(NamedTuple):
     encoder: Cost
     decoder: Cost
     head: Cost
+    projector: Cost = Cost(0.0, 0.0)
+    """Of all views that go through it."""
     beside: tuple[Cost, ...] = ()
     """Of the encoder, for each view that objectives see beside the masked one."""
 
     @property
     def each(self) -> tuple[Cost, ...]:
         """All of them."""
-        return self.encoder, self.decoder, self.head, *self.beside
+        return self.encoder, self.decoder, self.head, self.projector, *self.beside
 
     @property
     def total(self) -> float:
@@ -63,7 +65,13 @@ def costs(config: Mapping[str, Any], ratio: float, plain: bool = False) -> Costs
     saved = asked * (decoder["width"] + 3.0 * outputs) + cells * inputs + pairs_kept(config, asked)
     head = Cost(2.0 * asked * decoder["width"] * outputs, saved)
     beside = tuple(_encoder(config, _look(config, seen, 0, plain)) for seen in extra_looks(config, kept, hidden))
-    return Costs(read, written, head, beside)
+    return Costs(read, written, head, _projector(config), beside)
+
+
+def _projector(config: Mapping[str, Any]) -> Cost:
+    size, views = config["objective"].get("projector", 0), summaries(config)
+    # before and after GELU, and what comes out
+    return Cost(views * 2.0 * size * (config["encoder"]["width"] + size), views * 3.0 * size)
 
 
 def forward_flops(config: Mapping[str, Any]) -> float:

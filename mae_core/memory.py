@@ -173,7 +173,7 @@ def _activations(config: Mapping[str, Any], rows: int, precision: str, recompute
     # where backward begins it holds gradients of the widest of about four tensors that the last block keeps
     kept += blocks[-1].saved * WORKING if blocks else 0.0
     kept += sum(_saved(look, recomputed) for look in parts.beside)
-    kept += parts.head.saved + (parts.decoder.saved if len(blocks) == of_encoder else 0.0)
+    kept += parts.head.saved + parts.projector.saved + (parts.decoder.saved if len(blocks) == of_encoder else 0.0)
     # the masked view comes first and the others one after another: backward goes through the last of them while all else is held
     worst = max([worst, *(kept + block.saved for look in parts.beside for block in look.blocks[:recomputed])])
     each = rows * BYTES[precision]

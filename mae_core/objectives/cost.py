@@ -1,4 +1,4 @@
-"""What objectives cost beside the masked view, from a config, before anything is built. Heads and comparisons are left out (under 2 %)."""
+"""What objectives cost beside the masked view, from a config, before anything is built. Comparisons are left out (under 2 %)."""
 
 from __future__ import annotations
 
@@ -46,6 +46,14 @@ def teacher_looks(config: Mapping[str, Any]) -> TeacherLooks:
     names.add(getattr(resolve(MASKERS, config["masking"]["strategy"], "masking strategy"), "taught", ""))
     copies = int(bool(names & {"latent", "attention", "difficulty"}))
     return TeacherLooks(copies + ("features" in names), "difficulty" in names)
+
+
+def summaries(config: Mapping[str, Any]) -> int:
+    """How many views of a sample objectives see as one vector, each of which goes through the projector where there is one."""
+    asked = wanted(config["objective"])
+    made = [resolve(OBJECTIVES, name, "objective")(None, asked.options) for name in asked.comparing]
+    views = {view for one in made for view in one.views}
+    return sum(len(_cells_of_parts(config["modality"])) if view == "parts" else 1 for view in views)
 
 
 def pairs_kept(config: Mapping[str, Any], asked: int) -> float:

@@ -65,6 +65,22 @@ def test_options_of_the_transformer_are_counted(options):
     assert forward_flops(config) == pytest.approx(counted(MaskedAutoencoder.build(config), raw_of("image")), rel=1e-9)
 
 
+@pytest.mark.parametrize("encoder", ["vit", "conv", "hybrid"])
+@pytest.mark.parametrize(
+    "objectives", [{"variance": 0.1}, {"variance": 0.1, "invariance": 0.1}], ids=["one view", "two"]
+)
+def test_the_projector_is_counted_for_every_view(encoder, objectives):
+    """A wide one costs as much as the model: what is trained at equal FLOPs beside it would get half of them."""
+    sizes = {"projector": 512, **objectives}
+    config = config_of(encoder, "linear" if encoder != "conv" else "joint", objective=sizes)
+    said, bare = (
+        forward_flops(config),
+        forward_flops(config_of(encoder, "linear" if encoder != "conv" else "joint", objective=objectives)),
+    )
+    assert said == pytest.approx(counted(MaskedAutoencoder.build(config), raw_of("image")), rel=1e-9)
+    assert said > 1.5 * bare
+
+
 @pytest.mark.parametrize("decoder", ["cross", "linear"])
 @pytest.mark.parametrize("share", [0.05, 0.4])
 def test_a_share_of_the_hidden_cells_costs_less(decoder, share):
