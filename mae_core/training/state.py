@@ -132,9 +132,9 @@ class TrainState:
 
     @torch.no_grad()
     def result(self) -> MaskedAutoencoder:
-        """The trained model: with its averaged weights, where such are kept."""
+        """The trained model: with its averaged weights, where such are kept; what no gradient moves (a bandit's counts) as it is."""
         for name, parameter in self.model.named_parameters():
-            if self.ema is not None:
+            if self.ema is not None and parameter.requires_grad:
                 parameter.copy_(self.ema[name])
         return self.model
 

@@ -99,6 +99,22 @@ def test_a_round_is_paid_and_told(make_config, make_raw, rule):
     assert state.model.masker.memory[0] > 0
 
 
+@pytest.mark.parametrize("rule", ["exp3", "ucb"])
+def test_averaged_weights_come_with_the_bandit_as_it_is(make_config, make_raw, rule):
+    """Averages of counts and payments would be a bandit that has never masked anything."""
+    config = make_config(masking=bandit(rule=rule))
+    settings = replace(SETTINGS, ema=0.99)
+    state = start(config, settings)
+    rows(state, make_raw(24, config), settings)
+    ended = [own.clone() for own in (state.model.masker.value, state.model.masker.count, state.model.masker.memory)]
+    weights = {name: value.clone() for name, value in state.model.named_parameters()}
+    made = state.result()
+    assert all(
+        torch.equal(own, was) for own, was in zip((made.masker.value, made.masker.count, made.masker.memory), ended)
+    )
+    assert not torch.equal(dict(made.named_parameters())["modality.project.weight"], weights["modality.project.weight"])
+
+
 def test_a_round_has_one_arm(make_config, make_raw):
     config = make_config(masking=bandit())
     state = start(config, SETTINGS)
