@@ -100,9 +100,11 @@ def fit_probes(
             add("linear", BASELINES[name](*train, *validation), None, None, len(train.y), name)
     if "few_label" in asked.tasks:
         scaler = fit_scaler(shelf.fill(subject, dataset, "train"))
+        labels = np.asarray(dataset.split("train").labels)
         for amount in asked.few_label:
             for seed in probe_seeds:
-                rows = few(train.y, amount, seed)
+                # of the whole split, as fine-tuning draws: the same samples whatever else is labelled
+                rows = np.searchsorted(np.flatnonzero(labels >= 0), few(labels, amount, seed))
                 probe = fit_linear(train.x[rows], train.y[rows], *validation, scaler=scaler)
                 add("few_label", probe, amount, seed, len(rows))
     return found

@@ -9,12 +9,14 @@ import pytest
 from project import make_project, stripes, write_dataset, write_recipe
 
 from experiments import evaluate as stage
+from experiments import probes
 from experiments.columns import EMBEDDING_COLUMNS, SCORE_COLUMNS
 from experiments.finetuning import Tuned, Work, choose, grid
 from experiments.results import Store
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.evaluation.classifier import Classifier
 from mae_core.evaluation.features import extract
+from mae_core.evaluation.few_label import few
 from mae_core.evaluation.finetune import Settings, predict
 from mae_core.evaluation.linear import load_probe
 from mae_core.modalities.image import ImageModality
@@ -242,6 +244,24 @@ def test_samples_without_a_label_are_left_out_and_counted(root):
         assert int(row["n_test"]) == info[row["split"]]["labelled"]
     counted = json.loads((root / "results/tiny/metrics.json").read_text())["unlabelled"]
     assert counted == {name: info[name]["samples"] - info[name]["labelled"] for name in info}
+
+
+def test_few_labels_are_the_same_samples_to_a_probe_and_to_fine_tuning(root, monkeypatch):
+    """Whatever is unlabelled between them: both are asked with one probe seed."""
+    relabel(root, lambda y: np.where(np.arange(len(y)) % 3 == 1, -1, y))
+    labels, fitted = np.asarray(open_dataset(root / "data/tiny").split("train").labels), []
+    fit_linear = probes.fit_linear
+    monkeypatch.setattr(probes, "fit_linear", lambda x, y, *a, **k: fitted.append((x, y)) or fit_linear(x, y, *a, **k))
+    stage.evaluate("tiny", root, workers=1)
+    everything = [x for x, y in fitted if len(y) == (labels >= 0).sum()]
+    place = np.cumsum(labels >= 0) - 1  # among the labelled
+    drawn = [few(labels, 1, seed) for seed in range(3)]
+    found = 0
+    for x, y in (one for one in fitted if len(one[1]) == len(drawn[0])):
+        same = [np.array_equal(x, whole[place[rows]]) for whole in everything for rows in drawn if len(rows) == len(y)]
+        assert any(same)
+        found += 1
+    assert found
 
 
 def test_too_few_labels_of_a_class_skip_that_amount_alone(root):
