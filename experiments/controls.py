@@ -1,6 +1,7 @@
 """The ``controls`` stage: twins of the pretrained models that show what masking brings, trained at equal FLOPs.
 
-``autoencoder`` is the same network and loop with nothing hidden; ``supervised`` is the same encoder trained with the labels.
+``autoencoder`` is the same network and loop with nothing hidden; ``supervised`` is the same encoder trained with the labels. Samples are
+changed for both as for the pretraining, so that what lies between them is not the augmentation.
 """
 
 from __future__ import annotations
@@ -93,7 +94,13 @@ def _supervised(recipe: str, seed: int, context: Context, run: Run, root: Path, 
     samples = split.samples if (labels >= 0).all() else split.samples[labels >= 0]
     lr = SUPERVISED_LR * batch_size / 128
     settings = finetune.Settings(
-        steps=steps, batch_size=batch_size, lr=lr, layer_decay=1.0, seed=seed, precision=context.precision.name
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        layer_decay=1.0,
+        shift=0,
+        seed=seed,
+        precision=context.precision.name,
     )
     network = Classifier.build(config, classes, seed)
     if init_from := context.recipe.pretrain.init_from:
@@ -102,7 +109,8 @@ def _supervised(recipe: str, seed: int, context: Context, run: Run, root: Path, 
         network.encoder.load_state_dict(begun.encoder.state_dict())
     # here, where the stage runs, which may be a machine of the cluster without a GPU
     network.to(context.placement.device if torch.cuda.is_available() else "cpu")
-    for done in finetune.train(network, samples, labels[labels >= 0], settings):
+    augmentation = context.resolved.settings.augmentation
+    for done in finetune.train(network, samples, labels[labels >= 0], settings, augmentation):
         if done.step % 50 == 0 or done.step == steps - 1:
             run.heartbeat(name=f"supervised-{seed}", seed=seed, step=done.step + 1, steps=steps, loss=done.loss)
     spent = per_sample * batch_size * steps

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mae_core.data.augment import Augmentation
 from mae_core.data.loader import Batches
 from mae_core.draws import Draws
 from mae_core.evaluation.classifier import Classifier
@@ -17,6 +18,9 @@ from mae_core.training.optim import adamw, param_groups, set_lr
 from mae_core.training.precision import choose_precision
 from mae_core.training.schedule import lr_at
 from mae_core.training.world import World
+
+AS_IS = Augmentation()
+"""Changes nothing."""
 
 
 class Settings(NamedTuple):
@@ -43,11 +47,21 @@ class Step(NamedTuple):
     loss: float
 
 
-def train(classifier: Classifier, samples: np.ndarray, labels: np.ndarray, settings: Settings) -> Iterator[Step]:
+def train(
+    classifier: Classifier,
+    samples: np.ndarray,
+    labels: np.ndarray,
+    settings: Settings,
+    augmentation: Augmentation = AS_IS,
+) -> Iterator[Step]:
     """Trains ``classifier`` in place on (n, …) raw samples and (n,) labels 0..classes − 1; yields after every step.
 
     AdamW, layer decay, warm-up and cosine. Order and shifts are functions of (seed, step) alone.
     Raises ValueError where a loss is not finite.
+
+    Args:
+        augmentation: of the pretraining that a control is held against, drawn as there: a function of (seed, step, sample). Fine-tuning has
+            none. It is beside ``settings`` because those are what the fine-tuned heads are saved with.
     """
     device = classifier.head.weight.device
     precision = choose_precision(settings.precision, device)
@@ -63,8 +77,9 @@ def train(classifier: Classifier, samples: np.ndarray, labels: np.ndarray, setti
             batch = batches(step)
             # drawn by place in the batch: of few images, one comes several times and is to be moved differently each time
             draws = Draws(settings.seed, step, torch.arange(len(batch.ids), device=device))
+            raw = classifier.modality.augment(batch.raw, Draws(settings.seed, step, batch.named), augmentation)
             with precision.autocast(device):
-                logits = classifier(classifier.modality.jitter(batch.raw, draws, settings.shift), draws=draws)
+                logits = classifier(classifier.modality.jitter(raw, draws, settings.shift), draws=draws)
             loss = F.cross_entropy(logits.float(), targets[batch.ids])
             loss.backward()
             nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)

@@ -1,6 +1,7 @@
 """The controls stage without Ray: equal FLOPs, whole folders, and a run that was broken off."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from mae_core.evaluation.classifier import Classifier
 from mae_core.evaluation.finetune import predict
 from mae_core.flops import encode_flops, train_flops
 from mae_core.model import MaskedAutoencoder
+from mae_core.training.loop import fit, start
 
 MODELS = {"controls": {"models": ["autoencoder", "supervised"]}}
 
@@ -66,6 +68,29 @@ def test_the_supervised_twin_has_learned_its_labels(root):
     split = open_dataset(root / "data/tiny").split("test")
     network = Classifier.load(root / "controls/tiny/supervised-0")
     assert np.mean(predict(network, split.samples) == split.labels) > 0.8
+
+
+def test_the_supervised_twin_sees_the_samples_that_the_model_sees(root, monkeypatch):
+    changes = {"crop": 0.5, "flip": True, "color_jitter": 0.5, "seeds": [0]}
+    write_recipe(root, pretrain=changes, controls={"models": ["supervised"]})
+    batches = {}
+
+    def noting(network, called):
+        split = network.modality.split
+        monkeypatch.setattr(
+            network.modality, "split", lambda raw: batches.setdefault(called, []).append(raw) or split(raw)
+        )
+
+    context = stage.prepare_context("tiny", root)
+    settings = replace(context.resolved.settings, precision="fp32")
+    state = start(context.resolved.config, settings)
+    noting(state.model, "model")
+    list(fit(state, context.dataset.split("train").samples, settings))
+    build = Classifier.build
+    monkeypatch.setattr(Classifier, "build", lambda *asked: noting(made := build(*asked), "twin") or made)
+    stage.controls("tiny", root)
+    pairs = list(zip(batches["model"], batches["twin"]))
+    assert len(pairs) == 60 and all(torch.equal(model, twin) for model, twin in pairs)
 
 
 def test_none_asked_for_leaves_a_folder_that_says_so(root):

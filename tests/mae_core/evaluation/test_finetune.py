@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from mae_core.data.augment import Augmentation
+from mae_core.data.loader import Batches
+from mae_core.draws import Draws
 from mae_core.evaluation.classifier import Classifier
 from mae_core.evaluation.finetune import Settings, predict, train
+from mae_core.training.world import World
 
 FAST = Settings(steps=40, batch_size=16, lr=3e-3, shift=1, precision="fp32")
 
@@ -31,6 +35,20 @@ def test_repeats_exactly_and_the_seed_matters(config, images):
     other, _ = trained(config, samples, labels, FAST._replace(seed=1))
     assert torch.equal(first.head.weight, second.head.weight)
     assert not torch.equal(first.head.weight, other.head.weight)
+
+
+def test_samples_are_augmented_as_in_pretraining(config, images, monkeypatch):
+    samples, labels = images(12)
+    seen, forward = [], Classifier.forward
+    monkeypatch.setattr(Classifier, "forward", lambda own, raw, **rest: seen.append(raw) or forward(own, raw, **rest))
+    how, settings = Augmentation(crop=0.4, flip=True), FAST._replace(steps=3, shift=0)
+    made = Classifier.build(config, ["a", "b", "c"])
+    list(train(made, samples, labels, settings, how))
+    batches = Batches(samples, settings.batch_size, settings.seed, World(), torch.device("cpu"))
+    for step in range(3):
+        batch = batches(step)  # of more than there are samples, so that copies are to be changed apart
+        assert not torch.equal(seen[step], batch.raw)
+        assert torch.equal(seen[step], made.modality.augment(batch.raw, Draws(settings.seed, step, batch.named), how))
 
 
 def test_layer_decay_moves_low_layers_less(config, images):
