@@ -1,7 +1,7 @@
 """The ``controls`` stage: twins of the pretrained models that show what masking brings, trained at equal FLOPs.
 
 ``autoencoder`` is the same network and loop with nothing hidden; ``supervised`` is the same encoder trained with the labels. Samples are
-changed for both as for the pretraining, so that what lies between them is not the augmentation.
+changed and weights averaged for both as for the pretraining, so that neither lies between them and the model.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def _supervised(recipe: str, seed: int, context: Context, run: Run, root: Path, 
         network.encoder.load_state_dict(begun.encoder.state_dict())
     # here, where the stage runs, which may be a machine of the cluster without a GPU
     network.to(context.placement.device if torch.cuda.is_available() else "cpu")
-    augmentation = context.resolved.settings.augmentation
-    for done in finetune.train(network, samples, labels[labels >= 0], settings, augmentation):
+    shared = context.resolved.settings
+    for done in finetune.train(network, samples, labels[labels >= 0], settings, shared.augmentation, shared.ema):
         if done.step % 50 == 0 or done.step == steps - 1:
             run.heartbeat(name=f"supervised-{seed}", seed=seed, step=done.step + 1, steps=steps, loss=done.loss)
     spent = per_sample * batch_size * steps

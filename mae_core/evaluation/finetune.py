@@ -16,7 +16,7 @@ from mae_core.draws import Draws
 from mae_core.evaluation.classifier import Classifier
 from mae_core.training.optim import adamw, param_groups, set_lr
 from mae_core.training.precision import choose_precision
-from mae_core.training.schedule import lr_at
+from mae_core.training.schedule import averaging_at, lr_at
 from mae_core.training.world import World
 
 AS_IS = Augmentation()
@@ -53,6 +53,7 @@ def train(
     labels: np.ndarray,
     settings: Settings,
     augmentation: Augmentation = AS_IS,
+    ema: float = 0.0,
 ) -> Iterator[Step]:
     """Trains ``classifier`` in place on (n, …) raw samples and (n,) labels 0..classes − 1; yields after every step.
 
@@ -61,7 +62,8 @@ def train(
 
     Args:
         augmentation: of the pretraining that a control is held against, drawn as there: a function of (seed, step, sample). Fine-tuning has
-            none. It is beside ``settings`` because those are what the fine-tuned heads are saved with.
+            none, and averages nothing: both are beside ``settings`` because those are what the fine-tuned heads are saved with.
+        ema: decay of the averaged weights that the end leaves in ``classifier``, with the head's statistics averaged alike; 0 = the last.
     """
     device = classifier.head.weight.device
     precision = choose_precision(settings.precision, device)
@@ -71,6 +73,8 @@ def train(
     optimizer = adamw(groups, (0.9, 0.999))
     batches = Batches(samples, settings.batch_size, settings.seed, World(), device)
     targets = torch.from_numpy(np.asarray(labels)).to(device)
+    moving = [*classifier.parameters(), *(value for value in classifier.norm.buffers() if value.is_floating_point())]
+    averaged = [value.detach().clone() for value in moving] if ema else []
     classifier.train()
     try:
         for step in range(settings.steps):
@@ -89,9 +93,13 @@ def train(
             value = float(loss.detach())
             if not np.isfinite(value):
                 raise ValueError(f"the loss of step {step} is {value} at lr {settings.lr:g}: lower the learning rate")
+            for mean, now in zip(averaged, moving):
+                mean.lerp_(now.detach(), 1 - averaging_at(step, ema))
             yield Step(step, value)
     finally:
         batches.close()
+    for mean, now in zip(averaged, moving):
+        now.detach().copy_(mean)
     classifier.eval()
 
 

@@ -19,3 +19,8 @@ def lr_at(step: int, steps: int, peak: float, warmup: float) -> float:
     if step < warm:
         return peak * (step + 1) / warm
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
+
+
+def averaging_at(step: int, decay: float) -> float:
+    """What averaged weights keep of themselves at ``step``: ``decay``, in the first steps less, so that they forget the start."""
+    return min(decay, (1 + step) / (10 + step))

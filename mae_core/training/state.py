@@ -20,6 +20,7 @@ from mae_core.cells import Taught
 from mae_core.model import MaskedAutoencoder
 from mae_core.teacher import Frozen, Teacher
 from mae_core.training.optim import adamw, param_groups
+from mae_core.training.schedule import averaging_at
 
 SCHEMA = 1
 META = {"schema", "step", "nonfinite_steps", "fingerprint", "sha256"}
@@ -78,12 +79,12 @@ class TrainState:
 
     @torch.no_grad()
     def update_ema(self, decay: float) -> None:
-        """Moves the averaged weights towards the present ones; in the first steps faster, so that they forget the start."""
+        """Moves the averaged weights towards the present ones."""
         if self.ema is None:
             return
-        decay = min(decay, (1 + self.step) / (10 + self.step))
+        kept = averaging_at(self.step, decay)
         for name, parameter in self.model.named_parameters():
-            self.ema[name].lerp_(parameter.detach(), 1 - decay)
+            self.ema[name].lerp_(parameter.detach(), 1 - kept)
 
     def optimizer_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
         """Learned masks have their own."""

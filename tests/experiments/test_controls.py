@@ -93,6 +93,15 @@ def test_the_supervised_twin_sees_the_samples_that_the_model_sees(root, monkeypa
     assert len(pairs) == 60 and all(torch.equal(model, twin) for model, twin in pairs)
 
 
+def test_the_supervised_twin_averages_its_weights_where_the_model_does(root):
+    made = {}
+    for ema in (0.0, 0.9):
+        write_recipe(root, pretrain={"ema": ema, "seeds": [0]}, controls={"models": ["supervised"]})
+        stage.controls("tiny", root)
+        made[ema] = Classifier.load(root / "controls/tiny/supervised-0").head.weight
+    assert 1e-5 < (made[0.9] - made[0.0]).abs().max() < 0.05
+
+
 def test_none_asked_for_leaves_a_folder_that_says_so(root):
     write_recipe(root, controls={"models": []})
     stage.controls("tiny", root)

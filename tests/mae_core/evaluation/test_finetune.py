@@ -51,6 +51,20 @@ def test_samples_are_augmented_as_in_pretraining(config, images, monkeypatch):
         assert torch.equal(seen[step], made.modality.augment(batch.raw, Draws(settings.seed, step, batch.named), how))
 
 
+def test_the_end_leaves_the_averaged_weights_where_they_are_asked_for(config, images):
+    samples, labels = images(12)
+    made, plain = (Classifier.build(config, ["a", "b", "c"]) for _ in range(2))
+    names = ["head.weight", "norm.running_mean", "norm.running_var"]
+    expected = {name: plain.state_dict()[name].clone() for name in names}
+    for done in train(plain, samples, labels, FAST):
+        kept = min(0.9, (1 + done.step) / (10 + done.step))
+        expected = {name: kept * value + (1 - kept) * plain.state_dict()[name] for name, value in expected.items()}
+    list(train(made, samples, labels, FAST, ema=0.9))
+    for name, value in expected.items():
+        torch.testing.assert_close(made.state_dict()[name], value)
+        assert not torch.allclose(value, plain.state_dict()[name]), name
+
+
 def test_layer_decay_moves_low_layers_less(config, images):
     samples, labels = images(30)
     start = Classifier.build(config, ["a", "b", "c"]).modality.project.weight
