@@ -101,12 +101,14 @@ def page(found: Store) -> None:
         )  # fmt: skip
     with middle:
         kinds = sorted({words.model(m) for m in plain["model"]})
-        kept = st.multiselect("Models", kinds, kinds, key=f"models_{task}", bind="query-params")
+        # without a choice all are shown, so that a kind of model which another question or a new score brings is among them
+        kept = st.multiselect("Models", kinds, key=f"models_{task}", bind="query-params", placeholder="all")
     with right:
         wanted = st.text_input("Recipe contains", key="find", bind="query-params", placeholder="any recipe")
     table = state.leaderboard(found, task, metric, dataset, split, labels, base)
     mine = table["recipe"].str.contains(wanted, case=False, regex=False) | table["recipe"].eq("")
-    table = table[mine & table["model"].map(lambda m: words.model(m)).isin(kept)].reset_index(drop=True)
+    asked = table["model"].map(words.model).isin(kept or kinds)
+    table = table[mine & asked].reset_index(drop=True)
     if table.empty:
         st.info("Nothing is left: widen the filter.")
         return

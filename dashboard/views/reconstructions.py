@@ -173,7 +173,7 @@ def choose_models(found: Store, dataset: Dataset, key: str) -> list[Model]:
     by_name = {m.name: m for m in fitting}
     # a choice made for one dataset is none for another
     chosen = state.choose_several(
-        "Models", ordered, f"{key}_{dataset.modality}", help="Up to four. Controls are at the end of the list."
+        "Models", ordered, f"{key}_{dataset.name}", help="Up to four. Controls are at the end of the list."
     )
     if not chosen:
         st.info("Choose at least one model.")

@@ -255,7 +255,7 @@ def test_a_baseline_on_which_recipes_disagree_is_shown_beside_its_recipe(trees, 
 def test_models_of_different_patch_sizes_get_their_own_masks(trees, monkeypatch):
     app = opened("reconstructions", trees["many"], monkeypatch)
     assert "different size" not in said(app)
-    app.multiselect("runs_image").set_value(["digits/seed-0", "digits_small_patch/seed-0"]).run()
+    app.multiselect("runs_digits5k").set_value(["digits/seed-0", "digits_small_patch/seed-0"]).run()
     assert "different size" in check(app, "reconstructions")
     captions = [caption.value for caption in app.caption]
     assert "4 × 4 cells" in captions and "7 × 7 cells" in captions
@@ -263,7 +263,7 @@ def test_models_of_different_patch_sizes_get_their_own_masks(trees, monkeypatch)
 
 def test_true_patch_statistics_are_admitted(trees, monkeypatch):
     app = opened("reconstructions", trees["many"], monkeypatch)
-    app.multiselect("runs_image").set_value(["digits_norm/seed-0"]).run()
+    app.multiselect("runs_digits5k").set_value(["digits_norm/seed-0"]).run()
     assert "true mean and variance of each hidden patch" in said(app)
 
 
@@ -278,7 +278,7 @@ def test_models_that_show_no_sample_are_left_out_by_name(make, tmp_path, monkeyp
     app = opened(page, tmp_path, monkeypatch)
     check(app, page)
     assert any("Left out" in caption.value and "latent" in caption.value for caption in app.caption)
-    assert app.multiselect("runs_image").options == ["digits/seed-0"]
+    assert app.multiselect("runs_digits5k").options == ["digits/seed-0"]
 
 
 def test_a_supervised_twin_is_loaded_as_what_it_is(make, tmp_path, monkeypatch):

@@ -1,0 +1,60 @@
+"""What is chosen on a page is what is shown, whatever was asked before, and how long names are."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from opening import opened
+
+RMSE = "RMSE of hidden values, in standard deviations"
+
+
+def scored(root: Path, recipe: str, model: str, value: float, **changes: object) -> None:
+    """Adds the rows of a model to the scores of a recipe, on both splits that the leaderboard reads."""
+    file = root / "results" / recipe / "scores.csv"
+    table = pd.read_csv(file)
+    row = (
+        table.iloc[0].to_dict() | {"model": model, "value": value, "low": value - 0.02, "high": value + 0.02} | changes
+    )
+    pd.concat([table, pd.DataFrame([row | {"split": split} for split in ("validation", "test")])]).to_csv(
+        file, index=False
+    )
+
+
+def reconstructed(root: Path) -> None:
+    """Two models scored by a metric of which less is better: the fill of the last value is the better one."""
+    for model, value in (("pretrained", 0.5), ("last_fill", 0.4)):
+        facts = {"task": "reconstruction", "metric": "rmse_hidden", "pretrain_seed": 0, "probe_seed": None}
+        scored(root, "digits", model, value, labels_per_class=None, **facts)
+
+
+def test_another_metric_shows_every_model_that_it_was_measured_of(make, tmp_path, monkeypatch):
+    make.one_run(tmp_path)
+    reconstructed(tmp_path)
+    app = opened("leaderboard", tmp_path, monkeypatch, task="reconstruction")
+    assert list(app.dataframe[0].value["model"]) == ["pretrained"], "of PSNR there is one"
+    app.selectbox("metric_reconstruction").select(RMSE).run()
+    assert list(app.dataframe[0].value["model"]) == ["last visible value", "pretrained"]
+
+
+def test_models_that_are_scored_meanwhile_appear_and_a_choice_stays(make, tmp_path, monkeypatch):
+    make.one_run(tmp_path)
+    app = opened("leaderboard", tmp_path, monkeypatch, task="linear probe")
+    scored(tmp_path, "digits", "supervised", 0.99, task="linear", metric="accuracy")
+    app.run()
+    assert "supervised twin" in set(app.dataframe[0].value["model"])
+    app.multiselect("models_linear").set_value(["pretrained"]).run()
+    assert set(app.dataframe[0].value["model"]) == {"pretrained"}
+
+
+@pytest.mark.parametrize("page", ["reconstructions", "try_it"])
+def test_a_choice_of_models_for_one_dataset_is_none_for_another(make, tmp_path, monkeypatch, page):
+    make.one_run(tmp_path)
+    make.dataset(tmp_path, "letters")
+    make.recipe(tmp_path, "letters", "letters", (0, 1))
+    make.pipeline(tmp_path, {"digits": "digits5k", "letters": "letters"})
+    app = opened(page, tmp_path, monkeypatch)
+    first = app.multiselect[0].value
+    app.multiselect[0].set_value(["letters/seed-1"]).run()
+    app.selectbox("dataset").select("letters").run()
+    assert app.multiselect[0].value == first != ["letters/seed-1"]
