@@ -17,6 +17,7 @@ BLUE, ORANGE, GREEN, GREY, PALE = COLOURS[0], COLOURS[1], COLOURS[2], "#8A94A0",
 MOST_POINTS = 2000
 AXES = {"lr": "learning rate", "grad_norm": "gradient norm"}
 MOST_SCATTERED = 20_000
+MOST_TICKS = 40
 
 
 def words(text: object, longest: int = 64) -> str:
@@ -284,19 +285,21 @@ def heat(grid: np.ndarray, title: str) -> go.Figure:
 
 
 def class_balance(counts: pd.DataFrame) -> go.Figure:
-    """Grouped bars: share of each class within its split (columns split, name, share, samples)."""
+    """Grouped bars: share of each class within its split (columns split, label, name, share, samples); labels keep classes apart."""
     figure = go.Figure()
+    names = counts.drop_duplicates("label").sort_values("label").set_index("label")["name"]
     for i, (split, rows) in enumerate(counts.groupby("split", sort=False)):
         figure.add_bar(
-            x=[words(name, 18) for name in rows["name"]],
+            x=names.index.get_indexer(pd.Index(rows["label"])),
             y=100 * rows["share"],
             name=words(split),
             marker_color=COLOURS[i],
-            customdata=rows["samples"],
-            hovertemplate=f"{words(split)}, class %{{x}}<br>%{{customdata:,}} samples (%{{y:.1f}} %)<extra></extra>",
+            customdata=[[words(name), samples] for name, samples in zip(rows["name"], rows["samples"].tolist())],
+            hovertemplate=f"{words(split)}, class %{{customdata[0]}}<br>%{{customdata[1]:,}} samples (%{{y:.1f}} %)<extra></extra>",
         )
     _styled(figure, 280, "class", "% of the split", legend=True)
-    figure.update_xaxes(type="category")
+    places = range(0, len(names), -(-len(names) // MOST_TICKS))
+    figure.update_xaxes(tickvals=list(places), ticktext=[words(names.iloc[at], 18) for at in places])
     return figure
 
 

@@ -128,8 +128,8 @@ def download(data: pd.DataFrame, name: str, label: str = "CSV") -> None:
 
 
 def contender(recipe: str, model: str) -> str:
-    """'digits · pretrained'; a data baseline has no recipe."""
-    return words.contender(words.short(recipe, 28) if recipe else "", words.short(model, 40))
+    """'digits · pretrained'; a data baseline has no recipe. Menus choose by it, so no recipe's name is cut."""
+    return words.contender(words.short(recipe) if recipe else "", words.short(model))
 
 
 def whisker_rows(table: pd.DataFrame, metric: str, labels: Sequence[str]) -> pd.DataFrame:

@@ -34,7 +34,8 @@ def strategy_of(model: Model) -> str:
 def of_a_model(models: list[Model], dataset: Dataset, samples: np.ndarray, ratio: float) -> None:
     """What one model hides of the same samples, and how often each cell; those that lead their masks themselves come first."""
     by_name = {m.name: m for m in sorted(models, key=lambda m: strategy_of(m) not in OWN)}
-    model = by_name[state.choose("Model", list(by_name), f"model_{dataset.modality}", format_func=words.short)]
+    key = f"model_{dataset.modality}"
+    model = by_name[state.choose("Model", list(by_name), key, format_func=lambda n: words.short(n, 70))]
     try:
         found = inference.own_masks(model, samples[:COUNTED], SHOWN, ratio)
     except inference.Unusable as error:

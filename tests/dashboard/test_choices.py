@@ -1,10 +1,13 @@
-"""What is chosen on a page is what is shown, whatever was asked before, and how long names are."""
+"""What is chosen on a page is what is shown, whatever was asked before, and however long names are."""
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from opening import opened
+
+from dashboard import figures
 
 RMSE = "RMSE of hidden values, in standard deviations"
 
@@ -58,3 +61,37 @@ def test_a_choice_of_models_for_one_dataset_is_none_for_another(make, tmp_path, 
     app.multiselect[0].set_value(["letters/seed-1"]).run()
     app.selectbox("dataset").select("letters").run()
     assert app.multiselect[0].value == first != ["letters/seed-1"]
+
+
+LONG = ["cifar10_ablation_mask_ratio_high_075", "cifar10_ablation_mask_ratio_high_090"]
+
+
+def test_names_that_begin_alike_are_kept_apart_where_one_is_chosen(make, tmp_path, monkeypatch):
+    make.dataset(tmp_path, "digits5k")
+    for name in LONG:
+        make.recipe(tmp_path, name, "digits5k")
+    make.pipeline(tmp_path, dict.fromkeys(LONG, "digits5k"))
+    app = opened("leaderboard", tmp_path, monkeypatch, task="linear probe")
+    menu = app.selectbox("baseline_linear")
+    assert len(set(menu.options)) == len(menu.options)
+    menu.select(f"{LONG[1]} · pretrained").run()
+    assert app.selectbox("baseline_linear").value == (LONG[1], "pretrained")
+    app = opened("masks", tmp_path, monkeypatch)
+    app.selectbox("model_image").select(f"{LONG[1]}/seed-0").run()
+    assert any(f"--model models/{LONG[1]}/seed-0" in block.value for block in app.code)
+    long = "a" * 39
+    for other in ("b", "c"):
+        make.model(tmp_path / "models" / f"{long}{other}" / "seed-0", 0)
+    assert len({*opened("masks", tmp_path, monkeypatch).selectbox("model_image").options}) == 4
+
+
+def test_classes_that_begin_alike_have_a_bar_each():
+    names = ["adenocarcinoma of the lung", "adenocarcinoma of the colon"]
+    counts = pd.DataFrame({"split": "train", "label": [0, 1], "name": names, "share": [0.25, 0.75], "samples": [1, 3]})
+    last = pd.DataFrame({"split": "test", "label": [1], "name": names[1:], "share": [1.0], "samples": [2]})
+    drawn = figures.class_balance(pd.concat([counts, last], ignore_index=True))
+    assert [list(bars.x) for bars in drawn.data] == [[0, 1], [1]]
+    assert [name for name, _ in drawn.data[0].customdata] == names
+    assert list(drawn.layout.xaxis.tickvals) == [0, 1]
+    many = pd.DataFrame({"split": "train", "label": np.arange(100), "name": "x", "share": 0.01, "samples": 1})
+    assert len(figures.class_balance(many).layout.xaxis.tickvals) <= figures.MOST_TICKS, "words lie over each other"
