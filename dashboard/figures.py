@@ -127,9 +127,9 @@ def bars(labels: Sequence[Any], values: Sequence[float], x: str, text: Sequence[
 
 def trials(
     table: pd.DataFrame, x: str, y: str, x_title: str, y_title: str, star: Any = None, log_x: bool = False,
-    line: tuple[float, str] | None = None,
+    line: tuple[float, str] | None = None, called: str = "best",
 ) -> go.Figure:  # fmt: skip
-    """Trials as dots, a symbol and a colour per status or origin; the winner is a star, `line` a marked value of x."""
+    """Trials as dots, a symbol and a colour per status or origin; ``star`` is ``called`` so, ``line`` a marked value of x."""
     figure = go.Figure()
     kinds = {"default": (ORANGE, "square"), "confirm": (GREEN, "diamond"), "sampled": (BLUE, "circle")}
     for origin, rows in table.groupby("origin", sort=True):
@@ -147,7 +147,7 @@ def trials(
         )
     if star is not None:
         figure.add_scatter(
-            x=[star[x]], y=[star[y]], mode="markers", name="best",
+            x=[star[x]], y=[star[y]], mode="markers", name=called,
             marker={"symbol": "star-open", "size": 20, "color": "#B8860B", "line": {"width": 2}}, hoverinfo="skip",
         )  # fmt: skip
     if line is not None:
@@ -170,9 +170,10 @@ def front(
     ahead: Sequence[int],
     star: Any = None,
     cross: Any = None,
+    called: str = "best",
 ) -> go.Figure:
     """Trials by what they cost and what they score: a stair joins those ``ahead``, which none dominates; lines cross at ``cross``."""
-    figure = trials(table, x, y, x_title, y_title, star, log_x=True)
+    figure = trials(table, x, y, x_title, y_title, star, log_x=True, called=called)
     best = table[table["trial"].isin(list(ahead))].sort_values(x)
     figure.add_scatter(
         x=best[x], y=best[y], mode="lines", name="dominated by none", hoverinfo="skip",

@@ -129,14 +129,14 @@ def cost(trials: pd.DataFrame, summary: dict[str, Any], metric: str) -> None:
     name = state.choose("Cost", list(dict.fromkeys(able)), "cost", format_func=lambda one: COSTS[one].what)
     longest = last[last["rung"].eq(last["rung"].max())]
     ahead = [int(trial) for trial in summary.get("front") or []]
-    star = best
+    star, called = best, "best"
     if ahead:
         picked = longest[longest["trial"].eq(summary.get("picked") or 0)]
-        star = picked.iloc[0] if len(picked) else None
+        star, called = picked.iloc[0] if len(picked) else None, "picked"
     default = longest[longest["origin"].eq("default")]
     cross = default.iloc[0] if len(default) else None
     axes = (COLUMNS[name], "score", COSTS[name].what, metric)
-    state.chart(figures.front(longest, *axes, ahead, star, cross), longest, "cost")
+    state.chart(figures.front(longest, *axes, ahead, star, cross, called), longest, "cost")
     if ahead:
         goals = ", ".join(map(str, summary.get("objectives") or []))
         told = f"The stair joins {len(ahead)} of {len(longest)} trials of the longest schedule that none dominates in {goals}."

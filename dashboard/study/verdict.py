@@ -1,4 +1,4 @@
-"""Why the winner won: the verdict, the confirming runs, and what the best trial differs in."""
+"""Why the winner won: the verdict, the confirming runs, and what the trial that won differs in."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def verdict(summary: dict[str, Any]) -> None:
         (k, str(default_keys.get(k, "–")), str(winner_keys.get(k, "–"))) for k in sorted({*default_keys, *winner_keys})
     ]
     if rows:
-        best = "best member, last round" if summary.get("schedule") else "best trial"
-        beside.dataframe(pd.DataFrame(rows, columns=["searched key", "defaults", best]), hide_index=True)
+        one = "picked trial" if summary.get("front") else "best trial"
+        won_by = "best member, last round" if summary.get("schedule") else one
+        beside.dataframe(pd.DataFrame(rows, columns=["searched key", "defaults", won_by]), hide_index=True)
     _others(summary.get("others") or {})
 
 

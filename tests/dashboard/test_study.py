@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from opening import opened
@@ -45,6 +46,12 @@ def said(app: AppTest) -> str:
 
 def heads(app: AppTest) -> set[str]:
     return {e.value for e in app.subheader}
+
+
+def star_names(app: AppTest) -> list[str]:
+    """What the stars of the charts are called."""
+    drawn = [trace for chart in app.get("plotly_chart") for trace in json.loads(chart.proto.spec)["data"]]
+    return [trace["name"] for trace in drawn if (trace.get("marker") or {}).get("symbol") == "star-open"]
 
 
 def test_no_study_says_what_to_run(tree, monkeypatch):
@@ -87,6 +94,9 @@ def test_several_objectives_show_the_front_and_the_pick(tree, monkeypatch):
     assert "none dominates in metric, flops, parameters" in text and "nearest to the best of every objective" in text
     others = next(frame.value for frame in app.dataframe if "objective" in frame.value)
     assert list(others["objective"]) == ["FLOPs of encoding one sample"]
+    chosen = next(frame.value for frame in app.dataframe if "searched key" in frame.value)
+    assert list(chosen) == ["searched key", "defaults", "picked trial"], "the best score is another's"
+    assert sorted(star_names(app)) == ["best", "picked"], "the best score beside the loss, the pick beside its cost"
 
 
 def test_the_pick_of_several_objectives_is_the_first_to_become_a_recipe(tree, monkeypatch):
@@ -247,8 +257,6 @@ def test_parallel_coordinates_name_words_and_escape_them():
 
 def test_the_way_to_the_best_member_is_drawn_over_the_others(tree):
     studies.population(tree)
-    import pandas as pd
-
     trials = pd.read_parquet(tree / "results" / "digits" / "trials.parquet")
     way = figures.schedules(trials, "masking.ratio", [1, 3, 3], "ratio").data[-1]
     assert list(way.x) == [1, 2, 3] and list(way.y) == pytest.approx([0.6, 0.8, 0.8])
