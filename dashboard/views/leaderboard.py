@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard import figures, state
 from experiments import words
 from experiments.results import Store
-from experiments.standings import disagreement
+from experiments.standings import LOWER_IS_BETTER, disagreement
 
 MOST_PLOTTED = 40
 FIRST_BASELINES = ("pixels_logistic", "pixels_knn", "untrained", "scratch")
@@ -124,6 +124,9 @@ def page(found: Store) -> None:
     height: int | Literal["content"] = 36 * MOST_ROWS if tall else "content"
     st.dataframe(shown, hide_index=True, column_config=columns, height=height, placeholder="–")
     state.download(table.join(shown[settings.columns]), f"leaderboard-{dataset}-{task}", "CSV of the full table")
+    lower = words.plain(metric) in LOWER_IS_BETTER
+    if lower:
+        st.caption("Lower is better: a negative Δ is a gain.")
     if table["rank"].isna().all():
         st.caption("These rows have no validation score, so they are in order of their names, not of their merit.")
     if told := disagreement(table):
@@ -138,7 +141,7 @@ def page(found: Store) -> None:
     scale, unit = (100 if words.fraction(metric) else 1), words.unit(metric)
     figure = figures.whiskers(
         state.whisker_rows(top, metric, labelled),
-        f"{split} {metric}" + (f", {unit}" if unit else ""),
+        f"{split} {metric}" + (f", {unit}" if unit else "") + (", lower is better" if lower else ""),
         None if line.empty else scale * float(line.iloc[0]),
     )
     state.chart(figure, top, f"whiskers-{dataset}-{task}")

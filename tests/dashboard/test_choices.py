@@ -1,5 +1,6 @@
 """What is chosen on a page is what is shown, whatever was asked before, and however long names are."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,14 @@ def test_classes_that_begin_alike_have_a_bar_each():
     assert list(drawn.layout.xaxis.tickvals) == [0, 1]
     many = pd.DataFrame({"split": "train", "label": np.arange(100), "name": "x", "share": 0.01, "samples": 1})
     assert len(figures.class_balance(many).layout.xaxis.tickvals) <= figures.MOST_TICKS, "words lie over each other"
+
+
+def test_a_metric_of_which_less_is_better_says_so(make, tmp_path, monkeypatch):
+    make.one_run(tmp_path)
+    reconstructed(tmp_path)
+    asked = {"task": "reconstruction", "metric_reconstruction": RMSE}
+    app = opened("leaderboard", tmp_path, monkeypatch, **asked)
+    assert "Lower is better: a negative Δ is a gain." in [caption.value for caption in app.caption]
+    assert "lower is better" in json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]["xaxis"]["title"]["text"]
+    app.selectbox("metric_reconstruction").select_index(0).run()
+    assert not any("ower is better" in caption.value for caption in app.caption)
