@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import state
 from experiments import words
-from experiments.results import Model, Store, flat
+from experiments.results import Champion, Model, Store, flat
 
 
 def parameters(model: Model) -> str:
@@ -18,8 +18,8 @@ def parameters(model: Model) -> str:
     return f"{model.bytes / 4e6:.2f} M"
 
 
-def overview(models: list[Model], champions: dict[str, str]) -> pd.DataFrame:
-    """One row per model folder; `champions` maps a folder to the dataset on which validation ranks it first."""
+def overview(models: list[Model], champions: list[Champion]) -> pd.DataFrame:
+    """One row per model folder, with the datasets on which validation ranks it first."""
 
     def get(model: Model, section: str, key: str) -> Any:
         part = model.config.get(section)
@@ -34,7 +34,7 @@ def overview(models: list[Model], champions: dict[str, str]) -> pd.DataFrame:
             "masking": f"{get(m, 'masking', 'strategy')} {get(m, 'masking', 'ratio')}",
             "target": str(get(m, "objective", "target")),
             "parameters": parameters(m),
-            "champion of": champions.get(f"{m.origin}/{m.name}", ""),
+            "champion of": ", ".join(c.dataset for c in champions if c.folder == f"{m.origin}/{m.name}"),
         }
         for m in models
     ]
@@ -84,8 +84,7 @@ def page(found: Store) -> None:
     if not models:
         state.empty("No model has been trained in this folder yet.")
         return
-    champions = {c.folder: c.dataset for c in state.champions(found)}
-    table = overview(list(models.values()), champions)
+    table = overview(list(models.values()), state.champions(found))
     st.dataframe(table, hide_index=True, height=min(38 + 35 * len(table), 320))
     state.download(table, "models")
     chosen = state.choose("Model", list(models), "model", format_func=lambda n: words.short(n, 70))

@@ -107,3 +107,10 @@ def test_a_metric_of_which_less_is_better_says_so(make, tmp_path, monkeypatch):
     assert "lower is better" in json.loads(app.get("plotly_chart")[0].proto.spec)["layout"]["xaxis"]["title"]["text"]
     app.selectbox("metric_reconstruction").select_index(0).run()
     assert not any("ower is better" in caption.value for caption in app.caption)
+
+
+def test_a_champion_of_two_datasets_is_one_of_both(make, tmp_path, monkeypatch):
+    make.one_run(tmp_path)
+    make.dataset(tmp_path, "letters")
+    make.transfer(tmp_path, "digits_on_letters", "digits", "letters")
+    assert list(opened("models", tmp_path, monkeypatch).dataframe[0].value["champion of"]) == ["digits5k, letters"]
