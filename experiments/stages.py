@@ -53,6 +53,12 @@ class Heartbeat(NamedTuple):
     data_wait: float  # fraction of the wall time
     eta_s: float
 
+    @property
+    def where(self) -> str:
+        """'step 740 of 1,200'; a stage that has just begun tells of no steps."""
+        known = math.isfinite(self.step) and math.isfinite(self.steps)
+        return f"step {self.step:,.0f} of {self.steps:,.0f}" if known else "has begun"
+
 
 class StageState(NamedTuple):
     """One stage of the DAG: what it is, why, and the command that would bring it up to date."""
@@ -302,7 +308,7 @@ def pipeline_state(root: Path, beats: list[Heartbeat]) -> list[StageState]:
                 why = f"{waiting[0]} is to be made anew"
             state = "missing" if gone else "stale" if why else "done"
         if last is not None and last.state == "running":
-            state, why = "running", f"step {last.step:.0f} of {last.steps:.0f}"
+            state, why = "running", last.where
             progress = last.step / last.steps if last.steps > 0 else math.nan
         elif last is not None and last.state in ("failed", "crashed") and state != "done":
             state = last.state

@@ -62,7 +62,7 @@ def pipeline(found: Store) -> None:
 
 
 def beat_words(beat: Heartbeat) -> str:
-    parts = [f"step {beat.step:,.0f} of {beat.steps:,.0f}"]
+    parts = [beat.where]
     if not math.isnan(beat.loss):
         parts.append(f"loss {beat.loss:.4g}")
     if not math.isnan(beat.samples_per_s):

@@ -1,6 +1,7 @@
 """What is chosen on a page is what is shown, whatever was asked before, and however long names are."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,15 @@ def test_a_champion_of_two_datasets_is_one_of_both(make, tmp_path, monkeypatch):
     make.dataset(tmp_path, "letters")
     make.transfer(tmp_path, "digits_on_letters", "digits", "letters")
     assert list(opened("models", tmp_path, monkeypatch).dataframe[0].value["champion of"]) == ["digits5k, letters"]
+
+
+def test_a_stage_that_has_just_begun_counts_no_steps(make, tmp_path, monkeypatch):
+    make.one_run(tmp_path)
+    run = tmp_path / "runs" / "evaluate-digits-0a1b2c"
+    run.mkdir()
+    beat = {"stage": "evaluate", "recipe": "digits", "state": "running", "time": time.time()}
+    (run / "heartbeat.json").write_text(json.dumps(beat))
+    app = opened("overview", tmp_path, monkeypatch)
+    assert [bar.proto.text for bar in app.get("progress")] == ["**evaluate@digits**: has begun"]
+    stages = app.dataframe[0].value.set_index("stage")
+    assert stages.loc["evaluate@digits", "why"] == "has begun"
