@@ -22,6 +22,8 @@ class Live(NamedTuple):
     beat: Heartbeat
     trials: pd.DataFrame
     """``TRIAL_COLUMNS`` and the searched keys of what has ended; ``score`` is empty where it is made of ranks."""
+    reasons: dict[tuple[int, int], str]
+    """Why trials failed, by trial and rung."""
 
 
 def live(root: Path, beats: list[Heartbeat], recipe: str) -> Live | None:
@@ -30,7 +32,7 @@ def live(root: Path, beats: list[Heartbeat], recipe: str) -> Live | None:
     if beat is None or beat.state == "finished":
         return None
     rows = [row for line in _lines(root / "runs" / beat.run / "outcomes.jsonl") if (row := _row(line))]
-    return Live(beat, pd.DataFrame(rows, columns=None if rows else TRIAL_COLUMNS))
+    return Live(beat, pd.DataFrame(rows, columns=None if rows else TRIAL_COLUMNS), _reasons(root, beat.run))
 
 
 def under_way(found: Store) -> dict[str, Live]:
@@ -72,10 +74,14 @@ def _row(line: str) -> dict[str, Any]:
 
 
 def failures(found: Store, recipe: str) -> dict[tuple[int, int], str]:
-    """Why trials failed, by trial and rung, of the newest search on this machine; of others no file says it."""
-    run = next((beat.run for beat in found.heartbeats() if beat.stage == "search" and beat.recipe == recipe), "")
+    """Why trials failed, by trial and rung, of the newest search on this machine that delivered; of others no file says it."""
+    ended = [b for b in found.heartbeats() if b.stage == "search" and b.recipe == recipe and b.state == "finished"]
+    return _reasons(found.root, ended[0].run) if ended else {}
+
+
+def _reasons(root: Path, run: str) -> dict[tuple[int, int], str]:
     told = {}
-    for line in _lines(found.root / "runs" / run / "outcomes.jsonl") if run else []:
+    for line in _lines(root / "runs" / run / "outcomes.jsonl"):
         if _row(line).get("status") == "failed":
             outcome = json.loads(line)
             told[outcome["job"]["trial"], outcome["job"]["rung"]] = str(outcome["failure"])

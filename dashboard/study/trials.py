@@ -11,9 +11,11 @@ import yaml
 
 from dashboard import state
 from experiments.goals import COLUMN
+from experiments.live import failures
 from experiments.pinning import as_command, nested, pinned_settings, pinned_text, searched_keys, settings_of
 from experiments.results import Store, best_trial, last_rungs
 
+WHY = "why it failed"
 SHOWN = ["trial", "rung", "origin", "status", "score", "loss"]
 BEHIND = ["steps", "flops", "encode_flops", "parameters", "seed", "parent"]
 
@@ -25,6 +27,11 @@ def table(found: Store, trials: pd.DataFrame, summary: dict[str, Any], recipe: s
     proxies = [name for name in trials.columns if str(name).startswith(COLUMN)]
     shown = trials[[*SHOWN, *keys, *proxies, *(name for name in BEHIND if name in trials)]]
     shown = shown.sort_values(["rung", "score"], ascending=[False, False], na_position="last")
+    failed = shown["status"].eq("failed")
+    if failed.any():
+        told = failures(found, recipe)
+        why = [told.get(at, "no file on this machine tells") for at in zip(shown["trial"], shown["rung"])]
+        shown.insert(SHOWN.index("status") + 1, WHY, pd.Series(why, shown.index).where(failed, ""))
     number = st.column_config.NumberColumn
     columns = {"flops": number(format="scientific"), "encode_flops": number(format="scientific")}
     columns |= {name: number(format="%.4f") for name in ("score", "loss")}

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,48 @@ def test_a_search_under_way_stands_above_the_last_results(tree, monkeypatch, end
     app = opened("search", tree, monkeypatch)
     said(app)
     assert heads(app) >= SUBHEADERS
+
+
+def outcome(trial: int, rung: int, failure: str = "") -> str:
+    """A line of outcomes.jsonl."""
+    job = {"trial": trial, "rung": rung, "origin": "sampled", "seed": 0, "chosen": {"masking.ratio": 0.5}}
+    facts = {"loss": 0.2, "parameters": 9, "steps": 5, "flops": 1e9, "failure": failure}
+    return json.dumps({"job": job, "measures": {} if failure else {"knn": 0.5}, **facts})
+
+
+def test_a_search_under_way_counts_trials_apart_from_their_runs_and_says_why_some_failed(tree, monkeypatch):
+    studies.under_way(tree, ended=0)
+    lines = [outcome(0, 0), outcome(1, 0), outcome(0, 1), outcome(2, 0, "loss is not finite at step 7")]
+    (tree / "runs" / "search-digits-0a1b2c" / "outcomes.jsonl").write_text("\n".join(lines))
+    app = opened("search", tree, monkeypatch)
+    assert "4 runs of 3 trials ended, at most 20 runs in all, 1 failed" in app.get("progress")[0].proto.text
+    assert any(box.label == "3 runs of 2 trials so far" for box in app.expander)
+    why = next(frame.value for frame in app.dataframe if list(frame.value) == ["trial", "rung", "why it failed"])
+    assert why.values.tolist() == [[2, 0, "loss is not finite at step 7"]]
+
+
+def test_trials_that_failed_say_why(tree, monkeypatch):
+    """The trees hold a search of 12 trials, the last of which failed; nothing of a later search is told of it."""
+    trials = pd.read_parquet(tree / "results" / "digits" / "trials.parquet")
+    assert trials["status"].eq("failed").sum() == 1
+
+    def why() -> list[str]:
+        app = opened("search", tree, monkeypatch)
+        table = next(
+            frame.value for frame in app.dataframe if "why it failed" in frame.value and "score" in frame.value
+        )
+        return sorted(table["why it failed"])[-2:]
+
+    assert why() == ["", "no file on this machine tells"]
+    studies.under_way(tree, ended=0, state="finished", age=60)
+    told = tree / "runs" / "search-digits-0a1b2c" / "outcomes.jsonl"
+    told.write_text("\n".join([outcome(3, 0), outcome(11, 0, "loss is not finite at step 7")]))
+    assert why() == ["", "loss is not finite at step 7"]
+    later = shutil.copytree(told.parent, told.parent.with_name("search-digits-ffffff"))
+    beat = json.loads((later / "heartbeat.json").read_text())
+    (later / "heartbeat.json").write_text(json.dumps(beat | {"state": "running", "time": time.time()}))
+    (later / "outcomes.jsonl").write_text(outcome(11, 0, "another trial of that number"))
+    assert why() == ["", "loss is not finite at step 7"]
 
 
 def test_a_search_that_died_says_how_it_goes_on(tree, monkeypatch):
