@@ -83,8 +83,7 @@ def _choice(summary: dict[str, Any]) -> Markup | None:
         [tag("code", words.short(key, 60)), _value(default.get(key, words.NONE)), _value(winner.get(key, words.NONE))]
         for key in sorted({*default, *winner})
     ]
-    best = "best member, last round" if summary.get("schedule") else "best trial"
-    return table(["searched key", "defaults", best], rows) if rows else None
+    return table(["searched key", "defaults", words.winner(summary)], rows) if rows else None
 
 
 def _confirmation(summary: dict[str, Any], metric: str) -> Markup | None:
@@ -104,7 +103,7 @@ def _confirmation(summary: dict[str, Any], metric: str) -> Markup | None:
             f" Mean gain {words.score(gain, by, True)}, standard error {words.score(error, by, True)[1:]}: "
             "the winner counts as better only if its gain exceeds its standard error."
         )
-    return table(["seed", "defaults", "best trial", "gain"], rows, numbers=(1, 2, 3), caption=note)
+    return table(["seed", "defaults", words.winner(summary), "gain"], rows, numbers=(1, 2, 3), caption=note)
 
 
 def _importance(summary: dict[str, Any], metric: str) -> Markup:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -194,6 +195,13 @@ def seconds(value: float | None) -> str:
     return (
         f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     )
+
+
+def winner(summary: Mapping[str, Any]) -> str:
+    """What the winner of a search is: of several objectives it is the one that was picked, and need not be the best."""
+    if summary.get("schedule"):
+        return "best member, last round"
+    return "picked trial" if summary.get("front") else "best trial"
 
 
 def length(share: float | None) -> str:

@@ -39,9 +39,9 @@ def verdict(summary: dict[str, Any]) -> None:
         (k, str(default_keys.get(k, "–")), str(winner_keys.get(k, "–"))) for k in sorted({*default_keys, *winner_keys})
     ]
     if rows:
-        one = "picked trial" if summary.get("front") else "best trial"
-        won_by = "best member, last round" if summary.get("schedule") else one
-        beside.dataframe(pd.DataFrame(rows, columns=["searched key", "defaults", won_by]), hide_index=True)
+        beside.dataframe(
+            pd.DataFrame(rows, columns=["searched key", "defaults", words.winner(summary)]), hide_index=True
+        )
     _others(summary.get("others") or {})
 
 

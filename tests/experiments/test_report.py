@@ -241,6 +241,16 @@ def test_one_confirming_seed_is_shown_without_a_spread(copy):
     assert "Run again from 1 fresh seed at 0.5 of the final run's FLOPs. seed" in plain(report(copy))
 
 
+def test_the_pick_of_several_objectives_is_not_called_best(copy):
+    file = copy / "results" / "digits" / "search.json"
+    found = json.loads(file.read_text())
+    before = plain(report(copy)).count("searched key defaults best trial")
+    file.write_text(json.dumps(found | {"front": [0, 1], "picked": 1, "objectives": ["metric", "flops"]}))
+    text = plain(report(copy))
+    assert text.count("searched key defaults picked trial") == 1
+    assert text.count("searched key defaults best trial") == before - 1
+
+
 def test_skipped_tasks_have_their_reasons(copy):
     (copy / "results" / "digits" / "skipped.csv").write_text("task,reason\nlinear,<b>one class alone</b>\n")
     assert "linear probe <b>one class alone</b>" in plain(report(copy))
