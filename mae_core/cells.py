@@ -170,10 +170,13 @@ class Terms(NamedTuple):
     total: Tensor
     """Scalar: the mean over this batch's valid hidden cells, weighted over the parts."""
     parts: dict[str, Tensor]
+    """Each without its weight: means as ``total`` is one, but sums where ``counts`` names them."""
     per_cell: Tensor
     """(B, M): the reconstruction error of each hidden cell, detached."""
     hidden: Tensor | int
     """How many hidden cells ``total`` is a mean over: a plain int where it is known without asking the device."""
+    counts: Mapping[str, Tensor] = MappingProxyType({})
+    """Of the ``parts`` that see some of the hidden cells alone: how many. Sums and counts add up over passes and workers, means do not."""
     each: Mapping[str, Tensor] = MappingProxyType({})
     """By objective: what it adds to ``total``, where it was asked for."""
     latents: tuple[Tensor, ...] = ()

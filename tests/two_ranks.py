@@ -36,6 +36,16 @@ def _ramps() -> np.ndarray:
 
 
 SAMPLES = _ramps()
+
+
+def _halves() -> np.ndarray:
+    """(22, 64) float: of most ramps one half is missing, the lower one more often."""
+    flat = SAMPLES.reshape(22, 64).astype(np.float32)
+    flat[0::2, 32:], flat[1::6, :32] = np.nan, np.nan
+    return flat
+
+
+HALVES = _halves()
 NETWORKS: dict[str, dict[str, Any]] = {
     "plain": {},
     "all options": {
@@ -45,6 +55,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "convolutions": {
         "encoder": {"kind": "conv", "width": 16, "depth": 2, "stages": 1, "kernel": 3, "drop_path": 0.3},
         "decoder": {"kind": "unet", "width": 8, "depth": 1, "kernel": 3},
+    },
+    "joint": {
+        "modality": {
+            "kind": "joint",
+            "parts": [
+                {"name": name, "kind": "image", "channels": 1, "size": [4, 8], "patch": 2}
+                for name in ("upper", "lower")
+            ],
+        }
     },
 }
 """What differs from ``CONFIG``, by name."""
@@ -74,6 +93,11 @@ class Case(NamedTuple):
         masking = {} if self.masking is None else {"masking": self.masking}
         objective = {"objective": {**CONFIG["objective"], **(self.objective or {})}}
         return {**CONFIG, **NETWORKS[self.network], **masking, **objective}
+
+    @property
+    def samples(self) -> np.ndarray:
+        """What is trained on."""
+        return HALVES if self.network == "joint" else SAMPLES
 
     def settings(self) -> Settings:
         """9 samples a batch of 22: an odd split, and batches over the epoch's end."""
@@ -105,12 +129,12 @@ class Outcome(NamedTuple):
     checkpoint: Path | None = None
 
 
-def alone(case: Case, resume: Path | None = None, samples: np.ndarray = SAMPLES) -> Outcome:
-    """The training on one rank, from the start or from the checkpoint in ``resume``."""
+def alone(case: Case, resume: Path | None = None, samples: np.ndarray | None = None) -> Outcome:
+    """The training on one rank, from the start or from the checkpoint in ``resume``, on the case's ``samples`` or others."""
     state = start(case.config(), case.settings())
     if resume is not None:
         load_checkpoint(state, resume, "two")
-    return _train(state, case, World(), samples, None)
+    return _train(state, case, World(), case.samples if samples is None else samples, None)
 
 
 def together(cases: list[Case], folder: Path) -> list[Outcome]:
@@ -125,7 +149,7 @@ def _rank(rank: int, cases: list[Case], folder: str) -> None:
     for number, case in enumerate(cases):
         world = World(rank, 2, case.strategy)
         state = start(case.config(), case.settings(), world=world)
-        found = _train(state, case, world, SAMPLES, Path(folder) / f"case-{number}")
+        found = _train(state, case, world, case.samples, Path(folder) / f"case-{number}")
         if rank == 0:
             curves = {"losses": found.losses, "norms": found.norms, "parts": found.parts}
             whole = {name: torch.tensor(curve, dtype=torch.float64) for name, curve in curves.items()}

@@ -29,14 +29,15 @@ class Reconstruction:
         return self.target.head(width)
 
     def forward(self, views: tuple[View, ...]) -> Terms:
-        """The mean over the batch's valid hidden cells; where the target has parts, the mean of each beside it."""
+        """The mean over the batch's valid hidden cells; where the target has parts, sum and count of each beside it."""
         (view,) = views
         per_cell = self.target.cell_loss(view.prediction, self.target.target(view.cells, view.plan), view.plan)
         found = mean_of_hidden(self.name, per_cell, view.plan)
-        if hasattr(self.target, "parts"):
-            named = self.target.parts(per_cell.detach(), view.plan)
-            found.parts.update({f"{self.name}/{name}": value for name, value in named.items()})
-        return found
+        if not hasattr(self.target, "parts"):
+            return found
+        named = {f"{self.name}/{name}": one for name, one in self.target.parts(per_cell.detach(), view.plan).items()}
+        sums = {name: total for name, (total, _) in named.items()}
+        return found._replace(parts={**found.parts, **sums}, counts={name: count for name, (_, count) in named.items()})
 
 
 def mean_of_hidden(name: str, per_cell: Tensor, plan: Plan) -> Terms:

@@ -108,7 +108,9 @@ class Objectives(nn.Module):
                 terms[name] = one.forward((seen._replace(prediction=self.heads[_key(name)](seen.decoded, seen.plan)),))
         each = {name: self.weights[name] * term.total for name, term in terms.items()}
         parts = {part: value for term in terms.values() for part, value in term.parts.items()}
-        found = terms["reconstruction"]._replace(total=torch.stack(list(each.values())).sum(), parts=parts)
+        counts = {part: count for term in terms.values() for part, count in term.counts.items()}
+        total = torch.stack(list(each.values())).sum()
+        found = terms["reconstruction"]._replace(total=total, parts=parts, counts=counts)
         if not self.traced:
             return found
         return found._replace(

@@ -76,13 +76,13 @@ class Parts:
             error = torch.where(kind == i, part.cell_loss(said, target[i], self.layout.plan_of(plan, i)), error)
         return error * self._scale(plan)
 
-    def parts(self, per_cell: Tensor, plan: Plan) -> dict[str, Tensor]:
-        """By name: the mean error of a part's hidden cells in the batch, without weights; 0 where none is hidden."""
+    def parts(self, per_cell: Tensor, plan: Plan) -> dict[str, tuple[Tensor, Tensor]]:
+        """By name: the summed error of a part's hidden cells in the batch, without weights, and how many they are."""
         kind, error = self.layout.kind[plan.hide], per_cell / self._scale(plan)
         found = {}
         for i, name in enumerate(self.layout.names):
             where = kind == i if plan.hide_ok is None else (kind == i) & plan.hide_ok
-            found[name] = torch.where(where, error, 0.0).sum() / where.sum().clamp_min(1)
+            found[name] = torch.where(where, error, 0.0).sum(), where.sum()
         return found
 
     def _scale(self, plan: Plan) -> Tensor:

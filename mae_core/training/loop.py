@@ -225,15 +225,20 @@ class _Share(NamedTuple):
 
     loss: Tensor
     parts: dict[str, Tensor]
+    counts: dict[str, Tensor]
+    """Of parts that are not shares yet, but sums over so many cells."""
     pulls: dict[str, Tensor]
     """By objective, squared norms."""
 
 
 def _said(share: _Share, world: World) -> Said:
-    """Summed over the ranks, in one piece."""
-    loss, *rest = world.sum(torch.stack([share.loss, *share.parts.values(), *share.pulls.values()])).tolist()
-    parts, pulls = rest[: len(share.parts)], rest[len(share.parts) :]
-    return Said(loss, dict(zip(share.parts, parts)), {name: pull**0.5 for name, pull in zip(share.pulls, pulls)})
+    """Summed over the ranks, in one piece; a part that hid nothing in the whole batch is 0."""
+    tensors = [share.loss, *share.parts.values(), *share.counts.values(), *share.pulls.values()]
+    loss, *rest = world.sum(torch.stack(tensors)).tolist()
+    told = iter(rest)
+    parts, counts, pulls = (dict(zip(names, told)) for names in (share.parts, share.counts, share.pulls))
+    parts |= {name: parts[name] / max(count, 1) for name, count in counts.items()}
+    return Said(loss, parts, {name: pull**0.5 for name, pull in pulls.items()})
 
 
 def pass_size(config: dict[str, Any], settings: Settings, share: int, device: torch.device) -> int:
@@ -279,6 +284,7 @@ def _backward(
     total, counted = torch.zeros((), device=batch.raw.device), torch.zeros((), device=batch.raw.device)
     ragged, expected = False, 1
     parts: dict[str, Tensor] = {}
+    counts: dict[str, Tensor] = {}
     pulls: dict[str, Tensor] = {}
     for i in range(passes):
         part = slice(rows * i // passes, rows * (i + 1) // passes)
@@ -299,7 +305,8 @@ def _backward(
                 weight = terms.hidden / expected
                 share = terms.total * weight
                 if reports:
-                    _add(parts, {name: value * weight for name, value in terms.parts.items()})
+                    _add(parts, {name: v if name in terms.counts else v * weight for name, v in terms.parts.items()})
+                    _add(counts, {name: count.float() for name, count in terms.counts.items()})
                     _add(pulls, _pulls(terms, weight))
                 (share * world.size).backward()  # the ranks' gradients are averaged, their losses are to be summed
             if plan is not None:
@@ -313,9 +320,9 @@ def _backward(
             if parameter.grad is not None:
                 parameter.grad.mul_(correction)
         total = total * correction
-        parts = {name: value * correction for name, value in parts.items()}
+        parts = {name: value if name in counts else value * correction for name, value in parts.items()}
         pulls = {name: value * correction**2 for name, value in pulls.items()}
-    return _Share(total, parts, pulls)
+    return _Share(total, parts, counts, pulls)
 
 
 def _add(sums: dict[str, Tensor], more: dict[str, Tensor]) -> None:

@@ -65,9 +65,17 @@ def test_weights():
 def test_parts_are_named_in_their_own_units():
     error = own_errors()
     target, found = loss({"words": 3.0})
-    named = target.parts(found, PLAN)
-    torch.testing.assert_close(named["picture"], torch.stack([error[0, 0], error[0, 2], error[2, 0]]).mean())
-    torch.testing.assert_close(named["words"], torch.stack([error[0, 1], error[1, 0], error[1, 1]]).mean())
+    (pictures, few), (words, many) = (target.parts(found, PLAN)[name] for name in ("picture", "words"))
+    torch.testing.assert_close(pictures, error[0, 0] + error[0, 2] + error[2, 0])
+    torch.testing.assert_close(words, error[0, 1] + error[1, 0] + error[1, 1])
+    assert (int(few), int(many)) == (3, 3)
+
+
+def test_a_part_that_hides_nothing_is_a_sum_of_nothing():
+    target, found = loss()
+    pictures = PLAN._replace(hide_ok=OK & (HIDE < 4))
+    total, count = target.parts(found.detach(), pictures)["words"]
+    assert float(total) == 0 and int(count) == 0
 
 
 def test_decode_takes_each_cells_own_part():

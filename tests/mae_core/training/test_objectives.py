@@ -175,25 +175,54 @@ def test_micro_batches_change_what_samples_meet_and_nothing_else(make_config, sa
     assert cut["uniformity"] != pytest.approx(whole["uniformity"], rel=1e-4)
 
 
+JOINT = {
+    "modality": {
+        "kind": "joint",
+        "parts": [
+            {"name": "left", "kind": "image", "channels": 1, "size": [8, 8], "patch": 4},
+            {"name": "right", "kind": "image", "channels": 1, "size": [8, 8], "patch": 2},
+        ],
+    },
+    "encoder": {"kind": "vit", "width": 16, "depth": 1, "heads": 2},
+    "decoder": {"kind": "joint", "width": 8, "depth": 1, "heads": 2},
+    "masking": {"strategy": "random", "ratio": 0.5},
+    "objective": {"reconstruction": 1.0, "contrastive": 0.1, "target": "parts"},
+}
+
+
+def pairs(n):
+    """(n, 128): the two parts of ``JOINT``."""
+    return np.random.default_rng(0).integers(0, 256, (n, 128)).astype(np.float32)
+
+
 def test_joint_parts_are_reported():
-    config = {
-        "modality": {
-            "kind": "joint",
-            "parts": [
-                {"name": "left", "kind": "image", "channels": 1, "size": [8, 8], "patch": 4},
-                {"name": "right", "kind": "image", "channels": 1, "size": [8, 8], "patch": 2},
-            ],
-        },
-        "encoder": {"kind": "vit", "width": 16, "depth": 1, "heads": 2},
-        "decoder": {"kind": "joint", "width": 8, "depth": 1, "heads": 2},
-        "masking": {"strategy": "random", "ratio": 0.5},
-        "objective": {"reconstruction": 1.0, "contrastive": 0.1, "target": "parts"},
-    }
-    samples = np.random.default_rng(0).integers(0, 256, (12, 128)).astype(np.float32)
-    progress = first(config, samples, steps=1, ema=0.0)
+    progress = first(JOINT, pairs(12), steps=1, ema=0.0)
     assert list(progress.parts) == ["reconstruction", "reconstruction/left", "reconstruction/right", "contrastive"]
     mean = (progress.parts["reconstruction/left"] + progress.parts["reconstruction/right"]) / 2
     assert progress.parts["reconstruction"] == pytest.approx(mean, rel=0.05), "parts count alike in every sample"
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_micro_batches_change_no_part_of_joint_samples(looks):
+    """Also where most passes hide nothing of a part: a sample in three has both, the others lack one."""
+    samples = pairs(12)
+    samples[0::3, :64], samples[1::3, 64:] = np.nan, np.nan
+    config = {**JOINT, "masking": {**JOINT["masking"], "looks": looks}}
+    config["objective"] = {"reconstruction": 1.0, "target": "parts"}
+    settings = {"steps": 1, "batch_size": 12, "ema": 0.0}
+    whole = first(config, samples, **settings)
+    assert whole.parts["reconstruction/left"] > 0 < whole.parts["reconstruction/right"]
+    for size in (1, 5):
+        cut = first(config, samples, micro_batch=size, **settings)
+        assert cut.parts == pytest.approx(whole.parts, rel=1e-4)
+        assert cut.loss == pytest.approx(whole.loss, rel=1e-5)
+
+
+def test_a_part_that_the_batch_hides_nothing_of_is_reported_as_zero():
+    samples = pairs(12)
+    samples[:, :64] = np.nan
+    parts = first({**JOINT, "objective": {"reconstruction": 1.0, "target": "parts"}}, samples, ema=0.0).parts
+    assert parts["reconstruction/left"] == 0 and parts["reconstruction/right"] == pytest.approx(parts["reconstruction"])
 
 
 def waves(n):

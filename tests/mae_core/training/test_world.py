@@ -92,6 +92,12 @@ CASES = {
     "fsdp2, samples compared": Case("fsdp2", objective=COMPARING, log_grad_norms=True),
     "ddp, taught": Case("ddp", objective=TAUGHT, masking=RANKED, micro_batch=2, log_grad_norms=True),
     "fsdp2, taught": Case("fsdp2", objective=TAUGHT, masking=RANKED, micro_batch=4),
+    "ddp, joint samples that lack parts": Case(
+        "ddp", network="joint", objective={"target": "parts"}, log_grad_norms=True
+    ),
+    "fsdp2, joint samples in micro-batches": Case(
+        "fsdp2", network="joint", objective={"target": "parts"}, micro_batch=2
+    ),
 }
 
 
@@ -123,8 +129,9 @@ def test_two_ranks_learn_what_one_learns(name, pairs):
     np.testing.assert_allclose(two.norms, one.norms, rtol=1e-4)
     np.testing.assert_allclose(two.parts, one.parts, rtol=1e-4, atol=1e-7)
     asked = case.objective or {}
-    parts = 1 + len({*asked} & {*OBJECTIVES}) + len(asked.get("targets", {}))
-    assert len(two.parts) == parts * (2 if case.log_grad_norms else 1)
+    objectives = 1 + len({*asked} & {*OBJECTIVES}) + len(asked.get("targets", {}))
+    of_joint = 2 if case.network == "joint" else 0
+    assert len(two.parts) == objectives * (2 if case.log_grad_norms else 1) + of_joint
     assert two.tensors.keys() == one.tensors.keys()
     for key in one.tensors:
         a, b = settled(two, key), settled(one, key)
