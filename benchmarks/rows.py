@@ -56,9 +56,8 @@ def paired(ours: Sequence[float], baseline: Sequence[float]) -> Ratio:
         raise ValueError(
             f"{len(ours)} rounds of ours and {len(baseline)} of the baseline: they are compared round by round"
         )
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # of a round of nothing: the mean is 0 or ∞, without an interval
+    # of a round of nothing the mean is 0 or ∞, without an interval
+    with np.errstate(divide="ignore", invalid="ignore"):
         found = over_seeds(np.log(np.asarray(ours, float) / np.asarray(baseline, float)), "rounds")
     return Ratio(*(float(np.exp(end)) for end in found[:3]))
 
