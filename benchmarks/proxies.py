@@ -2,9 +2,9 @@
 
 Twenty-four configurations, listed beforehand in ``benchmarks/proxies.yaml``, are trained at a tenth and at the whole of the final run's
 FLOPs. Every proxy, and the training loss, is rank-correlated at a tenth with the linear probe of the whole run on test; the regret of
-choosing by it stands beside the spread over seeds. Then the platform's own search is compared with the best of twenty configurations
-made by hand, every run at equal FLOPs. Each training is a file of ``benchmarks/out/proxies-<recipe>``: the same command
-goes on from there. What cannot be trained is a file that says so, and in no correlation and no mean.
+choosing by it stands beside the spread over seeds. Then the platform's own searches are compared with the best of twenty configurations
+made by hand, every run at equal FLOPs; ``--search`` names those that are compared, and leaves the ranking out. Each training is a file
+of ``benchmarks/out/proxies-<recipe>``: the same command goes on from there. What cannot be trained is a file that says so, and in no correlation and no mean.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.commands import again, table_name
 from benchmarks.rows import OUT, Row, publish
 from benchmarks.spread import TimeSpent, file_of, problem_of, spread
 from benchmarks.training import Training, recipe_with, training_of
-from benchmarks.variants import gain_facts, probe
+from benchmarks.variants import gain_facts, probe, unpacked
 from experiments.goals import LOSS, METRICS, PROXIES, oriented
 from experiments.halving import Job, Outcome, Player, halving, most
 from experiments.params import recipe_row
@@ -36,12 +36,12 @@ from experiments.proxies import Subject, measure_proxies
 from experiments.recipe import Recipe, SearchSection, load_recipe
 from experiments.space import narrow, parse_space
 from mae_core.data.dataset import Dataset, open_dataset
-from mae_core.evaluation.statistics import over_seeds, rank_correlation
+from mae_core.evaluation.statistics import over_items, over_seeds, rank_correlation
 from mae_core.flops import encode_flops
 from mae_core.training.loop import fit
 
 COMMAND = "python -m benchmarks.proxies"
-REPEATED = ("recipe", "steps", "first", "ranking_alone", "short_batch", "short_rate")
+REPEATED = ("recipe", "steps", "first", "ranking_alone", "search", "short_batch", "short_rate")
 """Options that decide what stands in a table; the name of one tells of all but the first."""
 LISTED = Path(__file__).with_name("proxies.yaml")
 TENTH, WHOLE = 0.1, 1.0
@@ -100,6 +100,8 @@ class Measured(NamedTuple):
     parameters: int
     steps: int
     seconds: float
+    hits: str = ""
+    """Of every labelled test sample whether that probe was right, bits in hexadecimal; of shorter runs none."""
     problem: str = ""
     """Why there is nothing of all that."""
 
@@ -141,8 +143,8 @@ def train(cell: Cell) -> str:
     model = state.result()
     proxies = measure_proxies(Subject(model, dataset, settings.precision), [], list(PROXIES)).values
     proxies[LOSS] = float(np.mean([loss for step, loss in losses if step > 0.9 * settings.steps]))
-    validation, test = (
-        (found["linear"] for found in probe(model, dataset)[:2]) if cell.share == WHOLE else (np.nan, np.nan)
+    validation, test, hits = (
+        (found["linear"] for found in probe(model, dataset)) if cell.share == WHOLE else (np.nan, np.nan, "")
     )
     found = Measured(
         proxies,
@@ -153,6 +155,7 @@ def train(cell: Cell) -> str:
         sum(p.numel() for p in model.parameters()),
         settings.steps,
         round(time.perf_counter() - began, 1),
+        hits,
     )
     return json.dumps({**found._asdict(), "chosen": cell.chosen, "share": cell.share, "seed": cell.seed}) + "\n"
 
@@ -160,7 +163,7 @@ def train(cell: Cell) -> str:
 def read_measured(text: str) -> Measured:
     """What ``train`` said, or why it could not."""
     if problem := problem_of(text):
-        return Measured({}, np.nan, np.nan, 0.0, 0.0, 0, 0, 0.0, problem)
+        return Measured({}, np.nan, np.nan, 0.0, 0.0, 0, 0, 0.0, problem=problem)
     told = json.loads(text)
     return Measured(**{name: told[name] for name in Measured._fields if name in told})
 
@@ -247,8 +250,9 @@ def against_hand(
 ) -> Row:
     """The choice of the search ``name`` beside the best of the handmade on validation, both trained whole on several seeds, on test.
 
-    What each cost in final runs stands beside them; seeds after the first are for the comparison, and in no cost. Seeds on which one of
-    both could not be trained are left out, and named. Raises RuntimeError where nothing is left to compare.
+    The gain has its interval over pretraining seeds, and beside it that over test samples. What each cost in final runs is told, too;
+    seeds after the first are for the comparison, and in no cost. Seeds on which one of both could not be trained are left out, and named.
+    Raises RuntimeError where nothing is left to compare.
     """
     of = opened(bench.course)
     narrowed = narrow(
@@ -265,16 +269,18 @@ def against_hand(
     pick = won if player.found.chosen == "winner" else narrowed.defaults
     tried = [one.validation for one in bench.run([bench.cell(one, WHOLE) for one in handmade])]
     by_hand = handmade[int(np.argmax(np.nan_to_num(tried, nan=-np.inf)))]
-    finals = [
-        one.test for one in bench.run([bench.cell(one, WHOLE, seed) for one in (pick, by_hand) for seed in FINALS])
-    ]
-    ours, theirs = np.array(finals).reshape(2, len(FINALS))
+    finals = bench.run([bench.cell(one, WHOLE, seed) for one in (pick, by_hand) for seed in FINALS])
+    ours, theirs = np.array([one.test for one in finals]).reshape(2, len(FINALS))
     ended = np.isfinite(ours - theirs)
     if not ended.any():
         raise RuntimeError(f"on no seed {pick} and {by_hand} could both be trained: see above why, and {bench.folder}")
     ours, theirs = ours[ended], theirs[ended]
+    items = int((np.asarray(of.dataset.split("test").labels) >= 0).sum())
+    told = [(unpacked(a.hits, items), unpacked(b.hits, items)) for a, b in zip(finals, finals[len(FINALS) :])]
+    hit, missed = np.mean([pair for pair, well in zip(told, ended) if well], 0)
     facts: dict[str, Any] = {
         **gain_facts("gain", over_seeds(ours - theirs, "paired, pretraining seeds")),
+        **gain_facts("over_items", over_items(hit - missed)),
         "chosen": str(pick), "by_hand": str(by_hand), "verdict": player.found.verdict,
         "ours_final_runs": spent + 1, "theirs_final_runs": float(len(handmade)),
     }  # fmt: skip
@@ -294,15 +300,17 @@ def _outcome(job: Job, found: Measured, rules: SearchSection) -> Outcome:
 def cost(searches: Iterable[SearchSection], listed: int, handmade: int) -> float:
     """The largest cost of everything, in final runs."""
     finals = len(FINALS) - 1 + sum(most(rules) + len(FINALS) for rules in searches)
-    return listed * (1 + TENTH) + len(SEEDS) - 1 + handmade + finals
+    return (listed * (1 + TENTH) + len(SEEDS) - 1 if listed else 0) + (handmade + finals if handmade else 0)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, prints, writes ``benchmarks/out/proxies-<recipe>.json``, of other questions under a longer name."""
+    lists = yaml.safe_load(LISTED.read_text())
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="digits", help="whose data, batch and defaults; labels are needed")
     parser.add_argument("--steps", type=int, help="of a final run; default: the recipe's")
-    parser.add_argument("--ranking-alone", action="store_true", help="without the search and what was made by hand")
+    parser.add_argument("--ranking-alone", action="store_true", help="without the searches and what was made by hand")
+    parser.add_argument("--search", nargs="+", choices=lists["searches"], help="these alone, without the ranking")
     parser.add_argument("--first", type=int, help="of each list alone: shows that it runs, says nothing")
     parser.add_argument("--short-batch", type=int, help="of the tenths: samples of a step, as many in all")
     parser.add_argument("--short-rate", type=float, default=1.0, help="of the tenths: times the learning rate")
@@ -310,22 +318,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--most-minutes", type=float, default=90.0, help="begin no training after so long")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    lists = yaml.safe_load(LISTED.read_text())
-    listed, handmade = lists["listed"][: given.first], lists["handmade"][: given.first]
+    listed, handmade = [] if given.search else lists["listed"][: given.first], lists["handmade"][: given.first]
     course = Course(Path(), given.recipe, given.steps)
     until = time.time() + 60 * given.most_minutes
     bench = Bench(course, OUT / f"proxies-{given.recipe}", given.workers, until=until)
     short = bench._replace(course=course._replace(batch=given.short_batch, rate=given.short_rate))
     few = {"trials": given.first} if given.first else {}
     alone = given.ranking_alone or short != bench
-    searches = {
-        name: SearchSection(space=given.recipe, **rules | few)
-        for name, rules in ({} if alone else lists["searches"]).items()
-    }
+    named = [] if alone else given.search or lists["searches"]
+    searches = {name: SearchSection(space=given.recipe, **lists["searches"][name] | few) for name in named}
     whole = cost(searches.values(), len(listed), 0 if alone else len(handmade))
     print(f"at most {whole:.1f} final runs of {opened(course).recipe.pretrain.steps} steps", flush=True)
     try:
-        rows = list(ranking(bench, listed, short))
+        rows = list(ranking(bench, listed, short)) if listed else []
         rows += [against_hand(bench, handmade, lists["space"], *one) for one in searches.items()]
     except TimeSpent as spent:
         raise SystemExit(str(spent)) from None

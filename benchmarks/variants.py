@@ -108,7 +108,7 @@ class Cell(NamedTuple):
 
     def right(self, probe: str, n: int) -> np.ndarray:
         """(n,) 0 or 1."""
-        return np.unpackbits(np.frombuffer(bytes.fromhex(self.hits[probe]), np.uint8))[:n].astype(float)
+        return unpacked(self.hits[probe], n)
 
 
 @cache
@@ -162,6 +162,11 @@ def probe(model: Any, data: Dataset) -> tuple[dict[str, float], dict[str, float]
         measures[name] = {what: float(np.mean(one)) for what, one in right.items()} | {"effective_rank": rank}
         hits[name] = {what: np.packbits(one).tobytes().hex() for what, one in right.items()}
     return measures["validation"], measures["test"], hits["test"]
+
+
+def unpacked(hits: str, n: int) -> np.ndarray:
+    """Bits in hexadecimal → (n,) 0 or 1."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(hits), np.uint8))[:n].astype(float)
 
 
 class Sweep(NamedTuple):

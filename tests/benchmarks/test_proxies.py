@@ -14,6 +14,7 @@ from benchmarks import proxies
 from benchmarks.proxies import Bench, Cell, Course, Measured, against_hand, cost, opened, planned, ranking
 from benchmarks.spread import TimeSpent
 from benchmarks.training import recipe_with
+from benchmarks.variants import unpacked
 from experiments.recipe import Recipe, SearchSection
 from experiments.resolving import SEARCHABLE, resolve
 from experiments.space import unbuildable
@@ -86,6 +87,8 @@ def test_short_trainings_may_have_smaller_batches_and_see_as_many_samples(bench)
 def test_a_whole_run_is_probed_on_test(bench):
     (found,) = bench.run([bench.cell({"model.encoder.width": 64, "model.encoder.depth": 3}, 1.0)])
     assert 0.25 < found.test <= 1 and 0.25 < found.validation <= 1, "better than chance on four kinds of bars"
+    n = len(opened(bench.course).dataset.split("test").labels)
+    assert unpacked(found.hits, n).mean() == pytest.approx(found.test)
 
 
 def formula(cell: Cell) -> str:
@@ -93,7 +96,8 @@ def formula(cell: Cell) -> str:
     truth = 0.5 + 0.3 * cell.chosen.get("masking.ratio", 0.75) + 0.01 * cell.seed
     values = dict.fromkeys(("knn", "ridge", "explained", "lidar", "rankme"), truth)
     proxies = {**values, "alpha_req": 1.0, "loss": truth}
-    return json.dumps(Measured(proxies, truth, truth - 0.1, cell.share, 1e6, 10, 5, 1.0)._asdict())
+    hits = np.packbits(np.arange(1024) * 0.618 % 1 < truth).tobytes().hex()
+    return json.dumps(Measured(proxies, truth, truth - 0.1, cell.share, 1e6, 10, 5, 1.0, hits)._asdict())
 
 
 def test_rows_hold_correlation_regret_and_the_loss_beside_it(bench):
@@ -116,10 +120,13 @@ def test_the_automatic_pick_stands_beside_the_best_by_hand_with_both_costs(bench
         row = against_hand(told, LISTS["handmade"], LISTS["space"], name, searched)
         assert row.baseline == pytest.approx(0.5 + 0.3 * 0.9 + 0.02) and row.facts["theirs_final_runs"] == 20
         assert row.facts["gain"] == pytest.approx(row.ours - row.baseline, abs=1e-4) and row.n == 5
+        assert row.facts["over_items"] == pytest.approx(row.facts["gain"], abs=0.05), "of which samples were right"
+        assert row.facts["over_items_low"] <= row.facts["over_items"] <= row.facts["over_items_high"]
         assert "0.9" in row.facts["by_hand"] and name in row.name
         costs.append(row.facts["ours_final_runs"])
     assert 0 < costs[0] < costs[1] < costs[2] < 20, "less than what the twenty cost, its final run included"
     assert cost([SearchSection(**rules) for rules in LISTS["searches"].values()], 24, 20) > 40
+    assert cost([], 24, 0) == pytest.approx(24 * 1.1 + 2) and cost([SearchSection()], 0, 20) > 20
 
 
 def failing(bad):
@@ -207,16 +214,20 @@ def test_a_training_begins_where_the_recipe_says(tmp_path):
         ([], "proxies-digits", "--recipe digits --short-rate 1.0"),
         (["--steps", "50", "--first", "2"], "proxies-digits-steps-50-first-2", "--steps 50 --first 2"),
         (["--ranking-alone"], "proxies-digits-ranking-alone", "--ranking-alone"),
+        (["--search", "whole_trials"], "proxies-digits-search-whole_trials", "--search whole_trials"),
         (["--short-batch", "32"], "proxies-digits-short-batch-32", "--short-batch 32"),
     ],
 )
 def test_other_questions_have_tables_of_their_own(arguments, name, command, monkeypatch):
-    published = []
+    published, ranked, searched = [], [], []
     row = proxies.Row("a", 1.0, None, None, None, None, 1, proxies.COMMAND)
     monkeypatch.setattr(proxies, "opened", lambda course: SimpleNamespace(recipe=Recipe()))
-    monkeypatch.setattr(proxies, "ranking", lambda *_: [row])
-    monkeypatch.setattr(proxies, "against_hand", lambda *_: row)
+    monkeypatch.setattr(proxies, "ranking", lambda _, some, *__: ranked.append(len(some)) or [row])
+    monkeypatch.setattr(proxies, "against_hand", lambda *told: searched.append(told[3]) or row)
     monkeypatch.setattr(proxies, "publish", lambda *told: published.append(told))
     proxies.main(arguments)
     ((table, rows),) = published
     assert table == name and all(command in row.command for row in rows)
+    assert bool(ranked) == ("--search" not in arguments)
+    alone = {"--ranking-alone", "--short-batch"} & {*arguments}
+    assert searched == (arguments[1:] if not ranked else [] if alone else list(LISTS["searches"]))
