@@ -4,7 +4,8 @@ Twenty-four configurations, listed beforehand in ``benchmarks/proxies.yaml``, ar
 FLOPs. Every proxy, and the training loss, is rank-correlated at a tenth with the linear probe of the whole run on test; the regret of
 choosing by it stands beside the spread over seeds. Then the platform's own searches are compared with the best of twenty configurations
 made by hand, every run at equal FLOPs; ``--search`` names those that are compared, and leaves the ranking out. Each training is a file
-of ``benchmarks/out/proxies-<recipe>``: the same command goes on from there. What cannot be trained is a file that says so, and in no correlation and no mean.
+of ``benchmarks/out/proxies-<recipe>``: the same command goes on from there. What cannot be trained is a file that says so, and in no
+correlation and no mean.
 """
 
 from __future__ import annotations
