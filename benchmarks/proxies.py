@@ -144,9 +144,10 @@ def train(cell: Cell) -> str:
     model = state.result()
     proxies = measure_proxies(Subject(model, dataset, settings.precision), [], list(PROXIES)).values
     proxies[LOSS] = float(np.mean([loss for step, loss in losses if step > 0.9 * settings.steps]))
-    validation, test, hits = (
-        (found["linear"] for found in probe(model, dataset)) if cell.share == WHOLE else (np.nan, np.nan, "")
-    )
+    validation, test, hits = math.nan, math.nan, ""
+    if cell.share == WHOLE:
+        validations, tests, right = probe(model, dataset)
+        validation, test, hits = validations["linear"], tests["linear"], right["linear"]
     found = Measured(
         proxies,
         test,
