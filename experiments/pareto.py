@@ -64,7 +64,7 @@ def weigh(trial: int, gains: Mapping[str, Gain], failed: Sequence[int] = ()) -> 
         return "default", f"the defaults stay: trial {trial} is a trade, not a gain: {facts}"
     return (
         "default",
-        f"the defaults stay: {facts}, so trial {trial} could not be told from chance, or takes more than it gives",
+        f"the defaults stay: {facts}, so trial {trial} is within one standard error of them, or takes more than it gives",
     )
 
 

@@ -239,7 +239,7 @@ def _of_first_seed(curves: list[Line], title: str, y: str, about: str, log_y: bo
 def provenance(found: Store, scores: pd.DataFrame) -> Markup:
     """What made every model and every score: fingerprints, recipes, seeds, sample counts, library versions, precision."""
     models = found.models()
-    rows = [_model(model.name, model.origin, model.bytes, model.config) for model in models]
+    rows = [_model(model.name, model.origin, model.parameters, model.config) for model in models]
     columns = [
         "model",
         "dataset",
@@ -258,7 +258,7 @@ def provenance(found: Store, scores: pd.DataFrame) -> Markup:
     return tag("div", tag("h3", "Models"), made, _origins(models), tag("h3", "Scores"), _scores(scores))
 
 
-def _model(name: str, origin: str, size: int, config: dict[str, Any]) -> list[Any]:
+def _model(name: str, origin: str, parameters: int, config: dict[str, Any]) -> list[Any]:
     def part(section: str) -> dict[str, Any]:
         found = config.get(section)
         return found if isinstance(found, dict) else {}
@@ -272,7 +272,7 @@ def _model(name: str, origin: str, size: int, config: dict[str, Any]) -> list[An
         f"{masking.get('strategy', words.NONE)} {_value(masking.get('ratio', ''))}",
         _value(part("objective").get("target", words.NONE)),
         _value(made.get("steps", words.NONE)),
-        words.amount(size / 4, ""),
+        words.amount(parameters, ""),
         _value(made.get("precision", words.NONE)),
         _value(made.get("torch", words.NONE)),
         _value(made.get("cpu", words.NONE)),

@@ -25,6 +25,7 @@ from experiments.columns import (
 )
 from experiments.declared import Declared
 from experiments.stages import Heartbeat, StageState, repro
+from experiments.weights_file import count_values
 from mae_core.data.dataset import open_samples, samples_file
 
 SPLITS = ("train", "validation", "test")
@@ -52,6 +53,8 @@ class Model(NamedTuple):
     config: dict[str, Any]
     card: str
     bytes: int
+    """Of its weights."""
+    parameters: int
 
 
 class Dataset(NamedTuple):
@@ -274,7 +277,7 @@ class Store(Declared):
     # Models and data
 
     def models(self) -> list[Model]:
-        """Every model folder below models/ and controls/, by recipe and seed; one without its config is a Problem."""
+        """Every model folder below models/ and controls/, by recipe and seed; one without config or whole weights is a Problem."""
         found = []
         for origin, stage in (("models", "pretrain"), ("controls", "controls")):
             for recipe in self.folders(origin):
@@ -287,11 +290,17 @@ class Store(Declared):
                     if weights is None or not weights.is_file():
                         self.problem(f"{origin}/{recipe}/{name}/model.safetensors", "not there yet", command, "missing")
                         continue
+                    try:
+                        values = count_values(weights)
+                    except (ValueError, OSError) as error:
+                        what = f"not readable: {error}"[:200]
+                        self.problem(f"{origin}/{recipe}/{name}/model.safetensors", what, command, "corrupt")
+                        continue
                     card = self.read("text", (origin, recipe, name, "card.md"), command, needed=False) or ""
                     last = name.rpartition("-")[2]
                     seed = int(last) if last.isdecimal() else None
                     label, size = f"{recipe}/{name}", weights.stat().st_size
-                    found.append(Model(label, recipe, seed, origin, weights.parent, config, card, size))
+                    found.append(Model(label, recipe, seed, origin, weights.parent, config, card, size, values))
         return sorted(found, key=lambda m: (m.origin != "models", m.recipe, m.seed is None, m.seed or 0, m.name))
 
     def datasets(self) -> list[Dataset]:

@@ -13,11 +13,6 @@ from experiments import words
 from experiments.results import Champion, Model, Store, flat
 
 
-def parameters(model: Model) -> str:
-    """Number of values in the weights file, from its size (float32, header apart)."""
-    return f"{model.bytes / 4e6:.2f} M"
-
-
 def overview(models: list[Model], champions: list[Champion]) -> pd.DataFrame:
     """One row per model folder, with the datasets on which validation ranks it first."""
 
@@ -33,7 +28,7 @@ def overview(models: list[Model], champions: list[Champion]) -> pd.DataFrame:
             "patch": str(get(m, "modality", "patch")),
             "masking": f"{get(m, 'masking', 'strategy')} {get(m, 'masking', 'ratio')}",
             "target": str(get(m, "objective", "target")),
-            "parameters": parameters(m),
+            "parameters": f"{m.parameters / 1e6:.2f} M",
             "champion of": ", ".join(c.dataset for c in champions if c.folder == f"{m.origin}/{m.name}"),
         }
         for m in models

@@ -64,8 +64,8 @@ def gains(score: float, error: float = 0.01, **others: float) -> dict[str, Gain]
     [
         (gains(0.02, flops=-5), "winner", "worse in flops"),
         (gains(0.005, flops=5), "winner", "better in flops"),
-        (gains(0.005, flops=5, parameters=-1), "default", "told from chance"),
-        (gains(0.005, flops=0), "default", "told from chance"),
+        (gains(0.005, flops=5, parameters=-1), "default", "within one standard error"),
+        (gains(0.005, flops=0), "default", "within one standard error"),
         (gains(-0.02, flops=5), "default", "a trade, not a gain"),
     ],
 )

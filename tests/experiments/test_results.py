@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from safetensors.numpy import load_file
 
 from experiments.results import SCORE_COLUMNS, Store, last_rungs
 from experiments.stages import pipeline_state, repro, split_run_name
@@ -104,6 +105,31 @@ def test_a_broken_file_is_a_problem_with_its_command(make, tmp_path, file, conte
     problem = store.problems[0]
     assert (problem.path, problem.kind) == (f"results/digits/{file}", "corrupt")
     assert words in problem.what and problem.command.startswith("dvc repro ") and problem.command.endswith("@digits")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda whole: whole[:100], "cut off"),
+        (lambda whole: whole[:-1], "where its header tells of"),
+        (lambda whole: whole + b"x", "where its header tells of"),
+        (lambda whole: whole[:8] + b"[" + whole[9:], "header is damaged"),
+        (lambda whole: b"\xff" * 20, "no safetensors file"),
+        (lambda whole: b"", "cut off"),
+    ],
+)
+def test_weights_that_are_not_whole_are_a_problem_and_no_model(make, tmp_path, damage, words):
+    store = Store(make.one_run(tmp_path))
+    before = {model.name: model for model in store.models()}
+    whole = load_file(before["digits/seed-0"].folder / "model.safetensors")
+    assert before["digits/seed-0"].parameters == sum(tensor.size for tensor in whole.values())
+    weights = tmp_path / "models" / "digits" / "seed-0" / "model.safetensors"
+    weights.write_bytes(damage(weights.read_bytes()))
+    store = Store(tmp_path)
+    assert {model.name for model in store.models()} == {*before} - {"digits/seed-0"}
+    (problem,) = store.problems
+    assert (problem.path, problem.kind) == ("models/digits/seed-0/model.safetensors", "corrupt")
+    assert words in problem.what and problem.command == "dvc repro pretrain@digits"
 
 
 def test_the_files_of_a_transfer_are_made_anew_by_its_own_stage(make, tmp_path):
