@@ -64,13 +64,42 @@ def gains(score: float, error: float = 0.01, **others: float) -> dict[str, Gain]
     [
         (gains(0.02, flops=-5), "winner", "worse in flops"),
         (gains(0.005, flops=5), "winner", "better in flops"),
-        (gains(0.005, flops=5, parameters=-1), "default", "within one standard error"),
-        (gains(0.005, flops=0), "default", "within one standard error"),
+        (gains(0.0, 0.0, flops=5), "winner", "better in flops"),
+        (gains(0.005, flops=5, parameters=-1), "default", "is within one standard error of them and elsewhere a trade"),
+        (gains(0.005, flops=0), "default", "is within one standard error of them and better in nothing else"),
+        (gains(-0.005, flops=0), "default", "is within one standard error of them and better in nothing else"),
+        (gains(-0.001, flops=5), "default", "a trade, not a gain"),
         (gains(-0.02, flops=5), "default", "a trade, not a gain"),
+        (gains(-0.02, flops=-5), "default", "is behind"),
     ],
 )
 def test_the_pick_replaces_the_defaults_by_score_or_by_cost_alone(given, chosen, words):
     assert weigh(4, given)[0] == chosen and words in weigh(4, given)[1]
+
+
+def test_a_lower_score_is_seldom_taken_for_a_lower_cost():
+    """The defaults are better by half of a seed's standard deviation: a cost, which has no error, must not win for that."""
+    drawn = np.random.default_rng(0).normal(-0.5, 1.0, (2000, 3))
+    taken = [
+        weigh(1, gains(float(one.mean()), float(one.std(ddof=1)) / 3**0.5, flops=5))[0] == "winner" for one in drawn
+    ]
+    assert np.mean(taken) < 0.25
+
+
+@pytest.mark.parametrize("lidar", [Gain(0, None, None), Gain(1, None, None), Gain(2, 1.0, 0.1)])
+def test_what_could_not_be_measured_is_not_known_to_be_no_worse(lidar):
+    found, verdict = weigh(4, {**gains(0.005, flops=5), "lidar": lidar})
+    assert found == "default" and "may be worse in lidar" in verdict and "not measured on every seed: lidar" in verdict
+    found, verdict = weigh(4, {**gains(0.02, flops=5), "lidar": lidar})
+    assert found == "winner" and "not measured on every seed: lidar" in verdict, "the score alone is enough"
+
+
+def test_seeds_that_the_defaults_lost_are_named():
+    for given, failed in ((gains(0.02, flops=5), []), (gains(0.02, flops=5), [7]), (gains(-0.02, flops=5), [])):
+        assert weigh(4, given, failed, [3, 5])[1].endswith(
+            "the defaults failed on seed 3, 5, where nothing is compared"
+        )
+    assert "defaults failed" not in weigh(4, gains(0.02, flops=5))[1]
 
 
 def test_a_pick_that_fails_on_a_fresh_seed_replaces_nothing():

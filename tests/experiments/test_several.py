@@ -83,6 +83,19 @@ def test_a_cheap_pick_that_loses_score_is_a_trade():
     assert found.winner and found.chosen == "default" and "a trade, not a gain" in found.verdict
 
 
+def test_an_objective_that_the_pick_lacks_on_fresh_seeds_keeps_the_defaults():
+    """As good and cheaper; whether it is worse in LiDAR is not known."""
+    section, lost = rules(objectives=[*BOTH, "lidar"]), {}
+    player = Player(halving(SPACE, section), {})
+    while player.found is None:
+        job = player.next()
+        known = lost if job.origin == "confirm" and job.trial else {"lidar": 1.0}
+        player.take(Outcome(job, {"knn": 0.8}, 0.1, 5, 10, 1.0, "", known, 1e4 * job.chosen["width"]))
+    found = player.found
+    assert found.winner and found.others["lidar"].gain is None and found.others["flops"].gain > 0
+    assert found.chosen == "default" and "not measured on every seed: lidar" in found.verdict
+
+
 def test_defaults_that_are_the_pick_need_no_confirming():
     found, jobs = run(rules(), score=lambda job: 0.9 if job.trial == 0 else 0.1, shuffle=1)
     if found.winner == 0:
