@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from experiments import words
 from experiments.goals import COSTS, SCORE, oriented
-from experiments.pareto import Gain, front_of, knee, ranked, undone, weigh
+from experiments.pareto import Gain, front_of, knee, ranked, undone, unpaired, weigh
 from experiments.recipe import SearchSection
 from experiments.space import Space, Tried, propose
 
@@ -138,7 +138,8 @@ def halving(space: Space, rules: SearchSection) -> Plan:
         return Found(rungs, [], challenger.trial, NOT_CONFIRMED, "default", verdict)
     confirming = yield _confirming(rules, tried[0].job, challenger)
     confirmation = confirm(confirming)
-    return Found(rungs, confirming, challenger.trial, confirmation, *judge(challenger.trial, confirmation))
+    judged = judge(challenger.trial, confirmation, without=defaults_failed(confirming))
+    return Found(rungs, confirming, challenger.trial, confirmation, *judged)
 
 
 def _several(rungs: list[list[Outcome]], rules: SearchSection) -> Generator[list[Job], list[Outcome], Found]:
@@ -158,7 +159,7 @@ def _several(rungs: list[list[Outcome]], rules: SearchSection) -> Generator[list
     confirming = yield _confirming(rules, last[0].job, picked)
     by_name = {name: confirm(confirming, values_of(confirming, name)) for name in rules.objectives}
     gains = {name: Gain(len(c.seeds), c.gain, c.standard_error) for name, c in by_name.items()}
-    judged = weigh(picked.trial, gains, by_name[SCORE].failed)
+    judged = weigh(picked.trial, gains, by_name[SCORE].failed, defaults_failed(confirming))
     score = by_name.pop(SCORE)
     return Found(rungs, confirming, picked.trial, score, *judged, front, by_name)
 
@@ -318,22 +319,31 @@ def confirm(outcomes: list[Outcome], values: list[float | None] | None = None) -
     return Confirmation(list(pairs), default, winner, statistics.fmean(gains), error, length, lost)
 
 
-def judge(trial: int, confirmation: Confirmation, won: str = "replaces the defaults") -> tuple[str, str]:
-    """``winner`` or ``default``, and why in one sentence; ``won`` is what a better one does.
+def defaults_failed(confirming: list[Outcome]) -> list[int]:
+    """Fresh seeds on which the defaults could not be trained or scored, and so nothing could be compared."""
+    return [o.job.seed for o in confirming if o.job.trial == 0 and o.failure]
 
-    One that could not be trained again on every fresh seed replaces nothing: the final run might be the next that fails.
+
+def judge(
+    trial: int, confirmation: Confirmation, won: str = "replaces the defaults", without: Sequence[int] = ()
+) -> tuple[str, str]:
+    """``winner`` or ``default``, and why in one sentence; ``won``: what a better one does, ``without``: seeds on which the defaults failed.
+
+    One that could not be trained again on every fresh seed replaces nothing: the final run might be the next that fails. Defaults that
+    fail on one are no reason to keep them; that seed is in no pair.
     """
     n, gain, error = len(confirmation.seeds), confirmation.gain, confirmation.standard_error
     if confirmation.failed:
-        return "default", undone(trial, confirmation.failed)
+        return "default", undone(trial, confirmation.failed, without)
     if gain is None or error is None:
-        return "default", f"the defaults stay: trial {trial} could be compared with them on {n} seeds, 2 are needed"
+        pairs = f"trial {trial} could be compared with them on {n} seeds, 2 are needed"
+        return "default", f"the defaults stay: {pairs}{unpaired(without)}"
     seeds = f"{n} fresh seeds {words.length(confirmation.share)}"
     facts = f"its paired gain over the defaults on {seeds} is {gain:+.4f}, with a standard error of {error:.4f}"
     if gain > error:
-        return "winner", f"trial {trial} {won}: {facts}"
+        return "winner", f"trial {trial} {won}: {facts}{unpaired(without)}"
     why = "it is behind" if gain < -error else "no more than that"
-    return "default", f"the defaults stay: trial {trial} led, but {facts}: {why}"
+    return "default", f"the defaults stay: trial {trial} led, but {facts}: {why}{unpaired(without)}"
 
 
 class Player:

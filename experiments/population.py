@@ -22,6 +22,7 @@ from experiments.halving import (
     check_defaults,
     confirm,
     confirm_share,
+    defaults_failed,
     judge,
     scores,
 )
@@ -159,7 +160,8 @@ def _end(rules: SearchSection, rounds: list[list[Outcome]]) -> Generator[list[Jo
         for member, played in ((0, None), (leader, told))
     ]
     confirmation = confirm(confirming)
-    return Found(rounds, confirming, leader, confirmation, *judge(leader, confirmation, WON), schedule=schedule)
+    judged = judge(leader, confirmation, WON, defaults_failed(confirming))
+    return Found(rounds, confirming, leader, confirmation, *judged, schedule=schedule)
 
 
 def most_population(rules: SearchSection) -> float:

@@ -16,6 +16,7 @@ from experiments.halving import (
     SearchError,
     best,
     confirm,
+    defaults_failed,
     first_batch,
     halving,
     identity,
@@ -213,6 +214,24 @@ def test_seeds_on_which_one_failed_are_not_paired() -> None:
     assert confirmation.seeds == [1, 3] and confirmation.default == [0.5, 0.4] and confirmation.winner == [0.6, 0.6]
     assert confirmation.gain == pytest.approx(0.15) and confirmation.standard_error == pytest.approx(0.05)
     assert confirmation.failed == [] and judge(4, confirmation)[0] == "winner"
+    verdict = judge(4, confirmation, without=defaults_failed(tried))[1]
+    assert verdict.endswith("; the defaults failed on seed 2, where nothing is compared")
+
+
+@pytest.mark.parametrize(("lost", "chosen"), [([0], "winner"), ([4], "default"), ([0, 4], "default")])
+def test_a_verdict_says_whose_training_failed_on_which_seed(lost: list[int], chosen: str) -> None:
+    values = {
+        seed: [None if seed == 2 and trial in lost else 0.5 + trial / 10 for trial in (0, 4)] for seed in (1, 2, 3)
+    }
+    tried = [outcome(job(trial, seed), value) for seed, pair in values.items() for trial, value in zip((0, 4), pair)]
+    found, verdict = judge(4, confirm(tried), without=defaults_failed(tried))
+    assert found == chosen
+    assert ("defaults failed on seed 2" in verdict) == (0 in lost) and ("trial 4 failed" in verdict) == (4 in lost)
+
+
+def test_a_search_says_on_which_seed_its_defaults_failed() -> None:
+    found, _ = run(rules(), score=lambda job: None if job.trial == 0 and job.seed == 2 else bowl(job))
+    assert found.chosen == "winner" and "the defaults failed on seed 2" in found.verdict
 
 
 def test_a_trial_that_fails_on_a_fresh_seed_replaces_nothing() -> None:

@@ -103,6 +103,11 @@ def test_the_schedule_is_the_way_of_the_best_members_ancestors():
     assert "has a schedule that beats the defaults (best.yaml keeps them" in found.verdict
 
 
+def test_the_verdict_names_a_seed_that_the_defaults_lost():
+    found, _ = run(lambda job: None if job.trial == 0 and job.seed == 2 else low_is_good(job))
+    assert found.chosen == "default" and "1 seeds, 2 are needed; the defaults failed on seed 2" in found.verdict
+
+
 def test_a_failed_member_goes_on_from_a_good_one():
     def fails(job: Job) -> float | None:
         return None if job.trial == 3 and job.rung == 1 else low_is_good(job)
