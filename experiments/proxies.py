@@ -26,6 +26,10 @@ MOST_UNLABELLED = 1_000
 """Validation samples that are masked several times."""
 
 
+class FeaturesNotFinite(ValueError):
+    """Features of a network whose training diverged: they say nothing of any sample, though some proxies would make a number of them."""
+
+
 class Labelled(NamedTuple):
     """Features of the samples of a split that have a label."""
 
@@ -41,17 +45,15 @@ class Subject:
     def __init__(self, model: MaskedAutoencoder, dataset: Dataset, precision: str) -> None:
         self.model, self.dataset = model.eval(), dataset
         self._rows = cache(lambda split, labelled: _rows(dataset, split, labelled))
-        self._features = cache(
-            lambda split, rows: extract(model, dataset.split(split).samples[np.array(rows, int)], precision=precision)
-        )
+        self._features = cache(lambda split, rows: _features(model, dataset, split, rows, precision))
 
     def features(self, split: str) -> np.ndarray:
-        """(n, D) of at most 10,000 samples."""
+        """(n, D) of at most 10,000 samples. Raises FeaturesNotFinite."""
         found: np.ndarray = self._features(split, self._rows(split, False))
         return found
 
     def labelled(self, split: str) -> Labelled:
-        """The same of at most 10,000 samples that have a label."""
+        """The same of at most 10,000 samples that have a label. Raises FeaturesNotFinite."""
         rows = self._rows(split, True)
         return Labelled(self._features(split, rows), np.asarray(self.dataset.split(split).labels)[np.array(rows, int)])
 
@@ -59,6 +61,18 @@ class Subject:
         """(n, …) raw validation samples, at most 1,000, the same in every trial."""
         samples = self.dataset.split("validation").samples
         return samples[_some(np.arange(len(samples)), MOST_UNLABELLED)]
+
+
+def _features(
+    model: MaskedAutoencoder, dataset: Dataset, split: str, rows: tuple[int, ...], precision: str
+) -> np.ndarray:
+    """(n, D) of these samples of a split. Raises FeaturesNotFinite."""
+    found = extract(model, dataset.split(split).samples[np.array(rows, int)], precision=precision)
+    if wrong := int((~np.isfinite(found).all(1)).sum()):
+        raise FeaturesNotFinite(
+            f"features of {wrong} of {len(found)} {split} samples are not finite: the training diverged"
+        )
+    return found
 
 
 def _rows(dataset: Dataset, split: str, labelled: bool) -> tuple[int, ...]:
@@ -120,13 +134,15 @@ class Proxied(NamedTuple):
 def measure_proxies(subject: Subject, needed: Sequence[str], beside: Sequence[str]) -> Proxied:
     """The proxies that the metric is made of, then those shown beside it, which cannot fail a trial: what is not defined is left out.
 
-    Raises what a needed one raises.
+    Raises what a needed one raises, and FeaturesNotFinite whichever of them met those.
     """
     values, seconds = {}, {}
     for name in dict.fromkeys([*needed, *beside]):
         began = time.perf_counter()
         try:
             value = float(MEASURES[name](subject))
+        except FeaturesNotFinite:
+            raise
         except (ValueError, RuntimeError):
             if name in needed:
                 raise

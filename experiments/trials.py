@@ -125,6 +125,7 @@ def measure(work: Work) -> Measured:
             every = max(settings.steps // REPORTS, 1)
             progress = fit(state, train.samples, settings, report_every=every, labels=labels)
         reports = [(p.step, p.loss) for p in progress]
+        _check_end(reports)
         loss = float(np.mean([value for step, value in reports if step > 0.9 * state.step]))
         needed = METRICS[work.metric]
         found = measure_proxies(Subject(state.result(), dataset, settings.precision), needed, work.proxies)
@@ -143,6 +144,12 @@ def measure(work: Work) -> Measured:
         {} if failure else found.values,
         found.seconds,
     )
+
+
+def _check_end(reports: list[tuple[int, float]]) -> None:
+    """Raises ValueError where the last of (step, loss) is not finite: a training that diverges so late ends before it is given up."""
+    if reports and not math.isfinite(reports[-1][1]):
+        raise ValueError(f"the loss of the last report, at step {reports[-1][0]}, is not finite: the training diverged")
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ from search_project import make_dataset
 
 from experiments import proxies
 from experiments.goals import METRICS, OBJECTIVES, PROXIES, metric_words, needs_labels, oriented
-from experiments.proxies import Subject, measure_proxies
+from experiments.proxies import FeaturesNotFinite, Subject, measure_proxies
 from experiments.trials import choose_metric
 from mae_core.data.dataset import open_dataset
 from mae_core.evaluation.features import extract
@@ -75,6 +75,20 @@ def test_what_stands_beside_the_metric_cannot_fail_a_trial(subject, monkeypatch,
     assert set(found.values) == {"knn", "alpha_req"}
     with pytest.raises(type(problem), match=str(problem)):
         measure_proxies(subject, ["ridge"], [])
+
+
+@pytest.mark.parametrize(("needed", "beside"), [(["knn"], []), ([], list(PROXIES)), (["explained"], ["rankme"])])
+def test_features_that_are_not_finite_are_measured_by_nothing(subject, monkeypatch, needed, beside):
+    """Neighbours of NaN have labels, and infinities a rank of 1."""
+
+    def diverged(_, samples, **__):
+        features = np.ones((len(samples), 8), np.float32)
+        features[3, 2] = np.inf
+        return features
+
+    monkeypatch.setattr(proxies, "extract", diverged)
+    with pytest.raises(FeaturesNotFinite, match=r"features of 1 of [12]00 (train|validation) samples are not finite"):
+        measure_proxies(subject, needed, beside)
 
 
 def test_a_metric_that_is_not_finite_is_kept_for_the_trial_to_fail(subject, monkeypatch):

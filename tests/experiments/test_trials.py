@@ -64,6 +64,21 @@ def test_a_diverging_trial_comes_back_with_its_reason(bars: Path) -> None:
     assert found.measures == {} and found.failure.startswith("TrainingDiverged") and found.parameters
 
 
+@pytest.mark.parametrize("steps", [3, 8])
+def test_a_trial_that_diverges_in_its_last_steps_is_a_failure(bars: Path, steps: int) -> None:
+    """Too late for eleven bad steps in a row, after which a training is given up."""
+    found = measured(bars, steps=steps, lr=1e30, warmup=0.0)
+    assert found.measures == {} and found.proxies == {} and found.failure.endswith("the training diverged")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_a_failure(bars: Path, monkeypatch: pytest.MonkeyPatch, bad: float) -> None:
+    monkeypatch.setattr(proxies, "extract", lambda _, samples, **__: np.full((len(samples), 4), bad, np.float32))
+    for metric in ("knn", "rankme"):
+        found = measured(bars, metric, steps=2)
+        assert found.measures == {} and "samples are not finite: the training diverged" in found.failure
+
+
 def test_a_model_that_cannot_be_built_comes_back_with_its_reason(bars: Path) -> None:
     found = measured(bars, encoder={"heads": 3})
     assert found.measures == {} and found.failure.startswith("ValueError") and "\n" not in found.failure
