@@ -7,10 +7,10 @@ playing that schedule from the start gives the very weights of the member: what 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from experiments.halving import (
     NOT_CONFIRMED,
@@ -104,23 +104,33 @@ def _next(space: Space, rules: SearchSection, outcomes: list[Outcome]) -> list[t
 
 
 def moved(key: str, value: float, allowed: BaseDistribution, up: int) -> float:
-    """``value`` a step up or down, within the range of the space where that is one; the other way where it stands at its end."""
+    """``value`` a step up or down, within what the space allows; the other way where it stands at the end."""
     found = _stepped(key, value, allowed, up)
     return found if found != value else _stepped(key, value, allowed, not up)
 
 
 def _stepped(key: str, value: float, allowed: BaseDistribution, up: bool | int) -> float:
+    if isinstance(allowed, CategoricalDistribution):
+        return _neighbour(value, allowed.choices, up)
+    least = getattr(allowed, "step", None) or 0.0  # less would be rounded away
     if key == "pretrain.lr":
-        value = value * LR_FACTOR if up else value / LR_FACTOR
+        found = value * LR_FACTOR if up else value / LR_FACTOR
+        if abs(found - value) < least:
+            found = value + (least if up else -least)
     else:
-        size = max(RATIO_STEP, getattr(allowed, "step", None) or 0.0)  # a smaller one would be rounded away
-        value = min(max(value + (size if up else -size), 0.0), HIGHEST_RATIO)
+        size = max(RATIO_STEP, least)
+        found = min(max(value + (size if up else -size), 0.0), HIGHEST_RATIO)
     if isinstance(allowed, FloatDistribution):
-        value = min(max(value, allowed.low), allowed.high)
+        found = min(max(found, allowed.low), allowed.high)
         if allowed.step:
-            value = allowed.low + round((value - allowed.low) / allowed.step) * allowed.step
-    found: float = tidy(float(value))
-    return found
+            found = allowed.low + round((found - allowed.low) / allowed.step) * allowed.step
+    return float(tidy(float(found)))
+
+
+def _neighbour(value: float, choices: Sequence[Any], up: bool | int) -> float:
+    """The next larger or smaller of the listed values; ``value`` where there is none."""
+    further = [float(one) for one in choices if (one > value if up else one < value)]
+    return min(further, key=lambda one: abs(one - value), default=value)
 
 
 def ancestors(rounds: list[list[Outcome]], member: int) -> list[int]:

@@ -137,10 +137,30 @@ def test_defaults_that_lead_or_fail_end_it():
 )  # fmt: skip
 def test_a_step_stays_in_the_space(key, value, up, expected):
     assert moved(key, value, SPACE.keys[key], up) == pytest.approx(expected)
-    listed = CategoricalDistribution((0.5, 0.75))
-    assert moved("masking.ratio", 0.9, listed, 1) == 0.95, "a list of choices bounds nothing on the way"
     coarse = FloatDistribution(0.25, 0.75, step=0.25)
     assert [moved("masking.ratio", 0.5, coarse, up) for up in (0, 1)] == [0.25, 0.75], "less would be rounded away"
+
+
+@pytest.mark.parametrize("key", ["masking.ratio", "pretrain.lr"])
+def test_a_step_on_a_list_goes_to_the_next_listed_value(key):
+    listed = CategoricalDistribution((0.75, 0.1, 0.5))
+    assert [moved(key, value, listed, 1) for value in (0.1, 0.5, 0.75)] == [0.5, 0.75, 0.5]
+    assert [moved(key, value, listed, 0) for value in (0.1, 0.5, 0.75)] == [0.5, 0.1, 0.5]
+
+
+@pytest.mark.parametrize("better", [-1, 1])
+def test_no_member_trains_with_a_ratio_that_is_not_listed(better):
+    choices = (0.75, 0.1, 0.5)
+    space = Space({"masking.ratio": CategoricalDistribution(choices)}, {"masking.ratio": 0.75}, [])
+    _, jobs = play(population(space, RULES), lambda job: outcome(job, better * job.chosen["masking.ratio"]), None, 1, 0)
+    assert {job.chosen["masking.ratio"] for job in jobs} <= set(choices)
+
+
+def test_a_rate_on_a_coarse_grid_moves_by_a_step_of_it():
+    coarse = FloatDistribution(0.001, 0.006, step=0.001)
+    assert [moved("pretrain.lr", 0.001, coarse, up) for up in (0, 1)] == [0.002, 0.002]
+    assert [moved("pretrain.lr", 0.002, coarse, up) for up in (0, 1)] == [0.001, 0.003]
+    assert [moved("pretrain.lr", 0.006, coarse, up) for up in (0, 1)] == [0.005, 0.005]
 
 
 def test_who_copies_steps_away_from_whom_it_copies():
