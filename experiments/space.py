@@ -256,7 +256,14 @@ def tidy(value: Any) -> Any:
 
 
 def _identity(chosen: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(chosen[key] for key in sorted(chosen))
+    """What tells configurations apart: where kinds are among the keys, those that the chosen kind does not take count as None."""
+    kinds = {key: [chosen[key]] for key in KINDS if key in chosen}
+    return tuple(None if _without_effect(key, kinds) else chosen[key] for key in sorted(chosen))
+
+
+def _without_effect(key: str, kinds: dict[str, list[str]]) -> bool:
+    """Whether the kind of network that ``key`` is of is among ``kinds`` and does not take it; what no kind takes was left out before."""
+    return f"{key.rpartition('.')[0]}.kind" in kinds and bool(idle(key, kinds))
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:

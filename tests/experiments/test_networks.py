@@ -8,7 +8,7 @@ import yaml
 
 from experiments.recipe import DecoderSection, EncoderSection, Recipe, RecipeError, parse_recipe
 from experiments.resolving import SEARCHABLE, resolve
-from experiments.space import load_space, narrow, propose
+from experiments.space import Tried, load_space, narrow, propose
 from mae_core.modalities.table import TableModality
 from mae_core.model import MaskedAutoencoder
 
@@ -145,6 +145,21 @@ def test_a_space_may_hold_kinds_and_switches(tmp_path):
     assert any("unet" in note and "does not make" in note for note in space.notes), "the default encoder has no maps"
     for chosen in propose(space, [], 8, 0, 8):
         MaskedAutoencoder.build(resolve(parse_recipe(recipe, "x"), DATASET, chosen).config)
+
+
+def test_a_network_is_not_proposed_again_with_another_value_of_a_key_that_its_kind_does_not_take(tmp_path):
+    keys = {
+        "model.encoder.kind": {"choices": ["vit", "conv"]},
+        "model.encoder.registers": {"choices": [0, 2, 4]},
+        "model.encoder.stages": {"choices": [1, 2]},
+    }
+    recipe = "model: {encoder: {kind: auto, registers: auto, stages: auto}}"
+    space = space_of(tmp_path, keys, recipe)
+    proposed = propose(space, [], 11, 0, 12)
+    configs = [resolve(parse_recipe(recipe, "x"), DATASET, one).config for one in (space.defaults, *proposed)]
+    assert len({str(config) for config in configs}) == len(configs) == 5, "three with registers, two with stages"
+    later = propose(space, [Tried(one, 0.5) for one in (space.defaults, *proposed[:2])], 4, 0, 12)
+    assert len(later) == 2, "nor is what was tried before"
 
 
 def test_keys_that_the_kind_does_not_take_are_not_searched(tmp_path):
