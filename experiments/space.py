@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +42,15 @@ class Space(NamedTuple):
     """Values and keys that were left out, and why."""
 
 
+class Listed(dict[str, BaseDistribution]):
+    """Dotted key → values, as a space file lists them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: dict[str, str] = {}
+        """By key: what of it is never tried, whatever the recipe says."""
+
+
 class Tried(NamedTuple):
     """A configuration and what it scored; None where it failed."""
 
@@ -50,7 +60,7 @@ class Tried(NamedTuple):
     """Of several objectives, those beside the score; more is better."""
 
 
-def load_space(name: str, root: Path = Path()) -> dict[str, BaseDistribution]:
+def load_space(name: str, root: Path = Path()) -> Listed:
     """Every key of ``experiments/spaces/<name>.yaml``. Raises SpaceError naming the file, the key and the nearest right one."""
     folder = root / "experiments" / "spaces"
     path = folder / f"{name}.yaml"
@@ -60,14 +70,22 @@ def load_space(name: str, root: Path = Path()) -> dict[str, BaseDistribution]:
     return parse_space(read_yaml(path, SpaceError), str(path))
 
 
-def parse_space(raw: Any, where: str) -> dict[str, BaseDistribution]:
+def parse_space(raw: Any, where: str) -> Listed:
     """Every key of a mapping as a space file holds it. Raises SpaceError naming ``where``, the key and the nearest right one."""
     if not isinstance(raw, dict):
         raise SpaceError(f"{where} holds {type(raw).__name__}, a space is a mapping of dotted keys")
-    return {str(key): _distribution(f"{where}: {key}", str(key), spec) for key, spec in raw.items()}
+    found = Listed()
+    for key, spec in ((str(key), spec) for key, spec in raw.items()):
+        found[key] = values = _distribution(f"{where}: {key}", key, spec)
+        if not isinstance(values, CategoricalDistribution) and values.high < (asked := _read(where, key, spec["high"])):
+            found.notes[key] = (
+                f"{key}: the range ends at {values.high}, for steps of {values.step} do not reach {asked}"
+            )
+    return found
 
 
-def _distribution(where: str, key: str, spec: Any) -> BaseDistribution:
+def _distribution(where: str, key: str, spec: Any) -> CategoricalDistribution | FloatDistribution | IntDistribution:
+    """The values of a key; a range ends where its steps do."""
     if key not in SEARCHABLE:
         raise SpaceError(f"{where} cannot be searched{nearest(key, SEARCHABLE)}: there are {', '.join(SEARCHABLE)}")
     if not isinstance(spec, dict) or not (set(spec) == {"choices"} or {"low", "high"} <= set(spec)):
@@ -92,10 +110,26 @@ def _distribution(where: str, key: str, spec: Any) -> BaseDistribution:
         raise SpaceError(f"{where}: log is true or false (given: {spec['log']!r})")
     if whole and type(spec.get("step", 1)) is not int:
         raise SpaceError(f"{where}: step is a whole number, as the values are (given: {spec['step']!r})")
+    if spec.get("step") is not None:
+        ends["high"] = _last(where, ends["low"], ends["high"], spec["step"])
     try:
         return IntDistribution(**{**spec, **ends}) if whole else FloatDistribution(**{**spec, **ends})
     except (TypeError, ValueError, ArithmeticError) as problem:
         raise SpaceError(f"{where}: {problem}") from None
+
+
+def _last(where: str, low: float, high: float, step: Any) -> float:
+    """The last value from ``low`` to ``high`` in steps of ``step``. Raises SpaceError where there are no such steps."""
+    if type(step) not in (int, float) or not 0 < step < math.inf:
+        raise SpaceError(f"{where}: step is a number above 0 (given: {step!r})")
+    if low >= high:
+        return high
+    start, end, by = (Fraction(str(number)) for number in (low, high, step))  # of floats 0.1 + 0.2 is more than 0.3
+    if by > end - start:
+        raise SpaceError(
+            f"{where}: a step of {step} is larger than the range, from {low} to {high}: take a smaller one"
+        )
+    return type(high)(start + (end - start) // by * by)
 
 
 def _read(where: str, key: str, value: Any) -> Any:
@@ -125,6 +159,7 @@ def narrow(
     searched: dict[str, BaseDistribution] = {}
     kinds = {key: [values[key].value] for key in KINDS}
     notes: list[str] = []
+    said = keys.notes if isinstance(keys, Listed) else {}
     for key in sorted(keys, key=lambda key: (key not in KINDS, key)):  # which kinds are left says what the others mean
         if values[key].origin != "default":
             continue
@@ -157,6 +192,7 @@ def narrow(
             notes.append(f"{key} is not searched: {values[key].value} alone is left")
             continue
         searched[key] = distribution
+        notes += [said[key]] if key in said else []
         if isinstance(distribution, CategoricalDistribution) and key in kinds:
             kinds[key] = list(distribution.choices)
     searched = dict(sorted(searched.items()))

@@ -1,5 +1,7 @@
 """The search space: what a file may say, what is left of it for a recipe and its images, and proposals that can be repeated."""
 
+import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,21 @@ def test_the_default_recipe_is_searched_by_what_it_leaves_auto() -> None:
         ({"model.encoder.depth": {"choices": [[1]]}}, "choices is a list"),
         ({"model.encoder.depth": {"low": 2.5, "high": 8}}, "model.encoder.depth: .*given: 2.5"),
         ({"model.encoder.depth": {"low": 2, "high": 8, "step": 0.5}}, "step is a whole number.*given: 0.5"),
+        *(
+            ({"masking.ratio": {"low": 0.4, "high": 0.9, "step": step}}, f"step is a number above 0.*given: {step!r}")
+            for step in (math.nan, math.inf, True, 0, -0.1, "a")
+        ),
+        (
+            {"masking.ratio": {"low": 0.4, "high": 0.9, "step": 5}},
+            "a step of 5 is larger than the range, from 0.4 to 0.9",
+        ),
+        (
+            {"model.encoder.depth": {"low": 2, "high": 8, "step": 7}},
+            "a step of 7 is larger than the range, from 2 to 8",
+        ),
+        ({"model.encoder.depth": {"low": 2, "high": 8, "step": True}}, "step is a whole number.*given: True"),
+        ({"masking.ratio": {"low": 0.4, "high": 0.9, "step": 1e-40}}, "masking.ratio: "),
+        ({"masking.ratio": {"low": 0.4, "high": 0.9, "step": 0.1, "log": True}}, "`step` is not supported when `log`"),
         ({"model.encoder.qk_norm": {"low": 0, "high": 1}}, "no numbers between low and high: write {choices"),
         ({"pretrain.lr": {"low": 0.001, "high": "much"}}, "pretrain.lr: .*given: 'much'"),
         ("- a", "holds list"),
@@ -94,6 +111,27 @@ def test_kinds_follow_from_what_a_key_takes(tmp_path: Path) -> None:
     assert keys["model.encoder.depth"] == IntDistribution(1, 5, step=2)
     assert keys["masking.ratio"] == FloatDistribution(0.4, 0.8, step=0.1)
     assert keys["masking.strategy"] == CategoricalDistribution(("grid", "random"))
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high", "step", "end"),
+    [("masking.ratio", 0.4, 0.9, 0.2, 0.8), ("masking.ratio", 0.1, 0.6, 0.3, 0.4), ("model.encoder.depth", 1, 8, 3, 7)],
+)
+def test_a_range_that_its_steps_do_not_end_is_cut_with_a_note(key, low, high, step, end) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        keys = parse_space({key: {"low": low, "high": high, "step": step}}, "x")
+    space = narrow(keys, EVERYTHING, info())
+    assert space.notes == [f"{key}: the range ends at {end}, for steps of {step} do not reach {high}"]
+    assert {chosen[key] for chosen in propose(space, [], 20, 0, 20)} | {space.defaults[key]} >= {low, end}
+    pinned = narrow(keys, Recipe.model_validate({"masking": {"ratio": 0.6}}), info())
+    assert pinned.notes == [], "of what is searched alone"
+
+
+def test_a_range_that_its_steps_end_has_no_note() -> None:
+    for low, high, step in ((0.4, 0.9, 0.05), (0.1, 0.7, 0.1), (0.5, 0.5, 0.1), (0.1, 0.3, 0.2)):
+        keys = parse_space({"masking.ratio": {"low": low, "high": high, "step": step}}, "x")
+        assert keys == {"masking.ratio": FloatDistribution(low, high, step=step)} and keys.notes == {}
 
 
 def test_values_are_what_the_recipe_reads(tmp_path: Path) -> None:
