@@ -11,12 +11,14 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +31,8 @@ from mae_core.atomic import write_text
 SCHEMA = 1
 GIVEN = (("pretrain", "init_from"), ("objective", "features_from"))
 """Keys of recipes that name a model folder. DVC does not know of it, but a run that began from other weights is another run."""
+
+SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh"})
 
 
 def append_line(path: Path, line: str) -> None:
@@ -98,7 +102,7 @@ def claim(stage: str, recipe: str, fingerprint: str, root: Path = Path()) -> Ite
 
     A delivered run that DVC has recorded is cleared and starts afresh. Any other goes on from its checkpoints: DVC removes what a stage
     made before it runs it again, so what it had no time to record is handed over once more. Raises RunBusy naming the holder.
-    The process ends with its parent, so that a killed ``dvc repro`` leaves nothing behind.
+    The process ends with its parent, so that a killed ``dvc repro`` leaves nothing behind; who started ``dvc repro`` may go.
     """
     folder = root / "runs" / f"{stage}-{recipe}-{fingerprint}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,18 +147,25 @@ def _hold(lock: IO[str], folder: Path) -> None:
     lock.flush()
 
 
-def _ancestors() -> tuple[int, int]:
-    """The parent's pid and the grandparent's (0 where it cannot be told): DVC starts commands through a shell."""
+def _ancestors() -> tuple[int, ...]:
+    """The parent's pid; of a shell that was told one command, as DVC starts stages, the pid of its own parent, too.
+
+    Most shells put such a command in their own place: the parent is then DVC itself, and who started DVC, a login shell or make, may
+    end long before it. The parent alone, too, where there is no /proc to tell of shells.
+    """
     parent = os.getppid()
     try:
-        stat = Path(f"/proc/{parent}/stat").read_text()
-        return parent, int(stat.rsplit(")", 1)[1].split()[1])
+        name, facts = Path(f"/proc/{parent}/stat").read_text().split("(", 1)[1].rsplit(")", 1)
+        told = Path(f"/proc/{parent}/cmdline").read_bytes().split(b"\0")[1:]
     except (OSError, IndexError, ValueError):
-        return parent, 0
+        return (parent,)
+    options = takewhile(lambda word: word.startswith(b"-"), told)
+    one_command = name in SHELLS and any(re.fullmatch(rb"-\w*c", word) for word in options)
+    return (parent, int(facts.split()[1])) if one_command else (parent,)
 
 
 def end_with_parent(kin: Callable[[], object] = _ancestors, every: float = 0.5) -> None:
-    """Interrupts this process once ``kin`` says something else: its parent, or the shell's parent that started it, is gone."""
+    """Interrupts this process once ``kin`` says something else: its parent, or who had a shell start it, is gone."""
     family = kin()
 
     def watch() -> None:
