@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
+
+from experiments.yaml_files import load_yaml
 
 SCHEMAS = (1,)
 WORDS = {"recipe", "dataset", "split", "model", "task", "metric", "fingerprint", "file", "reason", "detail", "proxy"}
@@ -43,7 +44,7 @@ def _parse(kind: str, path: str, mtime_ns: int, size: int) -> Any:
         if size > LARGEST_TEXT:
             raise Corrupt(f"{size} bytes is more than a {kind} file here ever holds")
         text = Path(path).read_text(encoding="utf-8")
-        return json.loads(text) if kind == "json" else yaml.safe_load(text) if kind == "yaml" else text
+        return json.loads(text) if kind == "json" else load_yaml(text) if kind == "yaml" else text
     except Corrupt:
         raise
     except Exception as error:  # any parser's own error types: the file is bad, whatever they call it

@@ -25,7 +25,8 @@ Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Patch = Count | list[Count]
 Ratio = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""Never negative: it is part of names, such as seed-0."""
 
 
 class RecipeError(ValueError):
@@ -248,7 +249,7 @@ class SearchSection(Section):
     rounds: Annotated[int, Field(ge=2)] = Field(
         6, description="parts of the schedule; after each the worst copy the best"
     )
-    seed: int = 0
+    seed: Seed = 0
 
     _metric = field_validator("metric")(_known(METRICS, "metric", auto=False))
 
@@ -293,7 +294,7 @@ class EvaluateSection(Section):
     tasks: list[Literal["knn", "linear", "few_label", "finetune", "reconstruction", "rank", "embedding"]] = [
         "knn", "linear", "few_label", "finetune", "reconstruction", "rank", "embedding",
     ]  # fmt: skip
-    probe_seeds: Annotated[list[int], Field(min_length=1)] = Field(
+    probe_seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
         [0, 1, 2],
         description="of the labels that few_label and finetune draw; finetune chooses its rate with the first",
     )

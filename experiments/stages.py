@@ -19,9 +19,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from experiments.reading import number
+from experiments.yaml_files import NO_YAML, load_quickly
 
 FRESH_SECONDS = 300.0
 LARGEST_HASHED = 64 * 2**20
@@ -151,7 +150,7 @@ def _yaml(root: Path, name: str) -> dict[str, Any]:
     try:
         stat = file.stat()
         found = _parse_yaml(str(file), stat.st_mtime_ns, stat.st_size)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (*NO_YAML, OSError) as error:
         raise Unreadable(name, f"not readable as YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(found, dict):
         raise Unreadable(name, "is no YAML mapping")
@@ -160,8 +159,7 @@ def _yaml(root: Path, name: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _parse_yaml(path: str, mtime_ns: int, size: int) -> Any:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=loader) or {}
+    return load_quickly(Path(path).read_text(encoding="utf-8")) or {}
 
 
 @lru_cache(maxsize=4096)

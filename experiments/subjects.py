@@ -78,10 +78,8 @@ def target_of(everyone: list[Subject]) -> str:
 
 def _numbered(folder: Path, prefix: str) -> list[Path]:
     """``<prefix>-<k>`` below a folder, by k."""
-    return sorted(
-        (path for path in folder.glob(f"{prefix}-*") if path.name.rpartition("-")[2].isdecimal()),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-    )
+    named = [(path.name.removeprefix(f"{prefix}-"), path) for path in folder.glob(f"{prefix}-*")]
+    return [path for number, path in sorted((int(rest), path) for rest, path in named if rest.isdecimal())]
 
 
 class Shelf(NamedTuple):

@@ -8,7 +8,7 @@ import pytest
 from experiments.params import recipe_row
 from experiments.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from experiments.resolving import SEARCHABLE, resolve
-from experiments.yaml_files import parse_yaml
+from experiments.yaml_files import dump_yaml, load_quickly, parse_yaml
 from mae_core.flops import train_flops
 from mae_core.modalities.image import ImageModality
 from mae_core.model import MaskedAutoencoder
@@ -26,6 +26,9 @@ DATASET = {"sample": {"shape": [1, 28, 28]}, "mean": [0.13], "std": [0.31]}
         ("masking: {strategy: randm}", ["did you mean 'random'"]),
         ("pretrain: {steps: 0}", ["pretrain.steps", "greater than or equal to 1"]),
         ("pretrain: {seeds: [1, 1]}", ["pretrain.seeds", "repeat"]),
+        ("pretrain: {seeds: [0, -1]}", ["pretrain.seeds.1", "greater than or equal to 0", "-1"]),
+        ("search: {seed: -1}", ["search.seed", "greater than or equal to 0"]),
+        ("evaluate: {probe_seeds: [-1]}", ["evaluate.probe_seeds.0", "greater than or equal to 0"]),
         ("evaluate: {tasks: [knnn]}", ["evaluate.tasks", "'knn'"]),
         ("search: {metric: auto}", ["search.metric", "unknown metric 'auto'"]),
         ("search: {proxies: [auto]}", ["search.proxies", "unknown proxy 'auto'"]),
@@ -59,6 +62,18 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
 
 def test_a_merged_mapping_may_say_a_key_again():
     assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}", "x", RecipeError)["b"] == {"x": 1, "y": 3}
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "+1e-03", "1_0e-4", ".001", "1.e-3", "0.1e-2", "10.0e-4"])
+def test_numbers_are_those_of_yaml_1_2_as_dvc_reads_them(text):
+    assert parse_yaml(text, "x", RecipeError) == load_quickly(text) == 0.001
+    recipe = parse_recipe(f"masking: {{strategy: policy, options: {{rate: {text}}}}}", "x")
+    assert recipe.masking.options == {"rate": 0.001}
+
+
+@pytest.mark.parametrize("content", ["1e-3", "12e4", "12e4a", "e3", "0x1e3", "on", 1e-5, 0.001])
+def test_what_is_dumped_is_read_again_as_it_was(content):
+    assert parse_yaml(dump_yaml({"a": [content]}), "x", RecipeError) == {"a": [content]}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from experiments.runs import _recorded
+from experiments.stages import pipeline_state
+from experiments.subjects import subjects
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120
 STAGE = """
@@ -36,6 +40,29 @@ while not pathlib.Path(sys.argv[1]).exists():
     time.sleep(0.05)
 """
 """Whoever typed `dvc repro`: ends once the stage is at work."""
+PROJECT = {
+    "experiments/recipes/a.yaml": "pretrain: {steps: 100, lr: 1e-3, weight_decay: 1.0e-05}\n",
+    "params.yaml": "recipes:\n  a: {dataset: d, modality: image}\n",
+    "dvc.yaml": """
+stages:
+  pretrain:
+    foreach: ${recipes}
+    do:
+      cmd: train ${key}
+      params:
+        - experiments/recipes/${key}.yaml: [pretrain]
+""",
+    "DELIVERED": "",
+    "dvc.lock": """
+stages:
+  pretrain@a:
+    cmd: train a
+    params:
+      experiments/recipes/a.yaml:
+        pretrain: {steps: 100, lr: 0.001, weight_decay: 1e-05}
+""",
+}
+"""A recipe, and what DVC records of it."""
 
 
 def shell_of(name):
@@ -78,3 +105,19 @@ def test_a_stage_outlives_whoever_started_dvc_and_ends_with_dvc(tmp_path, shell,
         for process in [dvc, *below]:
             if process.is_running():
                 process.kill()
+
+
+def test_a_number_that_dvc_writes_another_way_is_the_same_number(tmp_path):
+    for name, text in PROJECT.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert _recorded("pretrain", "a", tmp_path / "DELIVERED", tmp_path)
+    (found,) = pipeline_state(tmp_path, [])
+    assert (found.state, found.why) == ("done", "")
+
+
+def test_the_folder_of_a_negative_seed_is_not_taken_for_another(tmp_path):
+    for seed in (1, -1, 10, 2):
+        (tmp_path / "models" / "a" / f"seed-{seed}").mkdir(parents=True)
+    trained = [(one.seed, one.folder.name) for one in subjects("a", tmp_path) if one.model == "pretrained"]
+    assert trained == [(1, "seed-1"), (2, "seed-2"), (10, "seed-10")]
