@@ -11,13 +11,13 @@ from statistics import median_low
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
 from experiments.params import enable
 from experiments.recipe import NAME, Recipe
 from experiments.resolving import resolve
 from experiments.stages import repro, what_next
 from experiments.words import amount
+from experiments.yaml_files import dump_yaml, read_otherwise
 from mae_core.atomic import write_text
 from mae_core.data.images import ImageProblem, is_grey, open_image
 from mae_core.data.sources.folder import UNLABELLED, Item, Listing, list_files
@@ -143,6 +143,8 @@ def _name(given: str | None, folder: Path) -> str:
     name = given if given is not None else re.sub(r"[^a-z0-9]+", "_", folder.name.lower()).strip("_")[:40]
     if not NAME.match(name):
         raise InitialiseError(f"name {name!r}: give --name with 1 to 40 of a-z, 0-9 and _")
+    if otherwise := read_otherwise(name):
+        raise InitialiseError(f"name {name!r}: {otherwise}: give --name with a word, such as my_{name}")
     return name
 
 
@@ -288,7 +290,7 @@ def _recipe_yaml(name: str, recipe: Recipe) -> str:
 
 def _flow(key: str, value: Any) -> str:
     """``key: value`` on one line."""
-    text = yaml.safe_dump({key: value}, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+    text = dump_yaml({key: value}, default_flow_style=True, width=10**6)
     return text.strip()[1:-1]
 
 

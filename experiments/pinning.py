@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from experiments.goals import COLUMN
 from experiments.networks import KINDS, TABLES, idle, refused
@@ -19,7 +18,7 @@ from experiments.recipe import NAME, RecipeError, load_recipe, parse_recipe, rec
 from experiments.resolving import resolve
 from experiments.results import Store
 from experiments.space import unbuildable
-from experiments.yaml_files import parse_yaml, read_text
+from experiments.yaml_files import dump_yaml, parse_yaml, read_otherwise, read_text
 from mae_core.atomic import write_text
 from mae_core.data.dataset import open_dataset
 
@@ -116,7 +115,7 @@ def pinned_text(root: Path, recipe: str, trial: int) -> str:
         for part in above:
             place = place.setdefault(part, {})
         place[last] = value
-    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=140)
+    text = dump_yaml(tree, width=140)
     cost = f"{settings['pretrain.steps']} steps cost what the final run of {recipe} does"
     head = f"# {recipe} with the values of trial {trial} of its search; {cost}.\n"
     parse_recipe(head + text, f"trial {trial} of {recipe}")
@@ -132,6 +131,8 @@ def pin(root: Path, recipe: str, trial: int, name: str) -> Path:
         raise RecipeError(
             f"recipe name {name!r}: use 1 to 40 of a-z, 0-9 and _ (it becomes part of paths and commands)"
         )
+    if otherwise := read_otherwise(name):
+        raise RecipeError(f"recipe name {name!r}: {otherwise}: give --name with a word, such as {recipe}_{name}")
     path = root / "experiments" / "recipes" / f"{name}.yaml"
     if path.exists():
         raise RecipeError(f"{path} is there already: choose another name, or remove it")

@@ -232,6 +232,8 @@ def test_folders_that_cannot_be_used_are_refused(root, tmp_path):
     (tmp_path / "empty" / "a.png").write_text("text")
     with pytest.raises(InitialiseError, match=r"none of 1 pictures can be used: a\.png: not a picture"):
         initialise(tmp_path / "empty", root)
+    with pytest.raises(InitialiseError, match="'2024': YAML reads it as a number, not as a word: give --name"):
+        initialise(tmp_path / "empty", root, name="2024")
     with pytest.raises(InitialiseError, match="give --name"):
         initialise(pictures(tmp_path / "名前", {"a": 2}), root)
     with pytest.raises(InitialiseError, match=r"name '\.\./x'"):

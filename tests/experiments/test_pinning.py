@@ -161,6 +161,11 @@ def test_a_member_of_a_population_is_no_constant_recipe(project):
         pin(project, "tiny", 1, "mine")
 
 
+def test_a_name_that_is_no_word_in_yaml_is_refused(project):
+    with pytest.raises(RecipeError, match="'2024': YAML reads it as a number, not as a word: give --name"):
+        pin(project, "tiny", 1, "2024")
+
+
 def test_keys_are_told_from_proxies():
     assert searched_keys(["trial", "proxy.knn", "masking.ratio", "model.patch"]) == ["masking.ratio", "model.patch"]
     frame = pd.DataFrame(
