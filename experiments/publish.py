@@ -5,16 +5,15 @@ Both go this one way, so a run written late is the run that would have been writ
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from experiments.fingerprints import made_by, models_of, recorded_recipe
 from experiments.goals import COLUMN
 from experiments.results import Model, Store, flat
-from experiments.runs import fingerprint as stage_fingerprint
 from experiments.tracking import Tracker
 
 SECTIONS = {
@@ -29,8 +28,18 @@ NUMBERS_OF_A_TRIAL = ("score", "loss", "flops", "parameters")
 STATUS = {"failed": "FAILED", "stopped": "KILLED"}
 
 
-def publish(root: Path, stage: str, recipe: str, fingerprint: str, uri: str | None = None) -> int:
-    """Writes the delivered files of one stage to MLflow. The number of runs found or made, 0 where MLflow is off or files are absent."""
+def publish(
+    root: Path,
+    stage: str,
+    recipe: str,
+    fingerprint: str,
+    uri: str | None = None,
+    sections: dict[str, Any] | None = None,
+) -> int:
+    """Writes the delivered files of one stage to MLflow. The number of runs found or made, 0 where MLflow is off or files are absent.
+
+    ``sections`` of the recipe are what the files were made of, by default what the recipe says now.
+    """
     store = Store(root)
     if not _made(store, stage, recipe):
         return 0
@@ -40,7 +49,7 @@ def publish(root: Path, stage: str, recipe: str, fingerprint: str, uri: str | No
     ended = _changed(root / "runs" / f"{stage}-{recipe}-{fingerprint}" / "timing.json") if timing else None
     started = ended - float(timing.get("seconds", 0)) if ended else None
     with Tracker(root, recipe, stage, fingerprint, uri) as run:
-        run.start(_params(store, stage, recipe), None, info, started)
+        run.start(_params(stage, sections or _recipe(store, recipe)), None, info, started)
         if not run.on:
             return 0
         run.metrics([flat({k: v for k, v in timing.items() if k != "schema"})], "timing/")
@@ -50,13 +59,14 @@ def publish(root: Path, stage: str, recipe: str, fingerprint: str, uri: str | No
 
 
 def backfill(root: Path, uri: str | None = None) -> int:
-    """Writes every stage of every recipe whose results are on disk. The number of runs found or made."""
+    """Writes every stage of every recipe whose results are on disk, as the run that made them. The number of runs found or made."""
     store, written = Store(root), 0
     for recipe in store.recipes():
         stages = ("transfer",) if recipe.kind == "transfer" else ("search", "pretrain", "controls", "evaluate")
         for stage in stages:
             if _made(store, stage, recipe.name):
-                written += publish(root, stage, recipe.name, _fingerprint(store, stage, recipe.name), uri)
+                mark = made_by(store, stage, recipe.name)
+                written += publish(root, stage, recipe.name, mark, uri, recorded_recipe(store, stage, recipe.name))
     return written
 
 
@@ -71,34 +81,19 @@ def _made(store: Store, stage: str, recipe: str) -> bool:
     return path is not None and (path.is_file() or (path.is_dir() and any(path.iterdir())))
 
 
-def _fingerprint(store: Store, stage: str, recipe: str) -> str:
-    """That of the newest delivered run folder; where runs/ is gone, as in a fresh clone, the one of the stage's inputs now."""
-    named = re.compile(rf"{stage}-{re.escape(recipe)}-([0-9a-f]+)")
-    folders = [store.root / "runs" / name for name in store.folders("runs") if named.fullmatch(name)]
-    done = [folder for folder in folders if (folder / "DELIVERED").exists()]
-    if done:
-        return max(done, key=lambda folder: _changed(folder / "DELIVERED")).name.rpartition("-")[2]
-    models = _models(store, store.source(recipe))
-    precision = next((str(m.config.get("provenance", {}).get("precision", "")) for m in models), "")
-    try:
-        return stage_fingerprint(stage, recipe, precision, store.root)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return "unknown"  # no dvc.yaml that knows this stage: results from elsewhere
-
-
 def _changed(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def _params(store: Store, stage: str, recipe: str) -> dict[str, Any]:
-    """What the recipe asks of a stage; of a transfer the recipe whose models it measures."""
+def _recipe(store: Store, recipe: str) -> dict[str, Any]:
+    """A recipe as it is now; of a transfer the recipe whose models it measures."""
     document = store.read("yaml", ("experiments", "recipes", f"{store.source(recipe)}.yaml"), "", needed=False)
-    sections = document if isinstance(document, dict) else {}
+    return document if isinstance(document, dict) else {}
+
+
+def _params(stage: str, sections: dict[str, Any]) -> dict[str, Any]:
+    """What a recipe asks of a stage."""
     return flat({name: sections[name] for name in SECTIONS[stage] if name in sections})
-
-
-def _models(store: Store, recipe: str, origin: str = "models") -> list[Model]:
-    return [model for model in store.models() if model.recipe == recipe and model.origin == origin]
 
 
 def _search(store: Store, recipe: str, run: Tracker) -> int:
@@ -130,7 +125,7 @@ def _of(row: dict[Any, Any]) -> dict[str, Any]:
 
 def _pretrain(store: Store, recipe: str, run: Tracker) -> int:
     history = store.history(recipe)
-    models = _models(store, recipe)
+    models = models_of(store, recipe)
     for model in models:
         rows = history[history["seed"] == model.seed].drop(columns="seed")
         with run.child(model.folder.name, _config(model), {"mae.seed": model.seed}) as one:
@@ -140,7 +135,7 @@ def _pretrain(store: Store, recipe: str, run: Tracker) -> int:
 
 
 def _controls(store: Store, recipe: str, run: Tracker) -> int:
-    models = _models(store, recipe, "controls")
+    models = models_of(store, recipe, "controls")
     for model in models:
         with run.child(model.folder.name, _config(model), {"mae.seed": model.seed}) as one:
             one.artifact(model.folder, "model")

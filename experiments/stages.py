@@ -167,6 +167,22 @@ def _md5(path: str, mtime_ns: int, size: int) -> str:
     return hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
 
 
+def recorded(root: Path, name: str) -> dict[str, Any]:
+    """What dvc.lock says of a stage (``pretrain@digits``), {} where the files on disk are not those that it is of.
+
+    Folders are not hashed: what they hold may differ. Raises Unreadable.
+    """
+    entry = (_yaml(root, "dvc.lock").get("stages") or {}).get(name) or {}
+    for out in entry.get("outs") or []:
+        file = root / str(out.get("path"))
+        if not file.exists():
+            return {}
+        stat = file.stat()
+        if file.is_file() and _md5(str(file), stat.st_mtime_ns, stat.st_size) != out.get("md5"):
+            return {}
+    return dict(entry)
+
+
 def _lookup(tree: Any, dotted: str) -> Any:
     """tree['a']['b'] for 'a.b'; KeyError where it is not there."""
     for part in dotted.split("."):
