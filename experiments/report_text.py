@@ -19,7 +19,8 @@ MOST_ROWS = 12
 def scores_text(root: Path) -> str:
     """Test accuracy of every dataset and task, each with its interval, models and baselines together, best on validation first.
 
-    Files that cannot be read are named at the end.
+    Below each stands what to know of it, as in the app; at the end, of every recipe, what did not run, or ran with a caveat, and the files
+    that cannot be read.
     """
     store = Store(root)
     scores = store.scores()
@@ -36,8 +37,20 @@ def scores_text(root: Path) -> str:
             lines += [_line(row) for row in board.head(MOST_ROWS).to_dict("records")]
             if len(board) > MOST_ROWS:
                 lines.append(f"  and {len(board) - MOST_ROWS} more: see report/index.html")
+            lines += [f"  {one}" for one in standings.remarks(board)]
+    lines += _skipped(store)
     broken = [f"not read: {p.path}: {p.what}; run `{p.command}`" for p in store.problems if p.kind == "corrupt"]
     return "\n".join([*lines, *broken]).strip() or "no scores yet: run `dvc repro`"
+
+
+def _skipped(store: Store) -> list[str]:
+    """What did not run and why, and what to know of what ran: a line each, below a heading."""
+    found = [
+        f"  {words.short(recipe, 24)}, {words.task(words.short(task))}: {words.short(reason, 300)}"
+        for recipe in store.recipe_names()
+        for task, reason in store.skipped(recipe)[["task", "reason"]].itertuples(index=False)
+    ]
+    return ["\nDid not run, or ran with a caveat:", *found] if found else []
 
 
 def _labels(rows: pd.DataFrame) -> int | None:

@@ -187,6 +187,17 @@ def disagreement(table: pd.DataFrame) -> str:
     )
 
 
+def remarks(table: pd.DataFrame) -> list[str]:
+    """What to know of a leaderboard before its rows are compared."""
+    unranked = len(table) and table["rank"].isna().all()
+    told = (
+        ["These rows have no validation score, so they are in order of their names, not of their merit."]
+        if unranked
+        else []
+    )
+    return [*told, *filter(None, [disagreement(table)])]
+
+
 def contenders(rows: pd.DataFrame, apart: Collection[str] = ()) -> dict[tuple[str, str], Contender]:
     """(recipe, model) → its averaged rows.
 

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard import figures, state
 from experiments import words
 from experiments.results import Store
-from experiments.standings import LOWER_IS_BETTER, disagreement
+from experiments.standings import LOWER_IS_BETTER, remarks
 
 MOST_PLOTTED = 40
 FIRST_BASELINES = ("pixels_logistic", "pixels_knn", "untrained", "scratch")
@@ -127,9 +127,7 @@ def page(found: Store) -> None:
     lower = words.plain(metric) in LOWER_IS_BETTER
     if lower:
         st.caption("Lower is better: a negative Δ is a gain.")
-    if table["rank"].isna().all():
-        st.caption("These rows have no validation score, so they are in order of their names, not of their merit.")
-    if told := disagreement(table):
+    for told in remarks(table):
         st.caption(told)
     if len(settings.columns):
         st.caption(f"Settings that differ between recipes: {', '.join(state.plain(k) for k in settings.columns)}.")

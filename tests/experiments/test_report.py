@@ -152,6 +152,7 @@ def test_a_baseline_on_which_recipes_disagree_stands_under_each(copy):
     assert {r["recipe"] for r in rows} == set(Store(copy).trained_names())
     assert {r["recipe"] for r in found if r["model"] == "pixels_logistic"} == {""}
     assert "digits · PCA of plain features" in scores_text(copy)
+    assert "Recipes measured PCA of plain features with other settings" in scores_text(copy)
 
 
 def test_a_recipe_without_results_is_named(copy):
@@ -317,4 +318,21 @@ def test_scores_in_short(many, tmp_path):
     assert "digits5k: linear probe, test accuracy" in text and "few-label probe, 10 labels a class" in text
     line = next(row for row in text.splitlines() if "plain features, logistic regression" in row)
     assert "90.0 %" in line and "test items" in line
+    assert "Did not run" not in text
     assert scores_text(tmp_path) == "no scores yet: run `dvc repro`"
+
+
+def test_scores_in_short_tell_what_the_app_tells_of_them(copy):
+    results = copy / "results"
+    (results / "digits_norm" / "skipped.csv").write_text(
+        'task,reason\nfinetune,no labels\nknn,"ran, but b shares images"\n'
+    )
+    unranked = "no validation score, so they are in order of their names"
+    before = scores_text(copy).count(unranked)
+    for file in results.glob("*/scores.csv"):
+        table = pd.read_csv(file)
+        table[table["split"].ne("validation") | table["task"].ne("knn")].to_csv(file, index=False)
+    text = scores_text(copy)
+    assert text.count(unranked) == before + 1
+    said = text.partition("Did not run, or ran with a caveat:\n")[2].splitlines()
+    assert said == ["  digits_norm, fine-tuning: no labels", "  digits_norm, k-NN: ran, but b shares images"]
