@@ -22,7 +22,7 @@ DIGITS = re.compile(r"[0-9][0-9_]*$|0o")
 
 def _of_yaml_1_2(kind: Any) -> Any:
     """A loader or dumper of PyYAML that knows such numbers."""
-    made = type(kind.__name__, (kind,), {})
+    made: Any = type(kind.__name__, (kind,), {})
     made.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
     return made
 
