@@ -42,7 +42,7 @@ class Rules(NamedTuple):
 def pack(source: Source, rules: Rules, folder: Path) -> dict[str, Any]:
     """Writes the dataset to ``folder`` and returns its ``dataset.json``. The same source gives the same bytes."""
     used = sum(len(part.samples) for part in source.parts)
-    check_share(source.refused, used, rules.max_bad, rules.name)
+    check_share(source.refused, used, rules.max_bad, rules.name, source.items)
     hashes = {part.name: digests(part.samples) for part in source.parts}
     splits = _split(source.parts, hashes, rules)
     within, across, leaks = _duplicates(splits, hashes, {part.name: part for part in source.parts})

@@ -28,9 +28,12 @@ class TooManyRefused(ValueError):
     """More bad items than the dataset allows."""
 
 
-def check_share(refused: list[Refused], used: int, max_bad: float, name: str) -> None:
-    """Raises TooManyRefused with the top reasons where more than ``max_bad`` (a share) of the items were refused."""
-    total = len(refused) + used
+def check_share(refused: list[Refused], used: int, max_bad: float, name: str, items: int | None = None) -> None:
+    """Raises TooManyRefused with the top reasons where more than ``max_bad`` (a share) of the items were refused.
+
+    There are as many ``items`` as were read, ``used`` and refused ones by default.
+    """
+    total = len(refused) + used if items is None else max(items, len(refused))
     if not total:
         raise TooManyRefused(f"{name} holds no items at all: check its source")
     share = len(refused) / total

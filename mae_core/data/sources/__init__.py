@@ -56,3 +56,5 @@ class Source(NamedTuple):
     notes: list[str]
     described: Mapping[str, Any] = MappingProxyType({})
     """What the modality has to know beyond the samples, such as the names of columns; joins ``dataset.json``."""
+    items: int | None = None
+    """What ``refused`` is a share of: the rows or files that the origin holds, bad ones among them; None where each is one sample."""

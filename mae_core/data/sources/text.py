@@ -72,7 +72,9 @@ def read(
         if unknown:
             notes.append(f"{unknown} tokens of {name} are unknown: characters that train lacks, or has too seldom")
         made.append(part)
-    return Source(made, classes, refused, 0, notes, {"tokens": tokenizer.spec()})
+    return Source(
+        made, classes, refused, 0, notes, {"tokens": tokenizer.spec()}, None if rows else sum(map(len, files.values()))
+    )
 
 
 def _check(

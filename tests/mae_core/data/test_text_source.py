@@ -7,6 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from mae_core.data.pack import Rules, pack
+from mae_core.data.quarantine import TooManyRefused
 from mae_core.data.sources import SourceError
 from mae_core.data.sources.text import read
 from mae_core.data.tokens import tokenizer_of
@@ -162,3 +164,14 @@ def test_what_is_asked_for_wrongly_is_said(tmp_path, changes, words):
     write_rows(tmp_path / "a.csv")
     with pytest.raises(SourceError, match=words):
         read(tmp_path, **{"parts": {"train": ["a.txt"]}, "context": 8, "hold_out": SHARES, **changes})
+
+
+def test_bad_files_are_a_share_of_the_files_and_not_of_the_windows(tmp_path):
+    letters = np.random.default_rng(0).choice(list("abcdefgh \n"), 4000)
+    (tmp_path / "good.txt").write_text("".join(letters))
+    for i in range(4):
+        (tmp_path / f"{i}.txt").write_bytes(b"caf\xe9 " * 100)
+    source = read(tmp_path, {"train": ["*.txt"]}, 16, hold_out=SHARES)
+    assert source.items == 5
+    with pytest.raises(TooManyRefused, match=r"4 of 5 items are bad .*4 × not UTF-8"):
+        pack(source, Rules("text", "text", "CC0", "a test", True, {}), tmp_path / "out")
