@@ -24,12 +24,12 @@ def read(folder: Path, parts: dict[str, str], length: int | None = None) -> Sour
     """``parts`` maps a split's name to its file below ``folder``.
 
     A line whose values are no numbers is set aside. Shorter series are padded with NaN to the longest (or to ``length``, which cuts
-    longer ones); NaN within a line is a gap. Classes are sorted as numbers where they are numbers.
+    longer ones); NaN within a line is a gap. Classes that are numbers are sorted as such, and 1 and 1.0e+00 are one.
     """
     refused: list[Refused] = []
     lines = {name: _read_file(folder / file, refused) for name, file in parts.items()}
     labels = {line.label for some in lines.values() for line in some}
-    classes = sorted(labels, key=lambda label: (0, float(label), label) if _is_number(label) else (1, 0.0, label))
+    classes = sorted(labels, key=lambda label: (0, float(label), "") if _is_number(label) else (1, 0.0, label))
     longest = length or max((len(line.values) for some in lines.values() for line in some), default=0)
     found, cut = [], 0
     for name, some in lines.items():
@@ -42,8 +42,7 @@ def read(folder: Path, parts: dict[str, str], length: int | None = None) -> Sour
         numbers = np.array([classes.index(line.label) for line in some], np.int64)
         found.append(Part(name, samples, numbers, [line.origin for line in some]))
     notes = [f"{cut} series were cut to {longest} moments"] if cut else []
-    names = [str(int(float(c))) if _is_number(c) and float(c).is_integer() else c for c in classes]
-    return Source(found, names, refused, 0, notes)
+    return Source(found, classes, refused, 0, notes)
 
 
 def _read_file(path: Path, refused: list[Refused]) -> list[_Line]:
@@ -68,8 +67,16 @@ def _read_file(path: Path, refused: list[Refused]) -> list[_Line]:
         elif np.isnan(values).all():
             refused.append(Refused(origin, "no values", "every value is missing"))
         else:
-            found.append(_Line(fields[0].strip(), values, origin))
+            found.append(_Line(_class(fields[0].strip()), values, origin))
     return found
+
+
+def _class(text: str) -> str:
+    """A name that equal numbers share."""
+    if not _is_number(text):
+        return text
+    number = float(text)
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def _is_number(text: str) -> bool:

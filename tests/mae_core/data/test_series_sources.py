@@ -30,6 +30,14 @@ def test_ucr_length_and_missing_split(tmp_path):
         ucr.read(tmp_path, {"train": "a", "test": "ECG5000_TEST.tsv"})
 
 
+def test_a_class_is_a_number_however_it_is_written(tmp_path):
+    (tmp_path / "a").write_text("1\t1\t2\n2\t1\t3\n0.50\t1\t4\n")
+    (tmp_path / "b").write_text("1.0000000e+00\t1\t2\n2.0\t1\t3\n5e-1\t1\t4\n")
+    source = ucr.read(tmp_path, {"train": "a", "test": "b"})
+    assert source.classes == ["0.5", "1", "2"]
+    assert [part.labels.tolist() for part in source.parts] == [[1, 2, 0], [1, 2, 0]]
+
+
 def write(path, rows, header="timestamp,value"):
     path.write_text("\n".join([header, *rows]) + "\n")
     return path
