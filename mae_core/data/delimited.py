@@ -6,7 +6,8 @@ import codecs
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mae_core.data.quarantine import Refused
@@ -82,6 +83,28 @@ def read_delimited(data: bytes, file: str, reading: Reading) -> Delimited:
     return Delimited(file, names, whole, refused)
 
 
+def read_records(path: Path, delimiter: str) -> Iterator[Row]:
+    """The records of a UTF-8 file, or of a UTF-16 one that says so, one by one and as they stand; blank lines are none.
+
+    Raises ValueError naming the file and the line where it is no such text, or where a record with wrong quotes begins.
+    """
+    line = 1
+    with open(path, "rb") as start:
+        encoding = encoding_of(start.read(2), "utf-8")
+    with open(path, newline="", encoding="utf-8-sig" if encoding == "utf-8" else encoding) as file:
+        records = csv.reader(file, delimiter=delimiter, strict=True)
+        try:
+            for fields in records:
+                if fields:
+                    yield Row(line, fields)
+                line = records.line_num + 1
+        except csv.Error as problem:
+            raise ValueError(f"{path}, line {line}: {problem}: mend the quotes") from None
+        except UnicodeDecodeError:
+            _decode(path.read_bytes(), str(path), "utf-8", "convert the file to UTF-8")
+            raise
+
+
 def encoding_of(data: bytes, asked: str) -> str:
     """How a file is encoded: as its byte order mark says, else as was ``asked`` for."""
     if data.startswith(UTF16):
@@ -89,7 +112,9 @@ def encoding_of(data: bytes, asked: str) -> str:
     return "utf-8" if asked.lower().replace("_", "-") in ("utf-8", "utf8") else asked
 
 
-def _decode(data: bytes, file: str, asked: str) -> str:
+def _decode(
+    data: bytes, file: str, asked: str, advice: str = "say how it is written, such as `encoding: latin-1`"
+) -> str:
     encoding = encoding_of(data, asked)
     try:
         return data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
@@ -98,8 +123,7 @@ def _decode(data: bytes, file: str, asked: str) -> str:
     except UnicodeDecodeError as problem:
         line = data.count(b"\n", 0, problem.start) + 1
         raise ValueError(
-            f"{file} is not {encoding}: byte {data[problem.start]:#04x} at offset {problem.start}, line {line}; "
-            "say how it is written, such as `encoding: latin-1`"
+            f"{file} is not {encoding}: byte {data[problem.start]:#04x} at offset {problem.start}, line {line}; {advice}"
         ) from None
 
 

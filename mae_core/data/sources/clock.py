@@ -1,29 +1,33 @@
 """Long recordings on a clock, one CSV file each, cut into windows.
 
 Time stamps may be out of order (sorted, counted), repeated (averaged, counted), missing (NaN, counted) or no dates at all (set aside). The
-clock is the most frequent step between stamps; a value that lies off it goes to the nearest tick.
+clock is the step that most stamps keep over the whole file, months of the calendar among them; a value that lies off it goes to the nearest
+tick, and values that meet there are averaged, too, and counted.
 """
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mae_core.data.anomaly_windows import Marked, read_windows, unix_seconds, within
+from mae_core.data.anomaly_windows import Marked, read_windows, within
+from mae_core.data.delimited import Row, read_records
 from mae_core.data.quarantine import Refused
 from mae_core.data.sources import Part, Source, SourceError
+from mae_core.data.ticks import SECOND, Clock, fit_clock, microseconds
 from mae_core.registry import nearest
 
 MISSING = ("", "NA", "NaN", "nan", "NULL", "?")
 CLASSES = ("normal", "anomaly")
 LONGEST_TICKS = 50_000_000
 """Of one recording: a stamp that is centuries off would ask for all memory."""
+LARGEST = float(np.finfo(np.float32).max)
+SHOWN = 40
+"""Characters of a field that is quoted."""
 
 
 class Recording(NamedTuple):
@@ -31,14 +35,18 @@ class Recording(NamedTuple):
 
     values: np.ndarray
     """(C, ticks) float32, NaN = not there."""
-    start: float
-    """Unix seconds of the first tick."""
-    step: float
-    """Seconds between ticks."""
+    clock: Clock
     notes: list[str]
     refused: list[Refused]
     anomalous: np.ndarray
     """(ticks,) bool: the rows say so of themselves."""
+    rows: int
+    """That the file holds, refused ones among them."""
+
+    @property
+    def step(self) -> float:
+        """Seconds between ticks."""
+        return self.clock.step / SECOND
 
 
 def read(
@@ -80,10 +88,11 @@ def read(
     marked = read_windows(folder / anomalies) if anomalies else Marked({}, [])
     notes = _unmatched(marked, files)
     refused = list(marked.refused)
-    sparse = 0
+    sparse, items = 0, len(marked.refused) + sum(map(len, marked.stretches.values()))
     for file in files:
         one = record(folder / file, columns, time, anomaly_column, delimiter)
         refused += one.refused
+        items += one.rows
         notes += [f"{file}: {note}" for note in one.notes]
         ticks = one.values.shape[1]
         known = _key_of(file, marked)
@@ -106,7 +115,7 @@ def read(
             raise SourceError(f"no window of {window} ticks fits into {name}: choose a shorter window or other splits")
     found = [Part(n, np.stack(some), np.array(labels[n], np.int64), origins[n]) for n, some in parts.items()]
     classes = list(CLASSES) if anomalies or anomaly_column else []
-    return Source(found, classes, refused, 0, notes, {"columns": list(columns), "window": window})
+    return Source(found, classes, refused, 0, notes, {"columns": list(columns), "window": window}, items)
 
 
 def _check_marks(folder: Path, files: Sequence[str], column: str, delimiter: str) -> None:
@@ -135,8 +144,8 @@ def _label(one: Recording, start: int, window: int, marked: Marked, key: str | N
     """Place in CLASSES of the window that begins at tick ``start``; −1 where nobody looked for anomalies."""
     if key is None:
         return -1
-    first = np.array([one.start + one.step * start])
-    return int(within(marked.stretches[key], first, first + one.step * (window - 1))[0])
+    first, last = (np.array([one.clock.seconds(tick)]) for tick in (start, start + window - 1))
+    return int(within(marked.stretches[key], first, last)[0])
 
 
 def record(
@@ -150,72 +159,78 @@ def record(
     if len(stamps) < 2:
         first = f"; {refused[0].file} was set aside: {refused[0].detail}" if refused else ""
         raise SourceError(f"{path} holds {len(stamps)} readable rows: a clock needs two{first}")
-    at, values = np.array(stamps), np.array(rows, np.float64)
+    at, values = np.array(stamps, np.int64), np.array(rows, np.float64)
     notes = []
     disordered = int((np.diff(at) < 0).sum())
     if disordered:
         notes.append(f"{disordered} time stamps come before the one above them: sorted")
     order = np.argsort(at, kind="stable")
     at, values = at[order], values[order]
-    gaps = np.diff(np.unique(at))
-    if not len(gaps):
+    if at[0] == at[-1]:
         raise SourceError(f"{path}: all {len(at)} rows have the same time stamp")
-    step = float(Counter(gaps.tolist()).most_common(1)[0][0])
-    tick = np.round((at - at[0]) / step).astype(np.int64)
-    ticks = int(tick[-1]) + 1
+    clock = fit_clock(at)
+    ticks = int(clock.ticks[-1]) + 1
     if ticks > LONGEST_TICKS:
-        raise SourceError(f"{path}: its time stamps span {ticks:,} steps of {step:g} s: is one of them wrong?")
-    repeated = len(tick) - len(np.unique(tick))
-    if repeated:
-        notes.append(f"{repeated} time stamps are repeated: their values are averaged")
+        raise SourceError(f"{path}: its time stamps span {ticks:,} steps of {clock.words}: is one of them wrong?")
+    notes += _tick_notes(at, clock, ticks)
     values, marked = values[:, :-1], np.nan_to_num(values[:, -1]) != 0
     anomalous = np.zeros(ticks, bool)
-    anomalous[tick[marked]] = True
+    anomalous[clock.ticks[marked]] = True
     there = np.isfinite(values)
     total, count = np.zeros((ticks, len(columns))), np.zeros((ticks, len(columns)))
-    np.add.at(total, tick, np.where(there, values, 0))
-    np.add.at(count, tick, there)
-    absent = ticks - len(np.unique(tick))
-    if absent:
-        notes.append(f"{absent} of {ticks} moments of the clock ({step:g} s) have no row: gaps")
+    np.add.at(total, clock.ticks, np.where(there, values, 0))
+    np.add.at(count, clock.ticks, there)
     with np.errstate(invalid="ignore"):
         mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return Recording(mean.T.astype(np.float32), float(at[0]), step, notes, refused, anomalous)
+    return Recording(mean.T.astype(np.float32), clock, notes, refused, anomalous, len(stamps) + len(refused))
+
+
+def _tick_notes(at: np.ndarray, clock: Clock, ticks: int) -> list[str]:
+    """What to say of stamps that share a tick, and of ticks without one."""
+    different, used = len(np.unique(at)), len(np.unique(clock.ticks))
+    notes = []
+    if repeated := len(at) - different:
+        notes.append(f"{repeated} time stamps are repeated: their values are averaged")
+    if met := different - used:
+        notes.append(f"{met} time stamps fell on the tick of another ({clock.words}): their values are averaged")
+    if absent := ticks - used:
+        notes.append(f"{absent} of {ticks} moments of the clock ({clock.words}) have no row: gaps")
+    return notes
 
 
 def _rows(
     path: Path, columns: Sequence[str], time: list[str], marks: str | None, delimiter: str
-) -> tuple[list[float], list[list[float]], list[Refused]]:
-    """Stamps, values and what was set aside; the last of a row's values is its mark, 0 where there is none."""
+) -> tuple[list[int], list[list[float]], list[Refused]]:
+    """Stamps in microseconds, values and what was set aside; the last of a row's values is its mark, 0 where there is none."""
     names = _header(path, delimiter)
     absent = [name for name in [*time, *columns] if name not in names]
     if absent:
         raise SourceError(f"{path} has no column {', '.join(absent)}: it has {', '.join(names)}")
-    stamps: list[float] = []
+    stamps: list[int] = []
     rows: list[list[float]] = []
     refused: list[Refused] = []
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        next(reader)
-        for fields in filter(None, reader):
-            origin = f"{path.name}:{reader.line_num}"
-            if len(fields) != len(names):
-                detail = f"{len(fields)} fields instead of {len(names)}"
-                refused.append(Refused(origin, "wrong number of fields", detail))
-                continue
-            row = dict(zip(names, fields))
-            try:
-                stamp = _stamp([row[name] for name in time])
-                values = [_value(row[name]) for name in columns]
-                values.append(_value(row[marks]) if marks in row else 0.0)
-            except ValueError as problem:
-                refused.append(Refused(origin, "unreadable row", str(problem)))
-                continue
-            if any(np.isinf(value) for value in values):
-                refused.append(Refused(origin, "not finite", "inf is neither a value nor a gap"))
-                continue
-            stamps.append(stamp)
-            rows.append(values)
+    records = _records(path, delimiter)
+    next(records)
+    for line, fields in records:
+        origin = f"{path.name}:{line}"
+        if len(fields) != len(names):
+            refused.append(Refused(origin, "wrong number of fields", f"{len(fields)} fields instead of {len(names)}"))
+            continue
+        row = dict(zip(names, fields))
+        try:
+            stamp = _stamp([row[name] for name in time])
+            values = [_value(row[name]) for name in columns]
+            values.append(_value(row[marks]) if marks in row else 0.0)
+        except ValueError as problem:
+            refused.append(Refused(origin, "unreadable row", str(problem)))
+            continue
+        if any(abs(value) > LARGEST for value in values):
+            refused.append(
+                Refused(origin, "not finite", "inf, or what float32 cannot hold, is neither a value nor a gap")
+            )
+            continue
+        stamps.append(stamp)
+        rows.append(values)
     return stamps, rows, refused
 
 
@@ -223,17 +238,30 @@ def _header(path: Path, delimiter: str) -> list[str]:
     """The names of a file's columns."""
     if not path.is_file():
         raise SourceError(f"{path} is missing")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        return next(csv.reader(file, delimiter=delimiter), [])
+    return next((row.fields for row in _records(path, delimiter)), [])
 
 
-def _stamp(fields: list[str]) -> float:
-    """Unix seconds of an ISO stamp (UTC unless it says otherwise), or of year, month, day, hour."""
-    if len(fields) > 1:
-        return datetime(*[int(field) for field in fields], tzinfo=UTC).timestamp()  # type: ignore[misc,arg-type]
-    return unix_seconds(fields[0])
+def _records(path: Path, delimiter: str) -> Iterator[Row]:
+    """Raises SourceError where the file as a whole cannot be read."""
+    try:
+        yield from read_records(path, delimiter)
+    except ValueError as problem:
+        raise SourceError(str(problem)) from None
+
+
+def _stamp(fields: list[str]) -> int:
+    """Microseconds since 1970 of an ISO stamp (UTC unless it says otherwise), or of year, month, day, hour. Raises ValueError."""
+    try:
+        if len(fields) > 1:
+            return microseconds(datetime(*[int(field) for field in fields], tzinfo=UTC))  # type: ignore[misc,arg-type]
+        return microseconds(datetime.fromisoformat(fields[0].strip()))
+    except (ValueError, OverflowError):
+        raise ValueError(f"{' '.join(fields)[:SHOWN]!r} is no time stamp") from None
 
 
 def _value(text: str) -> float:
     text = text.strip()
-    return float("nan") if text in MISSING else float(text)
+    try:
+        return float("nan") if text in MISSING else float(text)
+    except ValueError:
+        raise ValueError(f"{text[:SHOWN]!r} is no number") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mae_core.data.delimited import read_records
 from mae_core.data.quarantine import ItemProblem, Refused
 from mae_core.data.sources import Part, Source, SourceError
 from mae_core.data.sources.folder import Item, list_parts
@@ -67,6 +67,7 @@ def read(
     if labels:
         items = _labelled(items, folder / labels, refused)
         ignored -= any((folder / labels).is_relative_to(folder / place) for place in within.values())
+    count = len(refused) + sum(map(len, items.values()))
     films = {name: _decode(some, look, refused) for name, some in items.items()}
     classes = sorted({film.item.label for some in films.values() for film in some if film.item.label is not None})
     full = [film.item.origin for some in films.values() for film in some if len(film.clips) == most]
@@ -80,7 +81,7 @@ def read(
         notes.append(
             f"{len(full)} videos gave {most} clips each; what may follow was not looked at: {', '.join(full[:3])}"
         )
-    return Source(made, classes, refused, ignored, notes, {"stride": stride})
+    return Source(made, classes, refused, ignored, notes, {"stride": stride}, count)
 
 
 def _check(look: Look, parts: Mapping[str, str], hold_out: Mapping[str, float], by: str) -> None:
@@ -109,15 +110,30 @@ def _labelled(items: Mapping[str, list[Item]], table: Path, refused: list[Refuse
     """The files with their classes; one that the table names in vain is refused."""
     if not table.is_file():
         raise SourceError(f"{table} is missing: `labels` names a CSV with the columns file and label")
-    with open(table, newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows or not {"file", "label"} <= set(rows[0]):
-        raise SourceError(f"{table} needs the columns file and label, and a row for each video")
-    known = {row["file"]: row["label"] or None for row in rows}
+    known = _known(table, refused)
     found = {name: [item._replace(label=known.get(item.origin)) for item in some] for name, some in items.items()}
     there = {item.origin for some in items.values() for item in some}
     refused += [Refused(file, "no such file", f"named in {table.name}") for file in known if file not in there]
     return found
+
+
+def _known(table: Path, refused: list[Refused]) -> dict[str, str | None]:
+    """The class of each file that the table names, None where it says none; rows of too few or too many fields are refused."""
+    try:
+        records = list(read_records(table, ","))
+    except ValueError as problem:
+        raise SourceError(str(problem)) from None
+    if len(records) < 2 or not {"file", "label"} <= set(records[0].fields):
+        raise SourceError(f"{table} needs the columns file and label, and a row for each video")
+    names, known = records[0].fields, {}
+    for line, fields in records[1:]:
+        if len(fields) != len(names):
+            said = f"{len(fields)} fields instead of {len(names)}"
+            refused.append(Refused(f"{table.name}:{line}", "wrong number of fields", said))
+            continue
+        row = dict(zip(names, fields))
+        known[row["file"]] = row["label"] or None
+    return known
 
 
 def _decode(items: Sequence[Item], look: Look, refused: list[Refused]) -> list[_Film]:

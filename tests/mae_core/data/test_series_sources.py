@@ -1,11 +1,14 @@
 """Series from the UCR form and from clocks: disorder is mended by a stated rule and counted."""
 
 import json
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
 
 from mae_core.data.anomaly_windows import read_windows
+from mae_core.data.pack import Rules, pack
+from mae_core.data.quarantine import TooManyRefused
 from mae_core.data.sources import SourceError, clock, ucr
 
 
@@ -116,6 +119,72 @@ def test_rows_with_another_number_of_fields_are_set_aside(tmp_path):
 def test_hopeless_files_are_refused(tmp_path, header, rows, words):
     with pytest.raises(SourceError, match=words):
         clock.record(write(tmp_path / "x.csv", rows, header), ["value"], "timestamp")
+
+
+def test_a_stray_quote_is_an_error_with_its_line_and_no_row(tmp_path):
+    rows = [f"2024-01-01 {i // 60:02d}:{i % 60:02d}:00,{i}" for i in range(100)]
+    rows[40] = rows[40].replace(",", ',"')
+    with pytest.raises(SourceError, match=r"x\.csv, line 42: .*: mend the quotes"):
+        clock.record(write(tmp_path / "x.csv", rows), ["value"], "timestamp")
+    rows[60] = rows[60].replace(",", ',"')
+    with pytest.raises(SourceError, match=r"x\.csv, line 42: .*: mend the quotes"):
+        clock.record(write(tmp_path / "x.csv", rows), ["value"], "timestamp")
+
+
+@pytest.mark.parametrize("line", ["timestamp,value,T °C", "2024-01-01,1,9 °"])
+def test_a_file_that_is_not_utf_8_is_named_with_the_line(tmp_path, line):
+    text = "timestamp,value,T\n" if line.startswith("2024") else ""
+    (tmp_path / "x.csv").write_bytes(f"{text}{line}\n".encode("latin-1"))
+    number = 2 if text else 1
+    with pytest.raises(SourceError, match=rf"x\.csv is not utf-8: byte 0xb0 .* line {number}; convert"):
+        clock.record(tmp_path / "x.csv", ["value"], "timestamp")
+
+
+def test_what_is_quoted_of_a_bad_row_is_short_and_huge_numbers_are_none(tmp_path):
+    rows = ["2024-01-01,1", f"{'x' * 5000},2", f"2024-01-02,{'y' * 5000}", "2024-01-03,1e300", "2024-01-04,4"]
+    one = clock.record(write(tmp_path / "x.csv", rows), ["value"], "timestamp")
+    assert [item.reason for item in one.refused] == ["unreadable row", "unreadable row", "not finite"]
+    assert max(len(item.detail) for item in one.refused) < 100
+    huge = write(tmp_path / "y.csv", [f"{10**30},1,1,1,1", *(f"2024,1,1,{h},1" for h in range(3))], "y,m,d,h,value")
+    assert [item.reason for item in clock.record(huge, ["value"], ["y", "m", "d", "h"]).refused] == ["unreadable row"]
+
+
+def test_rows_that_meet_on_a_tick_are_not_called_repeated(tmp_path):
+    minutes = ["00:00", "01:00", "01:00", "02:00", "02:10", "03:00", "04:00", "05:00"]
+    one = clock.record(
+        write(tmp_path / "x.csv", [f"2024-01-01 00:{m},{i}" for i, m in enumerate(minutes)]), ["value"], "timestamp"
+    )
+    assert one.notes == [
+        "1 time stamps are repeated: their values are averaged",
+        "1 time stamps fell on the tick of another (60 s): their values are averaged",
+    ]
+    assert one.values[0].tolist() == [0, 1.5, 3.5, 5, 6, 7]
+
+
+def test_a_fast_clock_and_a_calendar_lose_no_row(tmp_path):
+    start = datetime(2024, 1, 1)
+    rows = [f"{(start + timedelta(milliseconds=i)).isoformat()},{i}" for i in range(20_000)]
+    one = clock.record(write(tmp_path / "x.csv", rows), ["value"], "timestamp")
+    assert one.step == 0.001 and not one.notes and one.values[0].tolist() == list(range(20_000))
+    rows = [f"{1949 + i // 12}-{i % 12 + 1:02d}-01,{i}" for i in range(144)]
+    (tmp_path / "marked.json").write_text(json.dumps({"y.csv": [["1950-03-01", "1950-03-01"]]}))
+    write(tmp_path / "y.csv", rows)
+    source = clock.read(tmp_path, ["y.csv"], ["value"], "timestamp", 6, 6, splits=(0.5, 0.2), anomalies="marked.json")
+    assert source.parts[0].samples.ravel().tolist() == list(range(72)) and not source.notes
+    assert source.parts[0].labels.tolist() == [0, 0, 1] + [0] * 9
+
+
+def test_bad_rows_are_a_share_of_the_rows_and_not_of_the_windows(tmp_path):
+    def prepared(every):
+        rows = [f"2024-01-01 {i // 60:02d}:{i % 60:02d}:00,{'x' if i % every == 7 else i}" for i in range(1200)]
+        write(tmp_path / "x.csv", rows)
+        source = clock.read(tmp_path, ["x.csv"], ["value"], "timestamp", 24, 24)
+        assert source.items == 1200
+        return pack(source, Rules("clock", "series", "CC0", "a test", True, {}), tmp_path / "out")
+
+    assert prepared(60)["quarantined"] == 20, "20 of 1,200 rows, however few windows they make"
+    with pytest.raises(TooManyRefused, match="120 of 1200 items are bad"):
+        prepared(10)
 
 
 def test_splits_and_windows_that_leave_nothing(tmp_path):

@@ -87,6 +87,25 @@ def test_labels_from_a_table(tmp_path):
     assert not any("class folder" in note for note in source.notes), "folders are no classes there"
 
 
+def test_a_table_that_is_no_table_is_refused_by_its_line(tmp_path):
+    for name in ("a.avi", "b.avi"):
+        make_video(tmp_path / name, 24)
+    options = {**LOOK, "labels": "labels.csv", "hold_out": SHARES, "by": "time"}
+    (tmp_path / "labels.csv").write_text('file,label\na.avi,one\nb.avi,"two\n')
+    with pytest.raises(SourceError, match=r"labels\.csv, line 3: .*: mend the quotes"):
+        read(tmp_path, **options)
+    (tmp_path / "labels.csv").write_bytes("file,label\na.avi,caf\xe9\n".encode("latin-1"))
+    with pytest.raises(SourceError, match=r"labels\.csv is not utf-8: byte 0xe9 .* line 2"):
+        read(tmp_path, **options)
+    (tmp_path / "labels.csv").write_text("")
+    with pytest.raises(SourceError, match="needs the columns file and label"):
+        read(tmp_path, **options)
+    (tmp_path / "labels.csv").write_text("file,label\na.avi,one\nb.avi\n")
+    source = read(tmp_path, **options)
+    assert [(item.file, item.reason) for item in source.refused] == [("labels.csv:3", "wrong number of fields")]
+    assert source.items == 3, "two videos and a bad row, however many clips"
+
+
 def test_bad_files_are_counted_and_give_no_clip(tmp_path):
     folders(tmp_path)
     (tmp_path / "cat" / "empty.avi").write_bytes(b"")
