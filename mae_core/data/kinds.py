@@ -19,6 +19,8 @@ INFINITE = re.compile(r"[+-]?(inf|infinity)", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 EPOCH = datetime(2000, 1, 1)
 """Dates become days since then, which float32 holds to about a minute."""
+FIRST, LAST = ((end - EPOCH) / timedelta(days=1) for end in (datetime.min, datetime(9999, 12, 31, 23, 59)))
+"""The days that a date can be; what a model believes of one reaches further."""
 EXACT = 2**24
 """Whole numbers beyond it lose digits in float32."""
 MOST_CATEGORIES = 200
@@ -27,8 +29,8 @@ KINDS = ("number", "category", "date", "ignore")
 
 
 def words_of_days(value: float) -> str:
-    """The inverse of ``days``, to the minute; the day alone at midnight."""
-    when = EPOCH + timedelta(minutes=round(value * 24 * 60))
+    """The inverse of ``days``, to the minute; the day alone at midnight. Days beyond the years 1 to 9999 are their ends."""
+    when = EPOCH + timedelta(minutes=round(min(max(value, FIRST), LAST) * 24 * 60))
     return when.date().isoformat() if when.hour == when.minute == 0 else when.isoformat(" ", "minutes")
 
 

@@ -152,6 +152,7 @@ def test_disordered_dates_are_reported_each(broken):
     assert (
         words_of_days(days("2024-03-31 02:00:00")) == "2024-03-31 02:00"
         and words_of_days(days("1999-12-31")) == "1999-12-31"
+        and words_of_days(days("9999-12-31")) == "9999-12-31"
     )
     assert days("2024-03-31T02:00:00+02:00") == days("2024-03-31")
 
@@ -238,3 +239,10 @@ def test_tables_of_scikit_learn(name, shape, classes, tmp_path):
     assert open_dataset(tmp_path / name).labelled == bool(classes)
     with pytest.raises(SourceError, match="carries no table"):
         sklearn.read(tmp_path, "titanic")
+
+
+@pytest.mark.parametrize("value", [1e9, float("inf"), float(np.float32(days("9999-12-31 23:59:59")))])
+def test_days_that_no_calendar_has_are_its_ends(value):
+    assert words_of_days(value) == "9999-12-31 23:59"
+    assert words_of_days(-abs(value)) == "0001-01-01" or value < 1e7
+    assert days("0001-01-01") >= -2_921_939 and words_of_days(days("0001-01-01")) == "0001-01-01"
