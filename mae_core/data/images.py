@@ -112,6 +112,8 @@ def plain(image: Image.Image) -> Image.Image:
         values = np.asarray(image).astype(np.float64)
         if values.min() < 0 or values.max() > 65535:
             raise ImageProblem("values out of range", "integer pixels beyond 16 bits")
+        if isinstance(clear := image.info.get("transparency"), int):
+            values[values == clear] = BACKGROUND * 257
         return Image.fromarray((values / 257).round().astype(np.uint8))
     if image.mode == "F":
         values = np.asarray(image)
@@ -120,9 +122,9 @@ def plain(image: Image.Image) -> Image.Image:
         if values.min() < 0 or values.max() > 1:
             raise ImageProblem("values out of range", "float pixels must lie in 0..1")
         return Image.fromarray((values * 255).round().astype(np.uint8))
-    if image.mode in ("1", "L"):
+    if image.mode in ("1", "L") and "transparency" not in image.info:
         return image.convert("L")
-    if image.mode in ("LA", "La"):
+    if image.mode in ("1", "L", "LA", "La"):
         return _on_background(image, "L")
     if image.mode in ("RGBA", "RGBa", "PA") or "transparency" in image.info:
         return _on_background(image, "RGB")

@@ -73,6 +73,17 @@ def test_alpha_is_composited_on_white():
     assert (np.asarray(open_image(buffer.getvalue())) == 255).all()
 
 
+@pytest.mark.parametrize(("mode", "clear"), [("1", 0), ("L", 0), ("I;16", 0), ("RGB", (0, 0, 0))])
+def test_what_a_colour_makes_transparent_is_white(mode, clear):
+    buffer = io.BytesIO()
+    image = Image.new(mode, (4, 4), clear)
+    if mode == "L":
+        image.putpixel((0, 0), 100)
+    image.save(buffer, "PNG", transparency=clear)
+    shown = np.asarray(open_image(buffer.getvalue()))
+    assert (shown.ravel()[1:] == 255).all() and shown.ravel()[0] == (100 if mode == "L" else 255)
+
+
 def test_palette_is_colour_not_index(shared_data):
     assert picture(shared_data, "palette-transparent.png").mode == "RGB"
 
