@@ -93,23 +93,36 @@ def color_jitter(raw: Tensor, draws: Draws, strength: float) -> Tensor:
 def excerpt(raw: Tensor, draws: Draws, share: float, axes: Sequence[int] = (1, 2)) -> Tensor:
     """float (B, …) → a part of each along ``axes``, stretched to the same size by straight lines.
 
-    The sides are drawn apart, each at least so long that the part is ``share`` of the whole. What is next to NaN becomes NaN.
+    The sides are drawn apart, each at least so long that the part is ``share`` of the whole. NaN at the ends of an axis is no part of the
+    whole and stays where it is. What is next to NaN becomes NaN; a sample of which nothing would be left stays as it is.
     """
     least = share ** (1 / len(axes))
     side = least + (1 - least) * draws.uniform("excerpt", len(axes))
     start = draws.uniform("excerpt start", len(axes)) * (1 - side)
+    given = raw
     for i, axis in enumerate(axes):
         size = raw.shape[axis]
-        at = (
-            start[:, i, None] + side[:, i, None] * ((torch.arange(size, device=raw.device) + 0.5) / size)
-        ) * size - 0.5
-        low = at.clamp(0, size - 1).floor().long()
-        high = (low + 1).clamp_max(size - 1)
-        part = (at.clamp(0, size - 1) - low).to(raw.dtype)
+        places = torch.arange(size, device=raw.device)
+        first, last = _extent(given, axis)
+        long = last - first + 1
+        at = (start[:, i, None] + side[:, i, None] * ((places - first + 0.5) / long)) * long - 0.5
+        at = torch.where((places < first) | (places > last), places, (at + first).clamp(first, last))
+        low = at.floor().long()
+        high = (low + 1).minimum(last).maximum(low)
+        part = (at - low).to(raw.dtype)
         along = [len(raw)] + [size if other == axis else 1 for other in range(1, raw.dim())]
         low, high, part = (x.view(along).expand_as(raw) for x in (low, high, part))
         raw = torch.lerp(raw.gather(axis, low), raw.gather(axis, high), part)
-    return raw
+    empty = raw.isnan().flatten(1).all(1)
+    return torch.where(empty.view(-1, *[1] * (raw.dim() - 1)), given, raw)
+
+
+def _extent(raw: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """(B, 1) and (B, 1): the first and the last place along ``axis`` of (B, …) where anything is there; all of it where nothing is."""
+    there = ~raw.isnan().movedim(axis, 1).flatten(2).all(2)
+    there |= ~there.any(1, keepdim=True)
+    last = there.shape[1] - 1 - there.flip(1).int().argmax(1, keepdim=True)
+    return there.int().argmax(1, keepdim=True), last
 
 
 def shift(raw: Tensor, draws: Draws, most: int) -> Tensor:

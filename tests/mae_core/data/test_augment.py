@@ -7,7 +7,7 @@ import colorsys
 import pytest
 import torch
 
-from mae_core.data.augment import GREY, JITTERED, Augmentation, change_pictures, color_jitter
+from mae_core.data.augment import GREY, JITTERED, Augmentation, change_pictures, color_jitter, excerpt
 from mae_core.draws import Draws
 from mae_core.modalities import MODALITIES
 from mae_core.registry import resolve
@@ -91,3 +91,21 @@ def test_a_training_refuses_what_makes_no_sense_before_its_first_step(make_confi
     settings = Settings(steps=1, batch_size=2, lr=1e-3, flip=True)
     with pytest.raises(ValueError, match=r"pretrain\.flip: a .* cannot be changed so, only by: pretrain\.crop"):
         list(fit(start(config, settings), torch.zeros(4, 1, 12).numpy(), settings))
+
+
+@pytest.mark.parametrize("axes", [(1, 2), (1,)])
+def test_an_excerpt_lies_within_what_is_there(axes):
+    """Of a short sound in a long window, and of one that nothing precedes."""
+    raw = torch.full((N, 32, 4), -50.0) + torch.arange(32.0).view(32, 1)
+    raw[:, 8:] = raw[1, :2] = float("nan")
+    raw[2] = float("nan")
+    found = excerpt(raw, DRAWS, 0.25, axes)
+    assert torch.equal(found.isnan().any(2)[1:], raw.isnan().any(2)[1:]), "the padding stays where it is"
+    assert not found[3:, :8].isnan().any() and found[3:, :8].min() >= -50 and found[3:, :8].max() <= -43
+    assert found[2].isnan().all() and found[3:, 0, 0].unique().numel() > N // 2
+
+
+def test_an_excerpt_of_a_gap_alone_is_not_taken():
+    raw = torch.full((N, 1, 64), float("nan"))
+    raw[..., 0] = raw[..., -1] = 1.0
+    assert not excerpt(raw, DRAWS, 0.3, (2,)).isnan().flatten(1).all(1).any()
