@@ -70,6 +70,11 @@ def read(
     if not pairs:
         raise SourceError(f"{folder / table} lists no usable picture")
     split, groups = _split(pairs, hold_out, alike)
+    if not (split == "train").any():
+        raise SourceError(
+            f"{folder / table}: {len(pairs)} texts form only {groups} groups that no split may part, which leaves nothing to train: "
+            "give more that differ, or smaller shares under `hold_out`"
+        )
     named = {pair.label for pair in pairs if pair.label is not None}
     classes = sorted(named)
     tokenizer = TOKENS[tokens].learn((pair.text for pair, place in zip(pairs, split) if place == "train"), vocabulary)
@@ -85,6 +90,7 @@ def read(
     longer = sum(len(row) > context for row in ids)
     notes = [f"picture modes: {', '.join(f'{mode} {count}' for mode, count in sorted(modes.items()))}"]
     notes.append(f"{len(pairs)} pairs in {groups} groups that no split parts")
+    notes += _much_larger(split, hold_out)
     notes += [f"{longer} texts are longer than {context} tokens and are cut"] if longer else []
     known = [described("picture", "image", pixels), described("words", "text", rows, tokens=tokenizer.spec())]
     return Source(parts, classes, refused, 0, notes, {"parts": known})
@@ -185,13 +191,30 @@ def _split(pairs: Sequence[Pair], hold_out: Mapping[str, float], alike: Sequence
     order = iter(sorted(zip(hashes, members.values()), key=lambda entry: entry[0]))
     for name in HELD_OUT:
         wanted = round(hold_out[name] * len(pairs))
-        while wanted > 0:
-            _, own = next(order)
-            split[own] = name
-            wanted -= len(own)
+        while wanted > 0 and (entry := next(order, None)) is not None:
+            split[entry[1]] = name
+            wanted -= len(entry[1])
+        if wanted > 0:
+            raise SourceError(
+                f"{len(pairs)} texts form only {len(members)} groups that no split may part, too few for train, validation and test: "
+                "give more that differ"
+            )
     return split, len(members)
 
 
+def _much_larger(split: np.ndarray, hold_out: Mapping[str, float]) -> list[str]:
+    """What to say of splits that a large group made half as large again as they were to be, or more."""
+    notes = []
+    for name in HELD_OUT:
+        count, wanted = int((split == name).sum()), round(hold_out[name] * len(split))
+        if count - wanted > max(wanted / 2, 1):
+            notes.append(
+                f"{name} holds {count} pairs where {wanted} were asked for: a group of like ones is never parted"
+            )
+    return notes
+
+
 def _key(text: str, alike: frozenset[str]) -> str:
-    """The words of a text without those of ``alike``, in order."""
-    return " ".join(word for word in re.findall(r"\w+", text.lower()) if word not in alike)
+    """The words of a text without those of ``alike``, in order; a text without words as it is."""
+    words = re.findall(r"\w+", text.lower())
+    return " ".join(word for word in words if word not in alike) if words else text

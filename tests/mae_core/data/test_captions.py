@@ -195,3 +195,33 @@ def test_what_is_packed_knows_its_parts(prepared):
 def test_what_cannot_be_joined(prepared, parts, partners, missing, message):
     with pytest.raises(SourceError, match=message):
         pairs.read(prepared, parts, partners, missing)
+
+
+def split_sizes(source):
+    return [len(part.names) for part in source.parts]
+
+
+def test_texts_without_words_are_not_alike(tmp_path):
+    rows = [f"{i}.png,{text},a" for i, text in enumerate(["😀", "😁", "❤", "!!", "?", "...", "→", "★", "♥", "§"])]
+    found = read(folder_of(tmp_path, rows))
+    assert split_sizes(found) == [6, 2, 2] and "10 pairs in 10 groups that no split parts" in found.notes
+    alike = [f"{i}.png,{who},a" for i, who in enumerate(["man", "woman"] * 2 + COLOURS)]
+    (tmp_path / "more").mkdir()
+    found = read(folder_of(tmp_path / "more", alike), alike=["man", "woman"])
+    assert "12 pairs in 9 groups that no split parts" in found.notes
+
+
+@pytest.mark.parametrize("texts", [["one"], ["one", "two"]])
+def test_too_few_groups_are_refused(tmp_path, texts):
+    rows = [f"{i}.png,{texts[i % len(texts)]},a" for i in range(12)]
+    with pytest.raises(SourceError, match=f"texts form only {len(texts)} groups"):
+        read(folder_of(tmp_path, rows))
+
+
+def test_a_split_that_a_large_group_fills_is_told(tmp_path):
+    found = read(
+        folder_of(tmp_path, [f"{i}.png,{COLOURS[i % 3]},a" for i in range(18)]),
+        hold_out={"validation": 0.1, "test": 0.1},
+    )
+    assert split_sizes(found) == [6, 6, 6]
+    assert "validation holds 6 pairs where 2 were asked for: a group of like ones is never parted" in found.notes
