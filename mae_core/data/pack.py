@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ def pack(source: Source, rules: Rules, folder: Path) -> dict[str, Any]:
     """Writes the dataset to ``folder`` and returns its ``dataset.json``. The same source gives the same bytes."""
     used = sum(len(part.samples) for part in source.parts)
     check_share(source.refused, used, rules.max_bad, rules.name, source.items)
+    _check_names(source, rules.name)
     hashes = {part.name: digests(part.samples) for part in source.parts}
     splits = _split(source.parts, hashes, rules)
     within, across, leaks = _duplicates(splits, hashes, {part.name: part for part in source.parts})
@@ -89,6 +91,16 @@ def pack(source: Source, rules: Rules, folder: Path) -> dict[str, Any]:
         write_quarantine(staging / "quarantine.csv", source.refused)
         (staging / "dataset.json").write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n")
     return info
+
+
+def _check_names(source: Source, name: str) -> None:
+    """Raises DatasetError for the name of a sample or a class that is no Unicode, such as that of a file in another encoding."""
+    refused = (text for item in source.refused for text in item)
+    for text in chain(source.classes, refused, *(part.names for part in source.parts)):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DatasetError(f"{name}: {text!r} is no whole text: rename the file or the class") from None
 
 
 Splits = dict[str, tuple[Part, np.ndarray]]

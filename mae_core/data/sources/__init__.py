@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -33,6 +35,11 @@ SOURCES = {
 
 class SourceError(ValueError):
     """An origin that cannot be read at all."""
+
+
+def readable(path: Path | str) -> str:
+    r"""A path or a name as text that can be written; bytes that are not UTF-8 stand as ``\xe9``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class Part(NamedTuple):

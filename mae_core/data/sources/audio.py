@@ -11,7 +11,7 @@ import numpy as np
 
 from mae_core.data.quarantine import Refused
 from mae_core.data.sounds import SUFFIXES, SoundProblem
-from mae_core.data.sources import Part, Source, SourceError
+from mae_core.data.sources import Part, Source, SourceError, readable
 from mae_core.data.sources.folder import Item, list_parts
 from mae_core.modalities.audio_file import Heard, Look, hear
 from mae_core.modalities.audio_signal import Spectrum
@@ -162,7 +162,7 @@ def _by_name(items: Sequence[Item], names: _Names, refused: list[Refused]) -> di
     """Split → its files with their class; a name that does not fit the pattern is refused."""
     found: dict[str, list[Item]] = {split: [] for split in ("train", *names.held_out)}
     for item in items:
-        fields = names.pattern.fullmatch(item.path.name)
+        fields = names.pattern.fullmatch(readable(item.path.name))
         if fields is None:
             refused.append(Refused(item.origin, "name does not fit the pattern", names.pattern.pattern))
         else:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mae_core.data.images import SUFFIXES, ImageProblem, fit, frames, open_image
 from mae_core.data.quarantine import Refused
-from mae_core.data.sources import Part, Source, SourceError
+from mae_core.data.sources import Part, Source, SourceError, readable
 
 UNLABELLED = "unlabelled"
 """A folder of this name holds pictures without a class."""
@@ -133,7 +133,7 @@ def list_parts(
 def list_files(root: Path, base: Path, unlabelled: str, suffixes: Collection[str] = SUFFIXES) -> Listing:
     """Files of these suffixes with the class of their first folder; dot files, links out of the tree and others are ignored."""
     classes = [
-        path.name
+        readable(path.name)
         for path in sorted(root.iterdir())
         if path.is_dir() and not path.name.startswith(".") and path.name.lower() != UNLABELLED
     ]
@@ -152,8 +152,8 @@ def list_files(root: Path, base: Path, unlabelled: str, suffixes: Collection[str
         if loose and classes and unlabelled == "ignore":
             ignored, stray = ignored + 1, stray + 1
             continue
-        label = None if loose or place.parts[0].lower() == UNLABELLED else place.parts[0]
-        items.append(Item(path, str(path.relative_to(base)), label))
+        label = None if loose or place.parts[0].lower() == UNLABELLED else readable(place.parts[0])
+        items.append(Item(path, readable(path.relative_to(base)), label))
     return Listing(items, classes, ignored, stray)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mae_core.data.quarantine import Refused
-from mae_core.data.sources import Part, Source, SourceError
+from mae_core.data.sources import Part, Source, SourceError, readable
 from mae_core.data.split import digests, stratified
 from mae_core.data.text_rows import SUFFIXES, Item, read_rows
 from mae_core.data.texts import INVALID, TextProblem, decode_text, padded, windows
@@ -112,7 +112,7 @@ def _files(folder: Path, patterns: Sequence[str]) -> list[Path]:
 def _plain(folder: Path, files: list[Path], invalid: str, refused: list[Refused]) -> Iterator[Item]:
     """A text a file."""
     for file in files:
-        origin = str(file.relative_to(folder))
+        origin = readable(file.relative_to(folder))
         try:
             yield Item(decode_text(file.read_bytes(), invalid), origin)
         except TextProblem as problem:
@@ -124,7 +124,7 @@ def _rows(
 ) -> Iterator[Item]:
     """A text a row."""
     for file in files:
-        for row in read_rows(file, str(file.relative_to(folder)), text, label, invalid):
+        for row in read_rows(file, readable(file.relative_to(folder)), text, label, invalid):
             if isinstance(row, Refused):
                 refused.append(row)
             else:

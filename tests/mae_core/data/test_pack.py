@@ -1,14 +1,17 @@
 """Packing: splits that depend on the bytes alone, copies counted, nothing half written, the same input gives the same output."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mae_core.data.dataset import DatasetError, open_dataset
 from mae_core.data.pack import Rules, pack
 from mae_core.data.quarantine import Refused, TooManyRefused
 from mae_core.data.sources import Part, Source
+from mae_core.data.sources import folder as folder_source
 from mae_core.data.split import digests, stratified
 
 
@@ -153,3 +156,20 @@ def test_reader_refuses_what_is_not_whole(tmp_path):
 def test_missing_splits_are_named(tmp_path):
     with pytest.raises(DatasetError, match="no test split"):
         pack(source(), rules(splits={"validation": 0.1}), tmp_path / "d")
+
+
+def test_names_that_are_no_unicode_are_refused_by_name(tmp_path):
+    named = [Part("all", samples(40), np.arange(40) % 2, ["caf\udce9.png", *map(str, range(39))])]
+    with pytest.raises(DatasetError, match=r"d: 'caf\\udce9\.png' is no whole text: rename"):
+        pack(source(parts=named), rules(), tmp_path / "d")
+
+
+def test_files_whose_names_are_not_utf_8_are_used(tmp_path):
+    for i in range(20):
+        folder = os.fsencode(tmp_path / "in") + (b"/caf\xe9" if i % 2 else b"/tea")
+        os.makedirs(folder, exist_ok=True)
+        Image.fromarray(samples(1, i)[0, 0]).save(os.fsdecode(folder + b"/\xfc%d.png" % i))
+    found = folder_source.read(tmp_path / "in", [4, 4], 1)
+    assert found.classes == ["caf\\xe9", "tea"] and found.parts[0].names[0] == "caf\\xe9/\\xfc1.png"
+    info = pack(found, rules(), tmp_path / "d")
+    assert info["splits"]["train"]["labelled"] == 14 and open_dataset(tmp_path / "d").classes == found.classes
