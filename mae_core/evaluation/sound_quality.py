@@ -60,9 +60,9 @@ def _interpolate(x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def measure(filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:
-    """Measures (n,) of (n, T, F) in dB, of hidden values; lower is better. 0 for a sound of which nothing is hidden."""
+    """Measures (n,) of (n, T, F) in dB, of hidden values; lower is better. NaN for a sound of which nothing is hidden."""
     error = torch.where(hidden, (filled - raw).double(), 0.0).flatten(1)
-    count = hidden.flatten(1).sum(1).clamp_min(1)
+    count = hidden.flatten(1).sum(1)
     return {
         "rmse_db_hidden": (error.square().sum(1) / count).sqrt().cpu().numpy(),
         "mae_db_hidden": (error.abs().sum(1) / count).cpu().numpy(),

@@ -254,7 +254,10 @@ class Modality(nn.Module):
         return {}
 
     def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:
-        """Measures (n,) of how near ``filled`` is to ``raw`` where ``hidden``, the one to show first."""
+        """Measures (n,) of how near ``filled`` is to ``raw`` where ``hidden``, the one to show first.
+
+        NaN says nothing of a sample, and is left out of means.
+        """
         raise NotImplementedError
 
     def picture(self, raw: Tensor, masked: Tensor, filled: Tensor) -> np.ndarray:

@@ -212,8 +212,8 @@ class TextModality(Modality):
         return {"unigram_fill": self.trivial(raw, hidden)}
 
     def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:
-        """The share of hidden tokens that are right."""
-        right = ((filled == raw) & hidden).sum(1) / hidden.sum(1).clamp_min(1)
+        """The share of hidden tokens that are right; NaN for a text of which none is hidden."""
+        right = ((filled == raw) & hidden).sum(1) / hidden.sum(1)
         return {"accuracy_hidden": right.cpu().numpy()}
 
     def picture(self, raw: Tensor, masked: Tensor, filled: Tensor) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from mae_core.evaluation.sound_quality import linear_fill, mean_fill, measure, picture_rows
@@ -55,9 +54,8 @@ def test_measures():
     hidden[0, 0] = True
     filled[0, 0] = torch.tensor([3.0, -3.0, 3.0, 5.0])
     found = measure(filled, raw, hidden)
-    assert found["rmse_db_hidden"] == pytest.approx([np.sqrt(13), 0]) and found["mae_db_hidden"] == pytest.approx(
-        [3.5, 0]
-    )
+    np.testing.assert_allclose(found["rmse_db_hidden"], [np.sqrt(13), NAN])
+    np.testing.assert_allclose(found["mae_db_hidden"], [3.5, NAN])
     assert next(iter(found)) == "rmse_db_hidden"
 
 

@@ -153,3 +153,9 @@ def test_ratio_buckets():
     assert 0.6 < clipped[0] < clipped[-1] < 1
     with pytest.raises(ValueError, match=r"ratio_spread 0\.7"):
         ratio_buckets(0.5, 0.7)
+
+
+def test_nothing_hidden_says_nothing():
+    raw, hidden = ids("abc", "ee"), torch.zeros(2, 8, dtype=torch.bool)
+    hidden[0, 0] = True
+    np.testing.assert_array_equal(modality().quality(raw, raw, hidden)["accuracy_hidden"], [1, np.nan])
