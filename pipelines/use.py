@@ -148,7 +148,10 @@ def _mended(model: MaskedAutoencoder, found: Read, raw: Tensor, out: Path) -> li
         here = slice(end - file.samples, end)
         if not made.missing[here].any():
             continue
-        mended = model.modality.mended(file.data, made.filled[here].numpy())
+        try:
+            mended = model.modality.mended(file.data, made.filled[here].numpy())
+        except ValueError as problem:
+            raise ValueError(f"{file.name} cannot be filled: {problem}") from None
         if mended == file.data:
             continue
         number = f"-{i}" if len(names) < len(found.files) else ""  # as soon as two are named alike

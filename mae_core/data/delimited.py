@@ -7,12 +7,14 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from math import floor, inf, log10
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mae_core.data.quarantine import Refused
 
 OTHER_DELIMITERS = ";\t|,"
+SIGNIFICANT, FLOAT32_DIGITS = 6, 9
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -103,6 +105,14 @@ def read_records(path: Path, delimiter: str) -> Iterator[Row]:
         except UnicodeDecodeError:
             _decode(path.read_bytes(), str(path), "utf-8", "convert the file to UTF-8")
             raise
+
+
+def number_text(value: float, spread: float) -> str:
+    """A number of six significant digits, or of as many as show a thousandth of ``spread``, up to the nine that tell float32 apart."""
+    digits = SIGNIFICANT
+    if 0 < abs(value) < inf and spread > 0:
+        digits += max(floor(log10(abs(value))) - floor(log10(spread)) - 2, 0)
+    return f"{value:.{min(digits, FLOAT32_DIGITS)}g}"
 
 
 def encoding_of(data: bytes, asked: str) -> str:

@@ -130,8 +130,8 @@ class SeriesModality(Modality):
                 f"{missing:.1%} of the moments of train are not there (gaps, or the padding of shorter series)"
             )
         entries = {
-            "mean": [float(f"{m:.6g}") for m in mean],
-            "std": [float(f"{s:.6g}") for s in np.where(constant, 1.0, std)],
+            "mean": [float(m) for m in mean],
+            "std": [float(s) for s in np.where(constant, 1.0, std)],
         }
         return Facts(entries, notes)
 
@@ -203,13 +203,13 @@ class SeriesModality(Modality):
         """As ``read`` takes it."""
         from mae_core.modalities.series_file import write_series
 
-        return write_series(raw.cpu().numpy())
+        return write_series(raw.cpu().numpy(), self.std.flatten().tolist())
 
     def mended(self, data: bytes, filled: np.ndarray) -> bytes:
-        """Fields that are empty get a number of six digits; nothing is added behind the end of a line."""
+        """Fields that are empty get a number of six digits or, where the channel spreads little, more; nothing is added behind a line."""
         from mae_core.modalities.series_file import mend_series
 
-        return mend_series(data, filled)
+        return mend_series(data, filled, self.std.flatten().tolist())
 
     def init_weights(self) -> None:
         """Xavier-uniform, zero bias."""
@@ -326,9 +326,12 @@ class SeriesModality(Modality):
         return {name: torch.where(hidden, torch.where(one.isnan(), mean, one), raw) for name, one in filled.items()}
 
     def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:
-        """Root mean square error of hidden moments, in standard deviations of the channel in train; lower is better."""
+        """Root mean square error of hidden moments, in standard deviations of the channel in train; lower is better.
+
+        NaN for a sample of which nothing is hidden.
+        """
         error = torch.where(hidden, self.error(filled, raw), 0.0).flatten(1).sum(1)
-        return {"rmse_hidden": (error / hidden.flatten(1).sum(1).clamp_min(1)).sqrt().cpu().numpy().astype(float)}
+        return {"rmse_hidden": (error / hidden.flatten(1).sum(1)).sqrt().cpu().numpy().astype(float)}
 
     def render(self, raw: Tensor) -> Tensor:
         """One plot a sample, channels one below another; what is not there is shaded."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from mae_core.data.delimited import number_text
 
 
 class Line(NamedTuple):
@@ -41,23 +44,34 @@ def read_series(data: bytes, channels: int, length: int) -> np.ndarray:
     return whole.reshape(count, length, channels).transpose(0, 2, 1)
 
 
-def write_series(raw: np.ndarray) -> str:
-    """(n, C, T) raw samples as ``read_series`` takes them; of several channels one window after another."""
-    rows = raw[:, 0] if raw.shape[1] == 1 else raw.transpose(0, 2, 1).reshape(-1, raw.shape[1])
-    return "".join(",".join(map(_text, row)) + "\n" for row in rows.tolist())
+def write_series(raw: np.ndarray, spread: Sequence[float]) -> str:
+    """(n, C, T) raw samples as ``read_series`` takes them; of several channels one window after another.
+
+    ``spread`` is the standard deviation of each channel, which its digits have to show.
+    """
+    rows, spreads = _lines_of(raw, spread)
+    return "".join(",".join(map(_text, row, spreads)) + "\n" for row in rows.tolist())
 
 
-def mend_series(data: bytes, filled: np.ndarray) -> bytes:
-    """The file ``data`` with its empty fields from ``filled`` (n, C, T), and nothing else changed."""
+def mend_series(data: bytes, filled: np.ndarray, spread: Sequence[float]) -> bytes:
+    """The file ``data`` with its empty fields from ``filled`` (n, C, T), and nothing else changed; ``spread`` as for ``write_series``."""
     channels = filled.shape[1]
-    values = filled[:, 0] if channels == 1 else filled.transpose(0, 2, 1).reshape(-1, channels)
+    values, spreads = _lines_of(filled, spread)
     found = _lines(data)
     lines, rows = _numbers(data, channels)
     mended = [line.delimiter.join(line.fields) for line in found[: len(found) - len(lines)]]
     for line, row, said in zip(lines, rows, values.tolist()):
-        fields = (_text(v) if math.isnan(x) else field for field, x, v in zip(line.fields, row, said))
+        fields = (_text(v, s) if math.isnan(x) else field for field, x, v, s in zip(line.fields, row, said, spreads))
         mended.append(line.delimiter.join(fields))
     return ("\n".join(mended) + "\n").encode()
+
+
+def _lines_of(samples: np.ndarray, spread: Sequence[float]) -> tuple[np.ndarray, list[float]]:
+    """(n, C, T) as lines of fields, and the spread of each field."""
+    channels = samples.shape[1]
+    if channels == 1:
+        return samples[:, 0], list(spread) * samples.shape[2]
+    return samples.transpose(0, 2, 1).reshape(-1, channels), list(spread)
 
 
 def _lines(data: bytes) -> list[Line]:
@@ -96,5 +110,5 @@ def _numbers(data: bytes, channels: int) -> tuple[list[Line], list[list[float]]]
     return lines, rows
 
 
-def _text(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6g}"
+def _text(value: float, spread: float) -> str:
+    return "" if math.isnan(value) else number_text(value, spread)

@@ -168,7 +168,7 @@ class TableModality(Modality):
         return write_rows(self.columns, raw.cpu(), self.reading)
 
     def mended(self, data: bytes, filled: np.ndarray) -> bytes:
-        """Other columns stay; what is filled in has six digits, or is a category of train."""
+        """Other columns stay; what is filled in has six digits, or more where the column spreads little, or is a category of train."""
         from mae_core.modalities.table_file import mend_rows
 
         return mend_rows(self.columns, data, filled, self.reading)

@@ -153,3 +153,20 @@ def test_excerpts_stretch_time_alone():
     assert torch.allclose(found[:, 1], 100 - 10 * found[:, 0], atol=1e-3)
     assert found[:, 0].min() >= 0 and found[:, 0].max() <= 11
     assert modality.augment(lines, draws, Augmentation()) is lines
+
+
+def test_statistics_of_a_level_far_from_nought_are_exact():
+    samples = (1000004.5 + 2 * np.random.default_rng(0).normal(size=(200, 1, 24))).astype(np.float32)
+    facts = SeriesModality.facts(samples, np.arange(200), {}).entries
+    assert facts["mean"] == [samples.astype(float).mean()] and facts["std"] == pytest.approx([2], rel=0.05)
+    made, raw = SeriesModality(8, 1, 24, 4, facts["mean"], facts["std"]), torch.from_numpy(samples)
+    hidden = torch.ones_like(raw, dtype=torch.bool)
+    assert made.quality(made.trivial(raw, hidden), raw, hidden)["rmse_hidden"].mean() < 1.1
+
+
+def test_nothing_hidden_is_no_perfect_fill():
+    raw = torch.zeros(2, 1, 24)
+    hidden = torch.zeros_like(raw, dtype=torch.bool)
+    hidden[0, 0, :4] = True
+    made = SeriesModality(8, 1, 24, 4, [0.0], [1.0])
+    np.testing.assert_array_equal(made.quality(raw, raw, hidden)["rmse_hidden"], [0, np.nan])

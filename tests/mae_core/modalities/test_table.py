@@ -243,3 +243,21 @@ def test_rows_that_are_written_are_read(table, samples):
     )
     assert headless.written(raw[:1]).count("\n") == 1
     torch.testing.assert_close(torch.from_numpy(headless.read(headless.written(raw).encode())), back, equal_nan=True)
+
+
+def test_digits_show_the_spread_of_their_column(table):
+    far = {**next(c for c in table.described if c["kind"] == "number"), "name": "far", "mean": 1000004.5, "std": 2.0}
+    reader = TableModality(8, [*table.described, far])
+    row = torch.zeros(1, len(table.described) + 1)
+    row[0, -1] = 1000005.5
+    text = reader.written(row)
+    assert text.endswith(",1000005.5\n") and reader.read(text.encode())[0, -1] == 1000005.5
+
+
+def test_a_category_that_the_encoding_has_not_is_named(table):
+    city = {"kind": "category", "name": "city", "missing": 0.0, "categories": ["Bonn", "Łódź"], "counts": [1, 2]}
+    reader = TableModality(8, [*table.described, city], reading={"encoding": "latin-1"})
+    data = b"size,colour,same,day,city\n1,red,7,2000-01-02,\n"
+    filled = np.array([[1, 2, 7, 1, 1]], np.float32)
+    with pytest.raises(ValueError, match="'Ł', of a predicted category, cannot be written in latin-1: convert"):
+        reader.mended(data, filled)
