@@ -15,11 +15,19 @@ UNKNOWN = "\ufffd"
 """What the unknown token shows."""
 
 
+_SHOWN = [*range(33, 127), *range(161, 173), *range(174, 256)]
+BYTES = {chr(byte): byte for byte in _SHOWN}
+BYTES |= {chr(256 + i): byte for i, byte in enumerate(sorted(set(range(256)) - set(_SHOWN)))}
+"""The letters that byte-level BPE writes bytes with (Radford et al. 2019)."""
+
+
 class Tokenizer(Protocol):
     """Text ↔ ids."""
 
     pieces: list[str]
     """What each id shows: its text, for bytes that are no character alone U+FFFD."""
+    spelt: list[bytes]
+    """The UTF-8 bytes of each id."""
 
     def encode(self, text: str) -> np.ndarray: ...
 
@@ -33,6 +41,7 @@ class Characters:
 
     def __init__(self, known: str) -> None:
         self.pieces = [UNKNOWN, *known]
+        self.spelt = [piece.encode("utf-8", "surrogatepass") for piece in self.pieces]
         self._points = np.array(sorted(map(ord, known)), np.int64)
         if len(set(known)) != len(known) or [ord(c) for c in known] != self._points.tolist():
             raise ValueError("the known characters have to be distinct and in order of their code points")
@@ -73,6 +82,8 @@ class BytePairs:
         self._fast = Fast.from_str(model)
         size = self._fast.get_vocab_size()
         self.pieces = [UNKNOWN, *(self._fast.decode([i], skip_special_tokens=False) for i in range(1, size))]
+        names = (self._fast.id_to_token(i) for i in range(1, size))
+        self.spelt = [UNKNOWN.encode(), *(bytes(BYTES[letter] for letter in name) for name in names)]
 
     @classmethod
     def learn(cls, texts: Iterable[str], size: int | None = None) -> BytePairs:

@@ -50,7 +50,7 @@ class Sound(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """One token of a text."""
+    """One token of a text, or several whose bytes are a character together."""
 
     text: str
     hidden: bool = False
@@ -58,11 +58,13 @@ class Piece(NamedTuple):
     """Of a hidden one that was filled in: what should be there; '' where that is not known."""
     probability: float = math.nan
     """Of a hidden one: what the model gave to ``text``."""
+    right: bool | None = None
+    """Of a hidden one whose truth is known: whether the tokens are the same; None where texts have to say."""
 
     @property
     def wrong(self) -> bool:
         """Whether something else should be there."""
-        return bool(self.true) and self.true != self.text
+        return bool(self.true) and not (self.true == self.text if self.right is None else self.right)
 
 
 class Text(NamedTuple):

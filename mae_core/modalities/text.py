@@ -15,11 +15,10 @@ from mae_core.cells import Belief, Cells, Plan
 from mae_core.data.texts import PADDING, decode_text, padded
 from mae_core.data.tokens import Tokenizer, tokenizer_of
 from mae_core.modalities.base import OWN, TAUGHT, Example, Facts, Geometry, Mask, Modality
-from mae_core.modalities.panels import Panel, Piece, Text
+from mae_core.modalities.panels import Panel, Text
+from mae_core.modalities.text_pieces import Token, pieces_of
 
 BLANK = -2
-UNSEEN = "▁"
-"""What stands for a hidden token."""
 LONGEST_RUN, BUCKETS = 4, 2048
 """Of the plain features: tokens of a run, and places that runs are hashed to."""
 BLOCK = 1024
@@ -220,29 +219,24 @@ class TextModality(Modality):
         """Two blocks of lines a text: what was seen, and the reconstruction, right tokens green and wrong ones red, the true one below."""
         from mae_core.modalities.text_picture import draw_pair
 
-        return draw_pair(self.tokenizer.pieces, *(x.cpu().numpy() for x in (raw, masked, filled)))
+        return draw_pair(self.tokenizer.spelt, *(x.cpu().numpy() for x in (raw, masked, filled)))
 
     def render(self, raw: Tensor) -> Tensor:
         """Lines of text, (B, H, W, 3); hidden tokens are grey boxes."""
         from mae_core.modalities.text_picture import draw
 
-        return torch.from_numpy(draw(self.tokenizer.pieces, raw.cpu().numpy()))
+        return torch.from_numpy(draw(self.tokenizer.spelt, raw.cpu().numpy()))
 
     def view(
         self, raw: Tensor, hidden: Tensor | None = None, truth: Tensor | None = None, belief: Belief | None = None
     ) -> list[list[Panel]]:
-        """The text, token by token; hidden ones with what should be there and how likely the model finds what is."""
+        """The text in pieces, tokens or characters of several; of hidden ones what should be there and how likely the model finds them."""
         marks = torch.zeros_like(raw, dtype=torch.bool) if hidden is None else hidden
         true = torch.full_like(raw, PADDING) if truth is None else truth
         sure = torch.full(raw.shape, math.nan) if belief is None else belief.probability
         rows = zip(*(x.cpu().tolist() for x in (raw, marks, true, sure)))
-        return [[Text([self._piece(*token) for token in zip(*row) if token[0] != PADDING])] for row in rows]
-
-    def _piece(self, token: int, hidden: bool, true: int, sure: float) -> Piece:
-        """Of a hidden token, with the truth and its probability where they are known."""
-        pieces = self.tokenizer.pieces
-        text = pieces[token] if token >= 0 else UNSEEN
-        return Piece(text, True, pieces[true] if true >= 0 else "", sure) if hidden else Piece(text)
+        tokens = ([Token(*token) for token in zip(*row) if token[0] != PADDING] for row in rows)
+        return [[Text(pieces_of(self.tokenizer.spelt, one))] for one in tokens]
 
     def written(self, raw: Tensor) -> str:
         """The windows one after another."""

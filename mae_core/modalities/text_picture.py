@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mae_core.data.texts import PADDING
+from mae_core.modalities.panels import Piece
+from mae_core.modalities.text_pieces import Token, pieces_of
 
 if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont
@@ -24,8 +26,8 @@ TRUE = (176, 48, 32)
 """What should have been there, in the line below a wrong guess."""
 
 
-class Token(NamedTuple):
-    """One token to draw."""
+class Run(NamedTuple):
+    """Letters to draw."""
 
     text: str
     back: tuple[int, int, int] | None = None
@@ -33,59 +35,59 @@ class Token(NamedTuple):
     """Written small below, where it differs."""
 
 
-def draw(pieces: Sequence[str], raw: np.ndarray) -> np.ndarray:
-    """(n, H, W, 3) uint8 of (n, L) token ids; ids below −1 are boxes, −1 is nothing."""
-    texts = [_seen(pieces, row, row) for row in raw]
+def draw(spelt: Sequence[bytes], raw: np.ndarray) -> np.ndarray:
+    """(n, H, W, 3) uint8 of (n, L) token ids with the bytes ``spelt``; ids below −1 are boxes, −1 is nothing."""
+    texts = [_seen(spelt, row, row) for row in raw]
     lines = max((_lines(text) for text in texts), default=1)
     return np.stack([_block(text, lines, LINE) for text in texts])
 
 
-def draw_pair(pieces: Sequence[str], raw: np.ndarray, masked: np.ndarray, filled: np.ndarray) -> np.ndarray:
+def draw_pair(spelt: Sequence[bytes], raw: np.ndarray, masked: np.ndarray, filled: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8: for each of n texts what was seen, then the reconstruction."""
     blocks = []
     for true, seen, guess in zip(raw, masked, filled):
-        above = _seen(pieces, seen, true)
-        below = [
-            _guess(pieces[t], pieces[g]) if s < PADDING else Token(pieces[t])
-            for t, s, g in zip(true.tolist(), seen.tolist(), guess.tolist())
-            if t != PADDING
-        ]
+        above, below = _seen(spelt, seen, true), _guessed(spelt, seen, true, guess)
         blocks += [_block(above, _lines(above), LINE), _block(below, _lines(below), LINE + SIZE), _rule()]
     return np.concatenate(blocks[:-1])
 
 
-def _seen(pieces: Sequence[str], seen: np.ndarray, true: np.ndarray) -> list[Token]:
+def _seen(spelt: Sequence[bytes], seen: np.ndarray, true: np.ndarray) -> list[Run]:
     """What is visible; a hidden token takes the room of the true one, so that lines of a pair agree where they can."""
-    return [
-        Token(" " * (len(pieces[t]) if t >= 0 else 1), HIDDEN) if s < PADDING else Token(pieces[s])
-        for s, t in zip(seen.tolist(), true.tolist())
-        if s != PADDING
-    ]
+    pairs = zip(seen.tolist(), true.tolist())
+    pieces = pieces_of(spelt, [Token(t if s < PADDING else s, s < PADDING) for s, t in pairs if s != PADDING])
+    return [Run(" " * len(piece.text), HIDDEN) if piece.hidden else Run(piece.text) for piece in pieces]
 
 
-def _guess(true: str, guess: str) -> Token:
-    return Token(guess, RIGHT) if guess == true else Token(guess.ljust(len(true)), WRONG, true)
+def _guessed(spelt: Sequence[bytes], seen: np.ndarray, true: np.ndarray, guess: np.ndarray) -> list[Run]:
+    """The text with what was guessed in its place."""
+    rows = zip(seen.tolist(), true.tolist(), guess.tolist())
+    tokens = [Token(g, True, t) if s < PADDING else Token(t) for s, t, g in rows if t != PADDING]
+    return [_guess(piece) if piece.hidden else Run(piece.text) for piece in pieces_of(spelt, tokens)]
 
 
-def _lines(text: Sequence[Token]) -> int:
-    return max(-(-sum(len(token.text) for token in text) // COLUMNS), 1)
+def _guess(piece: Piece) -> Run:
+    return Run(piece.text.ljust(len(piece.true)), WRONG, piece.true) if piece.wrong else Run(piece.text, RIGHT)
 
 
-def _block(text: Sequence[Token], lines: int, height: int) -> np.ndarray:
+def _lines(text: Sequence[Run]) -> int:
+    return max(-(-sum(len(run.text) for run in text) // COLUMNS), 1)
+
+
+def _block(text: Sequence[Run], lines: int, height: int) -> np.ndarray:
     """(lines · height, W, 3) uint8."""
     from PIL import Image, ImageDraw
 
     image = Image.new("RGB", (WIDTH, lines * height + 2 * MARGIN), PAPER)
     pen = ImageDraw.Draw(image)
     at = 0
-    for token in text:
-        for i, letter in enumerate(token.text):
+    for run in text:
+        for i, letter in enumerate(run.text):
             x, y = MARGIN + at % COLUMNS * SLOT, MARGIN + at // COLUMNS * height
-            if token.back:
-                pen.rectangle((round(x), y, round(x + SLOT) - 2, y + LINE - 2), token.back)
+            if run.back:
+                pen.rectangle((round(x), y, round(x + SLOT) - 2, y + LINE - 2), run.back)
             _letter(pen, x, y + 1, letter, INK, SIZE)
-            if i < len(token.true):
-                _letter(pen, x, y + LINE - 3, token.true[i] if token.true[i] != " " else "_", TRUE, SIZE - 1)
+            if i < len(run.true):
+                _letter(pen, x, y + LINE - 3, run.true[i] if run.true[i] != " " else "_", TRUE, SIZE - 1)
             at += 1
     return np.asarray(image)
 

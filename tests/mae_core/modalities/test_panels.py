@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mae_core.cells import Belief
 from mae_core.modalities import MODALITIES, panels
 from mae_core.modalities.audio_signal import log_mel
 from mae_core.modalities.base import Modality
@@ -72,6 +73,63 @@ def test_texts_know_what_was_filled_in_and_how_likely_it_is():
         true = "".join(piece.true or piece.text for piece in filled[i][0].pieces)
         assert true == "".join(piece.text for piece in original[i][0].pieces)
         assert sum(piece.hidden and not piece.true for piece in masked[i][0].pieces) == len(hidden)
+
+
+@pytest.fixture(scope="module")
+def by_bytes():
+    """A modality whose tokens are bytes of all but the words that it learned."""
+    from mae_core.data.tokens import BytePairs
+    from mae_core.modalities.text import TextModality
+
+    tokens = BytePairs.learn(["the naive cat sat on the mat and ate the rat"] * 20, 300)
+    return TextModality(8, 24, tokens.spec())
+
+
+def test_bytes_of_one_character_are_shown_as_it(by_bytes):
+    raw = torch.from_numpy(by_bytes.read("naïve café – тест".encode()))
+    (panel,) = by_bytes.view(raw)[0]
+    assert "".join(piece.text for piece in panel.pieces) == "naïve café – тест"
+    hidden = raw >= 0
+    (panel,) = by_bytes.view(raw, hidden, raw, Belief(*[torch.full(raw.shape, 0.5)] * 3))[0]
+    assert not any(piece.wrong for piece in panel.pieces) and "[ï]" in panel.marked()
+    assert next(piece for piece in panel.pieces if piece.text == "ï").probability == 0.25, "of two bytes"
+    (panel,) = by_bytes.view(torch.where(hidden, -2, raw), hidden)[0]
+    assert {piece.text for piece in panel.pieces} == {"▁"} and len(panel.pieces) == int(hidden.sum())
+
+
+def test_a_wrong_byte_is_not_right(by_bytes):
+    """No two of the bytes that are no characters are the same, though a text shows each as U+FFFD."""
+    raw = torch.from_numpy(by_bytes.read("é т –".encode()))
+    hidden, filled = raw >= 0, raw.clone()
+    odd = [i for i in range(24) if hidden[0, i] and by_bytes.tokenizer.pieces[raw[0, i]] == "\ufffd"]
+    assert len(odd) == 7
+    filled[0, odd] = raw[0, odd[::-1]]
+    (panel,) = by_bytes.view(filled, hidden, raw)[0]
+    wrong = int((filled != raw).sum())
+    assert sum(piece.wrong for piece in panel.pieces) == wrong == 6
+    assert panel.marked().startswith("[<93>|<C3>][<80>|<A9>]") and "\ufffd" not in panel.marked()
+    half = hidden & (torch.arange(24) == odd[1])
+    (panel,) = by_bytes.view(raw, half, raw)[0]
+    assert [piece.text for piece in panel.pieces[:2]] == ["<C3>", "<A9>"] and panel.pieces[1].right, "one is seen"
+
+
+def test_pictures_of_bytes_mark_what_is_wrong(by_bytes):
+    raw = torch.from_numpy(by_bytes.read("é т –".encode()))
+    masked, filled = torch.where(raw >= 0, -2, raw), raw.clone()
+
+    def colours(one):
+        return {tuple(colour) for colour in by_bytes.picture(raw, masked, one).reshape(-1, 3).tolist()}
+
+    red, green = (247, 190, 176), (184, 226, 196)
+    assert green in colours(filled) and red not in colours(filled)
+    filled[0, :2] = filled[0, [1, 0]]
+    assert {green, red} <= colours(filled)
+
+
+def test_a_piece_is_right_by_its_tokens():
+    unknown = Piece("\ufffd", True, "\ufffd", right=False)
+    assert unknown.wrong and Text([unknown]).marked() == "[\ufffd|\ufffd]"
+    assert Piece("a", True, "b").wrong and not Piece("a", True, "a").wrong and not Piece("a", True).wrong
 
 
 def test_rows_know_intervals_and_grades():
