@@ -82,7 +82,7 @@ class BytePairs:
         self._fast = Fast.from_str(model)
         size = self._fast.get_vocab_size()
         self.pieces = [UNKNOWN, *(self._fast.decode([i], skip_special_tokens=False) for i in range(1, size))]
-        names = (self._fast.id_to_token(i) for i in range(1, size))
+        names = (self._fast.id_to_token(i) or "" for i in range(1, size))
         self.spelt = [UNKNOWN.encode(), *(bytes(BYTES[letter] for letter in name) for name in names)]
 
     @classmethod
