@@ -136,11 +136,12 @@ class JointModality(Modality):
 
     @staticmethod
     def plain(samples: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
-        """The plain features of all parts behind one another, 0 for a part that is not there."""
+        """The plain features of all parts behind one another, each of unit length lest one drowns another; 0 for one that is not there."""
         found = []
         for part, column in zip(info["parts"], columns(samples, info["parts"])):
-            plain = _kind(part).plain(column[:], part)
-            found.append(plain * column.there()[:, None].astype(plain.dtype))
+            plain = _kind(part).plain(column[:], part) * column.there()[:, None]
+            length = np.linalg.norm(plain, axis=1, keepdims=True)
+            found.append(np.divide(plain, length, out=np.zeros_like(plain), where=length > 0))
         return np.concatenate(found, 1)
 
     def read(self, data: bytes) -> np.ndarray:

@@ -175,7 +175,9 @@ def test_a_patch_for_each_part():
 def test_plain_features_stand_behind_one_another():
     found = JointModality.plain(samples().numpy(), INFO)
     assert found.shape == (3, PIXELS + 2048) and found.dtype == np.float32
-    assert (found[1, PIXELS:] == 0).all() and (found[2, :PIXELS] == 0).all() and found[0].any()
+    assert (found[1, PIXELS:] == 0).all() and (found[2, :PIXELS] == 0).all()
+    for part, there in ((found[:, :PIXELS], [1, 1, 0]), (found[:, PIXELS:], [1, 0, 1])):
+        np.testing.assert_allclose(np.linalg.norm(part, axis=1), there, rtol=1e-6, err_msg="none drowns another")
 
 
 def test_a_file_is_read_by_the_part_that_can():
