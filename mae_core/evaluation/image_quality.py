@@ -16,7 +16,7 @@ RELAXATION = 1.9
 
 
 def mean_fill(raw: Tensor, hidden: Tensor) -> Tensor:
-    """Hidden pixels of uint8 (B, C, …) become the mean of the sample's visible ones, per channel."""
+    """Hidden pixels of uint8 (B, C, …) become the mean of the sample's visible ones, per channel; 0 where there are none."""
     seen, axes = (~hidden).float(), tuple(range(2, raw.dim()))
     mean = (raw * seen).sum(axes, keepdim=True) / seen.sum(axes, keepdim=True).clamp_min(1)
     return torch.where(hidden, mean.round().to(torch.uint8), raw)

@@ -25,7 +25,10 @@ WORST = 40.0
 
 
 def mean_fill(raw: Tensor, hidden: Tensor) -> Tensor:
-    """Hidden values of (B, T, F) become the mean of the visible ones of their band, or of the sound where the band has none."""
+    """Hidden values of (B, T, F) become the mean of the visible ones of their band, or of the sound where the band has none.
+
+    0 where nothing of the sound is visible.
+    """
     seen = ~hidden & ~raw.isnan()
     values = torch.where(seen, raw, 0.0)
     of_sound = values.sum((1, 2), keepdim=True) / seen.sum((1, 2), keepdim=True).clamp_min(1)
@@ -37,7 +40,7 @@ def mean_fill(raw: Tensor, hidden: Tensor) -> Tensor:
 def linear_fill(raw: Tensor, hidden: Tensor) -> Tensor:
     """Hidden values of (B, T, F) lie on straight lines over time between the visible ones of their band, flat beyond the outermost.
 
-    A band without a visible value is filled from its neighbours in the same way, over frequency.
+    A band without a visible value is filled from its neighbours in the same way, over frequency; 0 where nothing of the sound is visible.
     """
     seen = ~hidden & ~raw.isnan()
     over_time, reached = _interpolate(torch.where(seen, raw, 0.0), seen)

@@ -260,10 +260,11 @@ class AudioModality(Modality):
         return torch.where(hidden, self.mean.to(raw.dtype), raw)
 
     def fills(self, raw: Tensor, hidden: Tensor) -> dict[str, Tensor]:
-        """The mean of what is visible, and straight lines over time between visible frames."""
+        """The mean of what is visible, and straight lines over time between visible frames; the bands' means in train where nothing is."""
         from mae_core.evaluation.sound_quality import linear_fill, mean_fill
 
-        return {"mean_fill": mean_fill(raw, hidden), "linear_fill": linear_fill(raw, hidden)}
+        fills = {"mean_fill": mean_fill(raw, hidden), "linear_fill": linear_fill(raw, hidden)}
+        return self.or_trivial(fills, raw, hidden)
 
     def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:
         """Root mean square and mean absolute error of hidden values, in dB."""

@@ -253,6 +253,12 @@ class Modality(nn.Module):
         """The same by methods that learn from the train split's raw samples, of which they take rows; none by default."""
         return {}
 
+    def or_trivial(self, fills: Mapping[str, Tensor], raw: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+        """``fills`` as they are of samples of which anything is visible; of all others nothing is known but the constant of train."""
+        seen = (~hidden & ~raw.isnan()).flatten(1).any(1).view(-1, *[1] * (raw.dim() - 1))
+        constant = self.trivial(raw, hidden)
+        return {name: torch.where(seen, filled, constant) for name, filled in fills.items()}
+
     def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:
         """Measures (n,) of how near ``filled`` is to ``raw`` where ``hidden``, the one to show first.
 

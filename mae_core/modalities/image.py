@@ -100,10 +100,11 @@ class ImageModality(PixelGrid):
         return decode_image(data, (height, width), self.channels)[None]
 
     def fills(self, raw: Tensor, hidden: Tensor) -> dict[str, Tensor]:
-        """The mean of each image's visible pixels, and the smoothest surface through them."""
+        """The mean of each image's visible pixels, and the smoothest surface through them; train's mean colour where there are none."""
         from mae_core.evaluation.image_quality import harmonic_fill, mean_fill
 
-        return {"mean_fill": mean_fill(raw, hidden), "harmonic_fill": harmonic_fill(raw, hidden)}
+        fills = {"mean_fill": mean_fill(raw, hidden), "harmonic_fill": harmonic_fill(raw, hidden)}
+        return self.or_trivial(fills, raw, hidden)
 
     def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:
         """PSNR and SSIM."""

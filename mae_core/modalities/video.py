@@ -129,11 +129,14 @@ class VideoModality(PixelGrid):
         return change(cells.values.unflatten(1, (self.grid[0], -1)), 1).mean(-1).flatten(1)
 
     def fills(self, raw: Tensor, hidden: Tensor) -> dict[str, Tensor]:
-        """The mean of what is visible, the nearest visible moment of each place, and the last visible frame moved on."""
+        """The mean of what is visible, the nearest visible moment of each place, and the last visible frame moved on.
+
+        Train's mean colour where nothing is visible.
+        """
         from mae_core.evaluation.video_quality import mean_fill, motion_fill, nearest_fill
 
         fills = {"mean_fill": mean_fill, "nearest_fill": nearest_fill, "motion_fill": motion_fill}
-        return {name: fill(raw, hidden) for name, fill in fills.items()}
+        return self.or_trivial({name: fill(raw, hidden) for name, fill in fills.items()}, raw, hidden)
 
     def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:
         """PSNR and squared error."""

@@ -37,7 +37,28 @@ def test_the_mask_bank_is_the_same_for_every_model(model, images):
     np.testing.assert_array_equal(first["psnr"], second["psnr"])
 
 
-@pytest.mark.parametrize(("kind", "example"), [(kind, one) for kind, some in EXAMPLES.items() for one in some])
+every_example = pytest.mark.parametrize(
+    ("kind", "example"), [(kind, one) for kind, some in EXAMPLES.items() for one in some]
+)
+
+
+@every_example
+def test_where_nothing_is_visible_fills_are_the_constant_of_train(kind, example):
+    """A sample of which something is visible is filled as if it were alone."""
+    one = EXAMPLES[kind][example]
+    modality = KINDS[kind](width=8, **one.config)
+    raw = one.raw(3, torch.Generator().manual_seed(0))
+    hidden = modality.covers(raw, torch.arange(modality.cells)[::2].expand(3, -1))
+    hidden[0] = modality.covers(raw, torch.arange(modality.cells).expand(3, -1))[0]
+    constant = modality.trivial(raw, hidden)[0]
+    for name, filled in modality.fills(raw, hidden).items():
+        known = ~filled[0].isnan()
+        assert torch.equal(filled[0][known], constant[known]), name
+        alone = modality.fills(raw[1:], hidden[1:])[name]
+        assert torch.equal(filled[1:].nan_to_num(), alone.nan_to_num()), name
+
+
+@every_example
 def test_fills_and_measures_stay_where_the_samples_are(kind, example):
     """What is made without a device lies elsewhere than samples on a GPU: here it is the meta device, which mixes with no other."""
     one = EXAMPLES[kind][example]
