@@ -71,6 +71,7 @@ MODEL_WORDS = {
     "motion_fill": "last frame at constant velocity",
     "boosting": "gradient boosting",
     "column_fill": "mean or mode of the column",
+    "constant_fill": "constant of train",
     "knn_fill": "mean of the 10 nearest rows",
     "ridge_fill": "ridge regression on all that is seen",
     "marginal": "distribution of train",

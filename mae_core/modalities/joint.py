@@ -26,6 +26,8 @@ BLANK = float("-inf")
 """No part has it as a value."""
 FIRST_STD = 0.02
 """Of the kind embedding before training."""
+CONSTANT, CONSTANTS = "constant_fill", {"unigram_fill", "column_fill"}
+"""Fill of the parts that have no name of their own for their constant, and what others call it."""
 
 
 class JointModality(Modality):
@@ -277,8 +279,11 @@ class JointModality(Modality):
         return self.push(raw, [part.trivial(*self._with(raw, hidden, i)) for i, part in enumerate(self.parts)])
 
     def fills(self, raw: Tensor, hidden: Tensor) -> dict[str, Tensor]:
-        """By name of the parts' own; parts that have none of a name get their constant."""
-        return self._filled(raw, hidden, [part.fills(*self._with(raw, hidden, i)) for i, part in enumerate(self.parts)])
+        """By name of the parts' own, and each part's constant once; NaN in the parts that have no fill of a name."""
+        own = [part.fills(*self._with(raw, hidden, i)) for i, part in enumerate(self.parts)]
+        constant = self.by_kind(self.trivial(raw, hidden))
+        found = [one if CONSTANTS & set(one) else {**one, CONSTANT: other} for one, other in zip(own, constant)]
+        return self._filled(raw, found)
 
     def fills_from(self, raw: Tensor, hidden: Tensor, train: np.ndarray) -> dict[str, Tensor]:
         """The same, of those training samples that have the part."""
@@ -286,16 +291,17 @@ class JointModality(Modality):
         for i, part in enumerate(self.parts):
             known = Known(Column(train, self.layout.entries[i], part.shape, str(part.dtype).removeprefix("torch.")))
             found.append(part.fills_from(*self._with(raw, hidden, i), known))  # type: ignore[arg-type]
-        return self._filled(raw, hidden, found)
+        return self._filled(raw, found)
 
     def quality(self, filled: Tensor, raw: Tensor, hidden: Tensor) -> dict[str, np.ndarray]:
-        """The measures of each part as ``<measure>/<part>``; NaN for samples in which nothing of the part is hidden."""
+        """The measures of each part as ``<measure>/<part>``; NaN for samples in which nothing of it is hidden or ``filled`` lacks it."""
         found = {}
         for i, (name, part) in enumerate(zip(self.names, self.parts)):
             own, holes = self._with(raw, hidden, i)
-            some = holes.flatten(1).any(1).cpu().numpy()
-            for measure, values in part.quality(self.pull(filled, i), own, holes).items():
-                found[f"{measure}/{name}"] = np.where(some, values, np.nan)
+            some = holes.flatten(1).any(1) & self.there(filled, i)
+            given = self.pull(torch.where(some.unsqueeze(1), filled, raw), i)
+            for measure, values in part.quality(given, own, holes).items():
+                found[f"{measure}/{name}"] = np.where(some.cpu().numpy(), values, np.nan)
         return found
 
     def picture(self, raw: Tensor, masked: Tensor, filled: Tensor) -> np.ndarray:
@@ -353,10 +359,10 @@ class JointModality(Modality):
         """``raw`` in which hidden entries show the part's own blank."""
         return torch.where(raw == BLANK, self.parts[part].blank, raw)
 
-    def _filled(self, raw: Tensor, hidden: Tensor, found: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        constant = [part.trivial(*self._with(raw, hidden, i)) for i, part in enumerate(self.parts)]
+    def _filled(self, raw: Tensor, found: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        lacking = [torch.full_like(part, float("nan")) for part in self.by_kind(raw)]
         names = dict.fromkeys(name for one in found for name in one)
-        return {name: self.push(raw, [one.get(name, other) for one, other in zip(found, constant)]) for name in names}
+        return {name: self.push(raw, [one.get(name, none) for one, none in zip(found, lacking)]) for name in names}
 
 
 def _kind(part: Mapping[str, Any]) -> type[Modality]:

@@ -219,10 +219,22 @@ def test_measures_fills_and_constants_are_each_parts_own():
     assert {"psnr_hidden/picture", "accuracy_hidden/words"} <= set(measured)
     assert np.isnan(measured["psnr_hidden/picture"][2]) and np.isnan(measured["accuracy_hidden/words"][1])
     fills = made.modality.fills(raw, found.hidden)
-    assert set(fills) == {"mean_fill", "harmonic_fill", "unigram_fill"}
-    for filled in [*fills.values(), made.modality.trivial(raw, found.hidden)]:
-        assert torch.equal(filled.isnan(), raw.isnan())
-        assert torch.equal(filled[~found.hidden & ~raw.isnan()], raw[~found.hidden & ~raw.isnan()])
+    of_words = {"unigram_fill"}
+    assert set(fills) == {"mean_fill", "harmonic_fill", "constant_fill", *of_words}
+    trivial = made.modality.trivial(raw, found.hidden)
+    for name, filled in {**fills, "trivial": trivial}.items():
+        lacking = torch.zeros_like(raw, dtype=torch.bool)
+        if name != "trivial":
+            lacking[:, : PIXELS if name in of_words else None] = name in of_words
+            lacking[:, PIXELS:] |= name not in of_words
+        assert torch.equal(filled.isnan(), raw.isnan() | lacking), name
+        same = ~found.hidden & ~filled.isnan()
+        assert torch.equal(filled[same], raw[same])
+    assert torch.equal(fills["constant_fill"][:2, :PIXELS], trivial[:2, :PIXELS])
+    for name, filled in fills.items():
+        said = made.modality.quality(filled, raw, found.hidden)
+        told = {measure for measure, values in said.items() if not np.isnan(values).all()}
+        assert told and {measure.partition("/")[2] for measure in told} == {"words" if name in of_words else "picture"}
 
 
 def test_what_learns_from_train_takes_rows_of_it(tmp_path, monkeypatch):
