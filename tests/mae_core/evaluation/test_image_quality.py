@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import lil_matrix
+from scipy.sparse.linalg import spsolve
 
-from mae_core.evaluation.image_quality import CELL, GAP, harmonic_fill, heat, mean_fill, measure
+from mae_core.evaluation.image_quality import CELL, GAP, _schedule, harmonic_fill, heat, mean_fill, measure
 
 
 def hole(shape, rows, columns):
@@ -29,6 +31,41 @@ def test_harmonic_fill_is_exact_on_linear_ramps(direction):
     hidden = hole(ramp.shape, slice(4, 12), slice(3, 13))
     assert torch.equal(harmonic_fill(ramp, hidden), ramp)
     assert (mean_fill(ramp, hidden) != ramp).any()
+
+
+def surface(raw, hidden):
+    """(H, W) float: the harmonic surface through the visible pixels of (H, W), solved as one linear system."""
+    place = -np.ones(raw.shape, int)
+    place[hidden] = np.arange(hidden.sum())
+    system, known = lil_matrix((hidden.sum(),) * 2), np.zeros(hidden.sum())
+    for row, column in zip(*np.nonzero(hidden)):
+        at = place[row, column]
+        for y, x in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+            if 0 <= y < raw.shape[0] and 0 <= x < raw.shape[1]:
+                system[at, at] += 1
+                if hidden[y, x]:
+                    system[at, place[y, x]] = -1
+                else:
+                    known[at] += raw[y, x]
+    filled = raw.astype(float)
+    filled[hidden] = spsolve(system.tocsr(), known)
+    return filled
+
+
+@pytest.mark.parametrize("side", [64, 96])
+@pytest.mark.parametrize("hole_of", ["half", "all but a row", "block"])
+def test_harmonic_fill_settles_in_large_holes(side, hole_of):
+    y, x = np.mgrid[:side, :side] / side
+    noise = np.random.default_rng(0).normal(0, 10, (side, side))
+    raw = (128 + 60 * np.sin(5 * x + 2) * np.cos(4 * y) + noise).clip(0, 255).astype(np.uint8)
+    rows = {"half": slice(side // 2, None), "all but a row": slice(1, None), "block": slice(8, -8)}[hole_of]
+    hidden = hole((side, side), rows, slice(8, -8) if hole_of == "block" else slice(None))
+    filled = harmonic_fill(torch.from_numpy(raw)[None, None], hidden[None, None])[0, 0].numpy()
+    assert np.abs(filled - surface(raw, hidden.numpy())).max() < 0.65, "half a level is rounded away"
+
+
+def test_small_images_are_filled_as_they_always_were():
+    assert _schedule(28) == _schedule(60) == (200, 1.9)
 
 
 def test_harmonic_fill_keeps_between_its_borders_and_reflects_at_the_edge():
