@@ -17,10 +17,10 @@ from experiments.params import recipe_row
 from experiments.pool import AllOf, Job
 from experiments.probes import Fitted, answer_jobs, label_free_of, probe_jobs, rank_of
 from experiments.probing import probing
-from experiments.questions import LABELLED_TASKS, Questions, of_target, questions
+from experiments.questions import LABELLED_TASKS, Questions, of_masks, of_target, questions
 from experiments.recipe import EvaluateSection, load_recipe
 from experiments.scores import Answer, Measure, Origin, rows, write
-from experiments.subjects import Shelf, Subject, spread, subjects, target_of
+from experiments.subjects import Shelf, Subject, masked_by_labels, spread, subjects, target_of
 from mae_core.atomic import replace_file, replace_folder
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.evaluation.embedding_map import LEAST, MOST, embedding_map
@@ -38,6 +38,7 @@ def evaluate(recipe: str, root: Path = Path(), workers: int | None = None) -> No
     spec, dataset = load_recipe(recipe, root).evaluate, open_dataset(root / "data" / recipe_row(recipe, root).dataset)
     everyone = subjects(recipe, root)
     asked = of_target(questions(dataset, spec), target_of(everyone))
+    asked = of_masks(asked, masked_by_labels(everyone))
     with probing("evaluate", recipe, root, workers) as now:
         _measure(Origin(recipe, dataset.name, now.mark), root, dataset, everyone, asked, spec, now.shelf, now.run_all)
 

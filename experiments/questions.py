@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.recipe import EvaluateSection
+from experiments.words import RAN
 from mae_core.data.dataset import SPLITS, Dataset
 from mae_core.registry import resolve
 from mae_core.targets import TARGETS
@@ -15,6 +16,7 @@ from mae_core.targets import TARGETS
 LABELLED_TASKS = ("knn", "linear", "few_label", "finetune")
 TUNED_TASKS = ("linear", "few_label", "finetune")
 """Their settings are chosen on validation."""
+LEARNED_FROM_LABELS = f"{RAN}the masks were learned from the labels of train, not from as few as are counted"
 
 
 class Skip(NamedTuple):
@@ -64,6 +66,17 @@ def of_target(asked: Questions, target: str) -> Questions:
     return asked._replace(
         tasks=asked.tasks - {"reconstruction"}, skipped=[*asked.skipped, Skip("reconstruction", reason)]
     )
+
+
+def of_masks(asked: Questions, by_labels: bool) -> Questions:
+    """With what to know of tasks that say how many labels they need, where masks were learned ``by_labels`` of train, whichever."""
+    few = {"few_label": asked.few_label, "finetune": [n for n in asked.finetune if n is not None]}
+    told = [
+        Skip(task, LEARNED_FROM_LABELS)
+        for task, counted in few.items()
+        if by_labels and task in asked.tasks and counted
+    ]
+    return asked._replace(skipped=[*asked.skipped, *told])
 
 
 def _why_not(task: str, known: dict[str, np.ndarray]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from mae_core.atomic import replace_file
 from mae_core.data.dataset import Dataset
 from mae_core.evaluation.classifier import Classifier
 from mae_core.evaluation.features import extract
+from mae_core.masking.making import make_masker
 from mae_core.modalities import MODALITIES
 from mae_core.model import MaskedAutoencoder, read_config
 from mae_core.registry import resolve
@@ -71,9 +72,19 @@ def subjects(recipe: str, root: Path) -> list[Subject]:
 
 def target_of(everyone: list[Subject]) -> str:
     """What the pretrained models predict, all the same."""
+    return str(_config_of(everyone)["objective"]["target"])
+
+
+def masked_by_labels(everyone: list[Subject]) -> bool:
+    """Whether the pretrained models learned their masks from the labels of train."""
+    masking = _config_of(everyone)["masking"]
+    return bool(masking["ratio"]) and getattr(make_masker(masking), "needs_labels", False)
+
+
+def _config_of(everyone: list[Subject]) -> dict[str, Any]:
     folder = next(one.folder for one in everyone if one.model == "pretrained")
     assert folder is not None
-    return str(read_config(folder)["objective"]["target"])
+    return read_config(folder)
 
 
 def _numbered(folder: Path, prefix: str) -> list[Path]:

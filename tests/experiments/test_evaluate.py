@@ -9,9 +9,10 @@ import pytest
 from project import make_project, stripes, write_dataset, write_recipe
 
 from experiments import evaluate as stage
-from experiments import probes
+from experiments import probes, words
 from experiments.columns import EMBEDDING_COLUMNS, SCORE_COLUMNS
 from experiments.finetuning import Tuned, Work, choose, grid
+from experiments.questions import of_masks
 from experiments.results import Store
 from mae_core.data.dataset import Dataset, open_dataset
 from mae_core.evaluation.classifier import Classifier
@@ -210,6 +211,24 @@ def test_seeds_and_controls_are_measured_too(root):
     assert len(of(rows, metric="psnr_hidden", model="mean_fill")) == 1
     heads = {path.name for path in (root / "heads" / "tiny").iterdir()}
     assert heads == {"README.md", "linear-seed-0", "linear-seed-3", "finetune-5-seed-0", "finetune-5-seed-3"}
+
+
+def test_masks_learned_from_labels_are_named(root, monkeypatch):
+    """Few-label figures of models whose masks saw every label of train say so; others have nothing to say."""
+    asked = []
+    monkeypatch.setattr(stage, "_measure", lambda *given: asked.append(given[4]))
+    stage.evaluate("tiny", root, workers=1)
+    learned = {"strategy": "policy", "ratio": 0.75, "options": {"reward": "probe"}}
+    for ratio in (0.75, 0.0):
+        model = MaskedAutoencoder.build({**CONFIG, "masking": {**learned, "ratio": ratio}})
+        model.save(root / "models" / "tiny" / "seed-0")
+        stage.evaluate("tiny", root, workers=1)
+    before, taught, unmasked = asked
+    assert before.skipped == unmasked.skipped == [] and taught.tasks == before.tasks
+    assert [one.task for one in taught.skipped] == ["few_label", "finetune"]
+    told = words.caveats(one.reason for one in taught.skipped)
+    assert told == ["the masks were learned from the labels of train, not from as few as are counted"] * 2
+    assert len(of_masks(taught._replace(skipped=[], finetune=[None]), True).skipped) == 1, "no label is saved"
 
 
 def relabel(root, change):
