@@ -67,8 +67,27 @@ EXACT = (
     "the 105 series of `plane` is not decided by them (`docs/modalities/series.md`)."
 )
 FIVE_EACH = "The 24 are configurations of the correlations; the picks and the best by hand were trained on five seeds."
+OVERLAPPING = (
+    "A moment lies in up to twelve of its 1,449 test windows, which overlap, so its intervals are too narrow; by now the test part is of "
+    "121 windows that share none."
+)
+OWN_FILLS = (
+    "A fill that a part does not have is the constant that train knows of the part, under the name of another part's."
+)
+DROWNED_WORDS = (
+    "Its plain features hold each part at its own scale, so that the picture drowned the words: with parts of unit length, as they are "
+    "by now, k-NN of them reads 65.1 %, and the lead of 8.5 points is about -1."
+)
+DROWNED_PART = (
+    "Its plain features hold each part at its own scale, so that the larger drowned the other; parts are of unit length by now. "
+    "Where all of a part was hidden its fills were full-scale sound or black, so speech has 24.6 dB where its bands' means in train have "
+    "13.1."
+)
 NOTES = {
     f"{RECIPE}adult": (FEW_ROWS,),
+    f"{RECIPE}emoji": (DROWNED_WORDS, OWN_FILLS),
+    f"{RECIPE}pollution": (OVERLAPPING,),
+    f"{RECIPE}spoken_mnist": (DROWNED_PART, OWN_FILLS),
     f"{BENCHMARK}architectures-mnist5k": (VALIDATION,),
     f"{BENCHMARK}led_masks-mnist-746": (UNCOUNTED,),
     f"{BENCHMARK}led_masks-spoken_digits-347": (UNCOUNTED, ANY_ARM),
@@ -86,6 +105,9 @@ SINCE = "--finalists"
 """Is in the commands of sweeps that were made since, and need no note."""
 OF = {
     f"{RECIPE}adult": "| 66.4 % |",
+    f"{RECIPE}emoji": "| 55.6 % |",
+    f"{RECIPE}pollution": "1,449 test",
+    f"{RECIPE}spoken_mnist": "| 24.6 dB |",
     f"{BENCHMARK}table_adult": "| 0.9329 |",
     f"{BENCHMARK}ucr": "× 1.030 [1.026, 1.035]",
 }

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -206,6 +207,23 @@ def test_verdicts_of_older_sweeps_say_that_they_are_over_seeds(root, monkeypatch
     page.write_text(page.read_text().replace(results.EXACT, "").replace("1.030 [1.026", "1.040 [1.036"))
     results.main(root)
     assert results.EXACT not in page.read_text(), "a note is of the figures that it was written beside"
+
+
+def test_notes_of_figures_that_were_mended_since_stand_beside_these_alone():
+    for heading, figure in results.OF.items():
+        table = f"## {heading}\n\nSaid.\n\n{results.HEAD}| a | {figure} |\n"
+        told = results.noted(heading, table)
+        assert told.startswith(f"## {heading}\n\nSaid. {' '.join(results.NOTES[heading])}\n\n{results.HEAD}")
+        assert results.noted(heading, told) == told
+        another = table.replace(figure, "another")
+        assert results.noted(heading, another) == another
+    assert {"Recipe emoji", "Recipe pollution", "Recipe spoken_mnist"} <= set(results.OF)
+
+
+def test_the_page_says_what_is_to_be_known_of_its_figures():
+    page = Path(__file__).parents[2] / "docs" / "results.md"
+    for heading, text in results.sections(page.read_text()).items():
+        assert results.noted(heading, text) == text, "write it anew: python -m benchmarks.results"
 
 
 def test_what_is_old_says_so_once(root, monkeypatch):
