@@ -66,7 +66,10 @@ EXACT = (
     "Its intervals take the accuracies of the others for exact and leave out which series and sets were tested: being ahead by two of "
     "the 105 series of `plane` is not decided by them (`docs/modalities/series.md`)."
 )
-FIVE_EACH = "The 24 are configurations of the correlations; the picks and the best by hand were trained on five seeds."
+FIVE_EACH = (
+    "The 24 are configurations of the correlations; the picks and the best by hand were trained on five seeds, by an earlier version; "
+    "the next section is of this one."
+)
 OVERLAPPING = (
     "A moment lies in up to twelve of its 1,449 test windows, which overlap, so its intervals are too narrow; by now the test part is of "
     "121 windows that share none."
