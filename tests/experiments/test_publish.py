@@ -7,6 +7,8 @@ import time
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from experiments import outcomes, publish
 from experiments.columns import SCORE_COLUMNS, TRIAL_COLUMNS
@@ -49,7 +51,7 @@ def write_scores(root, *marks):
 def write_model(root, *place, mark):
     folder = root.joinpath(*place)
     folder.mkdir(parents=True)
-    (folder / "model.safetensors").touch()
+    save_file({"weight": torch.zeros(1)}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"schema": 1, "provenance": {"fingerprint": mark}}))
 
 
