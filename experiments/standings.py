@@ -189,13 +189,9 @@ def disagreement(table: pd.DataFrame) -> str:
 
 def remarks(table: pd.DataFrame) -> list[str]:
     """What to know of a leaderboard before its rows are compared."""
-    unranked = len(table) and table["rank"].isna().all()
-    told = (
-        ["These rows have no validation score, so they are in order of their names, not of their merit."]
-        if unranked
-        else []
-    )
-    return [*told, *filter(None, [disagreement(table)])]
+    unranked = "These rows have no validation score, so they are in order of their names, not of their merit."
+    told = [unranked if len(table) and table["rank"].isna().all() else "", disagreement(table)]
+    return [one for one in told if one]
 
 
 def contenders(rows: pd.DataFrame, apart: Collection[str] = ()) -> dict[tuple[str, str], Contender]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from mae_core.data.quarantine import Refused
 from mae_core.data.sources import SourceError
+from mae_core.data.ticks import SECOND, microseconds
 
 
 class Stretch(NamedTuple):
@@ -35,8 +36,7 @@ class Marked(NamedTuple):
 
 def unix_seconds(text: str) -> float:
     """Of an ISO stamp, UTC unless it says otherwise. Raises ValueError."""
-    stamp = datetime.fromisoformat(text.strip())
-    return (stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp()
+    return microseconds(datetime.fromisoformat(text.strip())) / SECOND
 
 
 def read_windows(path: Path) -> Marked:

@@ -42,13 +42,18 @@ every_example = pytest.mark.parametrize(
 )
 
 
-@every_example
-def test_where_nothing_is_visible_fills_are_the_constant_of_train(kind, example):
-    """A sample of which something is visible is filled as if it were alone."""
+def half_hidden(kind, example):
+    """A modality, three of its raw samples, and what of them is hidden where every second cell is."""
     one = EXAMPLES[kind][example]
     modality = KINDS[kind](width=8, **one.config)
     raw = one.raw(3, torch.Generator().manual_seed(0))
-    hidden = modality.covers(raw, torch.arange(modality.cells)[::2].expand(3, -1))
+    return modality, raw, modality.covers(raw, torch.arange(modality.cells)[::2].expand(3, -1))
+
+
+@every_example
+def test_where_nothing_is_visible_fills_are_the_constant_of_train(kind, example):
+    """A sample of which something is visible is filled as if it were alone."""
+    modality, raw, hidden = half_hidden(kind, example)
     hidden[0] = modality.covers(raw, torch.arange(modality.cells).expand(3, -1))[0]
     constant = modality.trivial(raw, hidden)[0]
     for name, filled in modality.fills(raw, hidden).items():
@@ -61,10 +66,7 @@ def test_where_nothing_is_visible_fills_are_the_constant_of_train(kind, example)
 @every_example
 def test_fills_and_measures_stay_where_the_samples_are(kind, example):
     """What is made without a device lies elsewhere than samples on a GPU: here it is the meta device, which mixes with no other."""
-    one = EXAMPLES[kind][example]
-    modality = KINDS[kind](width=8, **one.config)
-    raw = one.raw(3, torch.Generator().manual_seed(0))
-    hidden = modality.covers(raw, torch.arange(modality.cells)[::2].expand(3, -1))
+    modality, raw, hidden = half_hidden(kind, example)
     with torch.device("meta"):
         fills = {**modality.fills(raw, hidden), "trivial": modality.trivial(raw, hidden)}
         measured = [modality.quality(filled, raw, hidden) for filled in fills.values()]
