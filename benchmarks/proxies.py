@@ -315,7 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--search", nargs="+", choices=lists["searches"], help="these alone, without the ranking")
     parser.add_argument("--first", type=int, help="of each list alone: shows that it runs, says nothing")
     parser.add_argument("--short-batch", type=int, help="of the tenths: samples of a step, as many in all")
-    parser.add_argument("--short-rate", type=float, default=1.0, help="of the tenths: times the learning rate")
+    parser.add_argument("--short-rate", type=float, help="of the tenths: times the learning rate")
     parser.add_argument("--workers", type=int, default=1, help="trainings at once, each with one thread")
     parser.add_argument("--most-minutes", type=float, default=90.0, help="begin no training after so long")
     given = parser.parse_args(arguments)
@@ -324,7 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     course = Course(Path(), given.recipe, given.steps)
     until = time.time() + 60 * given.most_minutes
     bench = Bench(course, OUT / f"proxies-{given.recipe}", given.workers, until=until)
-    short = bench._replace(course=course._replace(batch=given.short_batch, rate=given.short_rate))
+    short = bench._replace(course=course._replace(batch=given.short_batch, rate=given.short_rate or 1.0))
     few = {"trials": given.first} if given.first else {}
     alone = given.ranking_alone or short != bench
     named = [] if alone else given.search or lists["searches"]

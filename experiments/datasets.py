@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from experiments.recipe import NAME, Section, explain
+from experiments.names import NAME
+from experiments.recipe import Section, explain
 from experiments.yaml_files import parse_yaml, read_text
 from mae_core.data.dataset import DatasetError
 from mae_core.data.fetch import Fetched, Wanted, fetch, fetch_tree

@@ -16,8 +16,6 @@ from experiments.stages import Unreadable, recorded
 
 MARK = re.compile(r"[0-9a-f]{1,64}")
 """A fingerprint; it becomes part of a path."""
-LEDGER = "outcomes.jsonl"
-"""What a search leaves in its run folder: its trials, which say whether those on disk are its own."""
 
 
 def models_of(store: Store, recipe: str, origin: str = "models") -> list[Model]:
@@ -33,7 +31,7 @@ def made_by(store: Store, stage: str, recipe: str) -> str:
     """
     if said := _said(store, stage, recipe):
         return said
-    done = [folder for folder in _delivered(store, stage, recipe) if not (folder / LEDGER).exists()]
+    done = [folder for folder in _delivered(store, stage, recipe) if not (folder / outcomes.LEDGER).exists()]
     if done:
         return _mark(done[0])
     models = models_of(store, store.source(recipe))
@@ -88,7 +86,7 @@ def _mark(folder: Path) -> str:
 
 def _holds_trials(folder: Path, trials: pd.DataFrame) -> bool:
     """Whether the trials of a search's run folder that did not fail are those of trials.parquet, number by number."""
-    known = outcomes.read(folder / LEDGER).values()
+    known = outcomes.read(folder / outcomes.LEDGER).values()
     kept = {
         (o.job.origin, o.job.trial, o.job.rung, o.job.seed, o.steps, float(o.flops), o.loss)
         for o in known

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.names import unfit_name
 from experiments.params import enable
-from experiments.recipe import NAME, Recipe
+from experiments.recipe import Recipe
 from experiments.resolving import resolve
 from experiments.stages import repro, what_next
 from experiments.words import amount
-from experiments.yaml_files import dump_yaml, read_otherwise
+from experiments.yaml_files import dump_yaml
 from mae_core.atomic import write_text
 from mae_core.data.images import ImageProblem, is_grey, open_image
 from mae_core.data.sources.folder import UNLABELLED, Item, Listing, list_files
@@ -141,10 +142,8 @@ def initialise(
 
 def _name(given: str | None, folder: Path) -> str:
     name = given if given is not None else re.sub(r"[^a-z0-9]+", "_", folder.name.lower()).strip("_")[:40]
-    if not NAME.match(name):
-        raise InitialiseError(f"name {name!r}: give --name with 1 to 40 of a-z, 0-9 and _")
-    if otherwise := read_otherwise(name):
-        raise InitialiseError(f"name {name!r}: {otherwise}: give --name with a word, such as my_{name}")
+    if wrong := unfit_name(name):
+        raise InitialiseError(f"name {name!r}: {wrong}: give --name with another, such as my_pictures")
     return name
 
 

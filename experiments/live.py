@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from experiments.columns import TRIAL_COLUMNS
+from experiments.outcomes import LEDGER
 from experiments.results import Store
 from experiments.stages import Heartbeat
 
@@ -31,7 +32,7 @@ def live(root: Path, beats: list[Heartbeat], recipe: str) -> Live | None:
     beat = next((b for b in beats if b.stage == "search" and b.recipe == recipe), None)
     if beat is None or beat.state == "finished":
         return None
-    rows = [row for line in _lines(root / "runs" / beat.run / "outcomes.jsonl") if (row := _row(line))]
+    rows = [row for line in _lines(root / "runs" / beat.run / LEDGER) if (row := _row(line))]
     return Live(beat, pd.DataFrame(rows, columns=None if rows else TRIAL_COLUMNS), _reasons(root, beat.run))
 
 
@@ -81,7 +82,7 @@ def failures(found: Store, recipe: str) -> dict[tuple[int, int], str]:
 
 def _reasons(root: Path, run: str) -> dict[tuple[int, int], str]:
     told = {}
-    for line in _lines(root / "runs" / run / "outcomes.jsonl"):
+    for line in _lines(root / "runs" / run / LEDGER):
         if _row(line).get("status") == "failed":
             outcome = json.loads(line)
             told[outcome["job"]["trial"], outcome["job"]["rung"]] = str(outcome["failure"])

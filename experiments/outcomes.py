@@ -9,6 +9,9 @@ from pathlib import Path
 from experiments.halving import Job, Outcome, identity
 from experiments.runs import append_line
 
+LEDGER = "outcomes.jsonl"
+"""What a search leaves in its run folder: its trials, which say whether those on disk are its own."""
+
 
 def append(path: Path, outcome: Outcome, seconds: float, proxy_seconds: dict[str, float] | None = None) -> None:
     """Adds one line, on disk before this returns; the torn line of a killed writer is closed first."""

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.recipe import NAME, RecipeError
-from experiments.yaml_files import parse_yaml, read_otherwise, read_text, read_yaml
+from experiments.names import unfit_name
+from experiments.recipe import RecipeError
+from experiments.yaml_files import parse_yaml, read_text, read_yaml
 from mae_core.atomic import write_text
 from mae_core.modalities import MODALITIES
 from mae_core.registry import nearest
@@ -79,10 +80,8 @@ def enable(root: Path, recipe: str, dataset: str, modality: str = "image") -> st
     and where the file is not laid out as expected.
     """
     for name in (recipe, dataset):
-        if not NAME.match(name):
-            raise RecipeError(f"name {name!r}: use 1 to 40 of a-z, 0-9 and _")
-        if otherwise := read_otherwise(name):
-            raise RecipeError(f"name {name!r}: {otherwise}: give its file another (maestro init and pin take --name)")
+        if wrong := unfit_name(name):
+            raise RecipeError(f"name {name!r}: {wrong}: give its file another (maestro init and pin take --name)")
     path = root / "params.yaml"
     text, before = read_text(path, RecipeError), read_params(root)
     listed, rows = _datasets(before, path), _rows(before, path)

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from experiments.goals import COLUMN
+from experiments.names import unfit_name
 from experiments.networks import KINDS, TABLES, idle, refused
 from experiments.params import recipe_row
-from experiments.recipe import NAME, RecipeError, load_recipe, parse_recipe, recipe_path
+from experiments.recipe import RecipeError, load_recipe, parse_recipe, recipe_path
 from experiments.resolving import resolve
 from experiments.results import Store
 from experiments.space import unbuildable
-from experiments.yaml_files import dump_yaml, parse_yaml, read_otherwise, read_text
+from experiments.yaml_files import dump_yaml, parse_yaml, read_text
 from mae_core.atomic import write_text
 from mae_core.data.dataset import open_dataset
 
@@ -127,12 +128,8 @@ def pin(root: Path, recipe: str, trial: int, name: str) -> Path:
 
     Raises RecipeError for a name that is no name or is taken, and what ``pinned_text`` raises.
     """
-    if not NAME.match(name):
-        raise RecipeError(
-            f"recipe name {name!r}: use 1 to 40 of a-z, 0-9 and _ (it becomes part of paths and commands)"
-        )
-    if otherwise := read_otherwise(name):
-        raise RecipeError(f"recipe name {name!r}: {otherwise}: give --name with a word, such as {recipe}_{name}")
+    if wrong := unfit_name(name):
+        raise RecipeError(f"recipe name {name!r}: {wrong}: give --name with another, such as {recipe}_{trial}")
     path = root / "experiments" / "recipes" / f"{name}.yaml"
     if path.exists():
         raise RecipeError(f"{path} is there already: choose another name, or remove it")

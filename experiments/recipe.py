@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from experiments.goals import METRICS, OBJECTIVES, PROXIES, SCORE
+from experiments.names import NAME
 from experiments.yaml_files import parse_yaml, read_text
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
@@ -20,7 +20,6 @@ from mae_core.masking import MASKERS
 from mae_core.registry import nearest
 from mae_core.targets import TARGETS
 
-NAME = re.compile(r"^[a-z0-9_]{1,40}$")
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Patch = Count | list[Count]

@@ -33,6 +33,7 @@ GIVEN = (("pretrain", "init_from"), ("objective", "features_from"))
 """Keys of recipes that name a model folder. DVC does not know of it, but a run that began from other weights is another run."""
 
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh"})
+"""By their process's name: with ``-c`` they stand between this process and who started it."""
 
 
 def append_line(path: Path, line: str) -> None:

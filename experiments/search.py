@@ -206,7 +206,7 @@ def _play(task: Task, space: Space, rules: SearchSection, run: Run) -> tuple[Fou
     from experiments.cluster import connected
     from experiments.tuning import LOST, Jobs, play
 
-    ledger = run.folder / "outcomes.jsonl"
+    ledger = run.folder / outcomes.LEDGER
     known = outcomes.read(ledger)
     if known:
         print(f"  going on after {len(known)} trials that had ended before")

@@ -12,8 +12,9 @@ import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 import mae_core.registry as registry
+from experiments.names import NAME
 from experiments.networks import KINDS, idle
-from experiments.recipe import NAME, Recipe, RecipeError, value_at
+from experiments.recipe import Recipe, RecipeError, value_at
 from experiments.resolving import SEARCHABLE, resolve
 from experiments.yaml_files import read_yaml
 from mae_core.draws import key as draw_key

@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.names import NAME
 from experiments.params import read_params, recipe_row
 from experiments.probes import Fitted, answer_jobs, probe_jobs
 from experiments.probing import probing
 from experiments.questions import Skip, questions
-from experiments.recipe import NAME, RecipeError, load_recipe
+from experiments.recipe import RecipeError, load_recipe
 from experiments.scores import Answer, Origin, rows, write
 from experiments.subjects import Subject, subjects, unlike
 from experiments.words import RAN

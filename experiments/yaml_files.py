@@ -16,8 +16,6 @@ NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*\.?[0-9_]*[eE][-+]?[0-9]+$")
 """Numbers that have no dot, or whose exponent has no sign. ``.5e3`` is none to DVC either."""
-DIGITS = re.compile(r"[0-9][0-9_]*$|0o")
-"""More of what DVC takes for a number: 08, say, and 0o17."""
 
 
 def _of_yaml_1_2(kind: Any) -> Any:
@@ -59,15 +57,6 @@ def load_quickly(text: str) -> Any:
 def dump_yaml(content: Any, **layout: Any) -> str:
     """Text that ``load_yaml`` reads as ``content``: words that look like numbers in quotes. ``layout``: what ``yaml.dump`` takes."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **layout)
-
-
-def read_otherwise(name: str) -> str:
-    """Why a name is no word in YAML: 'YAML reads it as a number, not as a word'; '' where it is one."""
-    said = load_yaml(name)
-    if said == name and not DIGITS.match(name):
-        return ""
-    kind = {bool: f"a {'yes' if said else 'no'}", type(None): "nothing"}.get(type(said), "a number")
-    return f"YAML reads it as {kind}, not as a word"
 
 
 def parse_yaml(text: str, where: str, error: type[ValueError]) -> Any:

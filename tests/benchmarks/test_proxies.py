@@ -211,7 +211,7 @@ def test_a_training_begins_where_the_recipe_says(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "name", "command"),
     [
-        ([], "proxies-digits", "--recipe digits --short-rate 1.0"),
+        ([], "proxies-digits", "--recipe digits"),
         (["--steps", "50", "--first", "2"], "proxies-digits-steps-50-first-2", "--steps 50 --first 2"),
         (["--ranking-alone"], "proxies-digits-ranking-alone", "--ranking-alone"),
         (["--search", "whole_trials"], "proxies-digits-search-whole_trials", "--search whole_trials"),

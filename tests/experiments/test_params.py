@@ -67,6 +67,16 @@ def test_enable_refuses_names_that_are_no_words_in_yaml(tmp_path, name):
     assert path.read_text() == TEXT
 
 
+@pytest.mark.parametrize("name", ["", "a b", "a\n", "../a", "Ä", "a" * 41])
+def test_enable_refuses_names_that_would_break_paths(tmp_path, name):
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT)
+    for recipe, dataset in ((name, "a"), ("s", name)):
+        with pytest.raises(RecipeError, match=r"use 1 to 40 of a-z, 0-9 and _: .*--name"):
+            enable(tmp_path, recipe, dataset)
+    assert path.read_text() == TEXT
+
+
 def test_enable_leaves_comments_where_they_are(tmp_path):
     path = tmp_path / "params.yaml"
     text = (
