@@ -53,8 +53,7 @@ SHARES = ("accuracy", "right", "recall")
 RECIPE, TRANSFER, BENCHMARK = "Recipe ", "Transfer ", "Benchmark "
 """What headings begin with, in the order of the page."""
 VALIDATION = "Every figure is of the validation part."
-UNCOUNTED = "Made before the rewards of learned masks were counted as cost; `led_masks-spoken_digits-347-rewards_counted` counts them."
-ANY_ARM = "Its bandit masked pairs by any arm; `led_masks-spoken_digits-347-mended` has `bandit` as it is now (policies: `docs/masks.md`)."
+UNCOUNTED = "Made before the rewards of learned masks were counted as cost; `led_masks-mnist-2000` counts them."
 OWN_PAIRS = "Its policy masked the second views of random batches, too; in `led_masks-spoken_digits-1000-second_views` they are random."
 NO_FINALISTS = "Short trials alone chose here: there were no finalists yet."
 OVER_RECORDINGS = "Over recordings `line` gains between -0.3 and +2.7 points of k-NN: open."
@@ -93,7 +92,6 @@ NOTES = {
     f"{RECIPE}spoken_mnist": (DROWNED_PART, OWN_FILLS),
     f"{BENCHMARK}architectures-mnist5k": (VALIDATION,),
     f"{BENCHMARK}led_masks-mnist-746": (UNCOUNTED,),
-    f"{BENCHMARK}led_masks-spoken_digits-347": (UNCOUNTED, ANY_ARM),
     f"{BENCHMARK}led_masks-spoken_digits-1000": (OWN_PAIRS,),
     f"{BENCHMARK}mask_ratio-spoken_digits-1000-narrowed": (OVER_RECORDINGS,),
     f"{BENCHMARK}objectives-cifar10_subset-8000-recolored": (NO_FINALISTS,),
