@@ -6,15 +6,17 @@ import re
 
 from experiments.yaml_files import load_yaml
 
-NAME = re.compile(r"^[a-z0-9_]{1,40}\Z")
+NAME = re.compile(r"[a-z0-9_]{1,40}\Z")
+ALLOWED = "use 1 to 40 of a-z, 0-9 and _"
+"""What to say where ``NAME`` does not match."""
 _DIGITS = re.compile(r"[0-9][0-9_]*$|0o")
 """More of what DVC takes for a number: 08, say, and 0o17."""
 
 
 def unfit_name(name: str) -> str:
-    """Why a new recipe or dataset cannot be called ``name``, 'YAML reads it as a number, not as a word'; '' where it can."""
+    """Why a new recipe or dataset cannot be called ``name``, such as 'YAML reads it as a number, not as a word'; '' where it can."""
     if not NAME.match(name):
-        return "use 1 to 40 of a-z, 0-9 and _"
+        return ALLOWED
     said = load_yaml(name)
     if said == name and not _DIGITS.match(name):
         return ""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from experiments.goals import METRICS, OBJECTIVES, PROXIES, SCORE
-from experiments.names import NAME
+from experiments.names import ALLOWED, NAME
 from experiments.yaml_files import parse_yaml, read_text
 from mae_core.decoders import DECODERS
 from mae_core.encoders import ENCODERS
@@ -373,9 +373,7 @@ def _fields(schema: type[BaseModel], path: list[str]) -> list[str]:
 def recipe_path(root: Path, name: str) -> Path:
     """Where the recipe ``name`` lies. Raises RecipeError for a name that is not one, or that has no file."""
     if not NAME.match(name):
-        raise RecipeError(
-            f"recipe name {name!r}: use 1 to 40 of a-z, 0-9 and _ (it becomes part of paths and commands)"
-        )
+        raise RecipeError(f"recipe name {name!r}: {ALLOWED} (it becomes part of paths and commands)")
     folder = root / "experiments" / "recipes"
     path = folder / f"{name}.yaml"
     if not path.is_file():
